@@ -62,7 +62,9 @@ class ModelConfig:
                 raise ConfigError(f"ModelConfig.{field.name} is {value!r}; expected a positive {allowed[-1].__name__}")
         decoder = (self.decoder_embed_dim, self.decoder_depth, self.decoder_num_heads)
         if any(decoder) != all(decoder):
-            raise ConfigError(f"ModelConfig has half a decoder: (dim, depth, heads) = {decoder}; give all three or none")
+            raise ConfigError(
+                f"ModelConfig has half a decoder: (dim, depth, heads) = {decoder}; give all three or none"
+            )
         self._divides("encoder_embed_dim", self.encoder_num_heads, "encoder_num_heads")
         if self.decoder_embed_dim and self.decoder_num_heads:
             self._divides("decoder_embed_dim", self.decoder_num_heads, "decoder_num_heads")
@@ -71,7 +73,9 @@ class ModelConfig:
 
     def _divides(self, name: str, divisor: int, divisor_name: str) -> None:
         if getattr(self, name) % divisor:
-            raise ConfigError(f"ModelConfig.{name} = {getattr(self, name)} is no multiple of {divisor_name} = {divisor}")
+            raise ConfigError(
+                f"ModelConfig.{name} = {getattr(self, name)} is no multiple of {divisor_name} = {divisor}"
+            )
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -237,7 +241,9 @@ class ExtractionConfig:
         if self.keep_seq and self.reduction != "none":
             raise ConfigError(f"keep_seq=True keeps every token, reduction={self.reduction!r} keeps one vector; choose")
         if self.faces == "all" and self.reduction != "none":
-            raise ConfigError(f"reduction={self.reduction!r} would mix several faces into one vector; use faces='largest'")
+            raise ConfigError(
+                f"reduction={self.reduction!r} would mix several faces into one vector; use faces='largest'"
+            )
         if self.compat:
             self._check_compat()
 
@@ -246,7 +252,7 @@ class ExtractionConfig:
         for name in ("faces", "fps", "tail", "detect_every", "smooth"):
             if getattr(self, name) != getattr(plain, name):
                 raise ConfigError(
-                    f"compat={self.compat!r} fixes {name}, which marlin-pytorch does not have; leave out {name} or compat"
+                    f"compat={self.compat!r} fixes {name}, which marlin-pytorch does not have; leave one out"
                 )
 
     def to_dict(self) -> dict[str, Any]:

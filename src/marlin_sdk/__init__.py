@@ -1,0 +1,87 @@
+"""marlin-sdk: a face video in, MARLIN features out.
+
+>>> from marlin_sdk import Marlin
+>>> model = Marlin.from_pretrained("marlin_vit_base_ytf")
+>>> features = model.extract_video("talk.mp4")  # (N, 768)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from marlin_sdk._version import __version__
+
+if TYPE_CHECKING:
+    from marlin_sdk.config import ExtractionConfig, ModelConfig
+    from marlin_sdk.errors import (
+        ConfigError,
+        DownloadError,
+        FeatureFileError,
+        MarlinError,
+        MissingExtraError,
+        NoFaceError,
+        ShapeError,
+        VideoDecodeError,
+        VideoNotFoundError,
+        WeightsError,
+    )
+    from marlin_sdk.face.detectors import Detections, FaceDetector
+    from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
+    from marlin_sdk.pipeline import Marlin
+
+# Each public name and its home: imported when first used, because torch and OpenCV take a second to load.
+_HOMES = {
+    "ConfigError": "errors",
+    "Detections": "face.detectors",
+    "DownloadError": "errors",
+    "ExtractionConfig": "config",
+    "FaceDetector": "face.detectors",
+    "FeatureFileError": "errors",
+    "Marlin": "pipeline",
+    "MarlinError": "errors",
+    "MissingExtraError": "errors",
+    "ModelConfig": "config",
+    "NoFaceError": "errors",
+    "ShapeError": "errors",
+    "SkippedWindow": "features",
+    "VideoDecodeError": "errors",
+    "VideoFeatures": "features",
+    "VideoNotFoundError": "errors",
+    "WeightsError": "errors",
+    "WindowFeatures": "features",
+}
+
+__all__ = [
+    "ConfigError",
+    "Detections",
+    "DownloadError",
+    "ExtractionConfig",
+    "FaceDetector",
+    "FeatureFileError",
+    "Marlin",
+    "MarlinError",
+    "MissingExtraError",
+    "ModelConfig",
+    "NoFaceError",
+    "ShapeError",
+    "SkippedWindow",
+    "VideoDecodeError",
+    "VideoFeatures",
+    "VideoNotFoundError",
+    "WeightsError",
+    "WindowFeatures",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

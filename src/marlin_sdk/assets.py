@@ -1,0 +1,235 @@
+"""Single files of plain web servers -> local files (download, cache, checksum): detectors, decoder weights."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from marlin_sdk.errors import DownloadError
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = [
+    "BLAZEFACE_BACK",
+    "BLAZEFACE_BACK_ANCHORS",
+    "RETINAFACE",
+    "SCRFD",
+    "SFD",
+    "YUNET",
+    "Asset",
+    "fetch_asset",
+    "is_offline",
+    "marlin_home",
+]
+
+OFFLINE_REASON = "it is not in the cache, and downloads are off (local_files_only=True or HF_HUBOFFLINE_REASONLINE=1)"
+MAX_ASSET_BYTES = 4 * 2**30
+
+_FAN_URL = "https://www.adrianbulat.com/downloads/python-fan"
+_BLAZEFACE_URL = "https://github.com/hollance/BlazeFace-PyTorch/blob/master"
+_TIMEOUT_S = (10.0, 30.0)
+_TRIES = 4
+_BACKOFF_S = 0.5
+
+_log = logging.getLogger("marlin_sdk")
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file of a plain web server.
+
+    Attributes:
+        filename: its name in the cache folder.
+        url: http or https.
+        sha256: the hex digest of the file, or the leading part of one; None where nobody published it.
+        licence: a sentence that is logged when the file is first downloaded.
+        by_hand: how to pass a file of one's own instead, e.g. 'pass detector="path/to/file.onnx"'.
+    """
+
+    filename: str
+    url: str
+    sha256: str | None = None
+    licence: str | None = None
+    by_hand: str = ""
+
+
+YUNET = Asset(
+    filename="face_detection_yunet_2023mar.onnx",
+    url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
+    sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    by_hand='pass detector="path/to/face_detection_yunet_2023mar.onnx"',
+)
+# The detectors of face-alignment 1.5, from the addresses it names itself.
+SFD = Asset("s3fd-619a316812.pth", f"{_FAN_URL}/s3fd-619a316812.pth", sha256="619a316812")
+RETINAFACE = Asset("retinaface_mobilenet0.25.pth", f"{_FAN_URL}/retinaface_mobilenet0.25.pth")
+SCRFD = Asset(
+    "scrfd_2.5g_bnkps.onnx", "https://github.com/yakhyo/facial-analysis/releases/download/v0.0.1/det_2.5g.onnx"
+)
+BLAZEFACE_BACK = Asset("blazefaceback.pth", f"{_BLAZEFACE_URL}/blazefaceback.pth?raw=true")
+BLAZEFACE_BACK_ANCHORS = Asset("anchorsback.npy", f"{_BLAZEFACE_URL}/anchorsback.npy?raw=true")
+
+
+def marlin_home() -> Path:
+    """The folder of downloaded files: $MARLIN_HOME, else $XDG_CACHE_HOME/marlin-sdk, else ~/.cache/marlin-sdk."""
+    if home := os.environ.get("MARLIN_HOME"):
+        return Path(home).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "marlin-sdk"
+
+
+def is_offline(local_files_only: bool) -> bool:
+    """Whether downloads are off: by argument, or by $HF_HUB_OFFLINE."""
+    return local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def fetch_asset(
+    asset: Asset, *, cache_dir: str | Path | None = None, local_files_only: bool = False, progress: bool = True
+) -> Path:
+    """Give the local file of an asset, and download it if it is not here yet.
+
+    The file appears whole or not at all. A download that broke off goes on where it stopped, in the same call or a
+    later one. Of two processes at once, one downloads and the other takes the finished file. A file laid in the folder
+    by hand is used like a downloaded one.
+
+    Args:
+        asset: what to fetch.
+        cache_dir: the folder to look in and write to; None is `marlin_home() / "assets"`.
+        local_files_only: never touch the network; so does $HF_HUB_OFFLINE=1.
+        progress: show a bar (bytes) on stderr.
+    Raises:
+        DownloadError: it could not be had, or has the wrong checksum; the message says how to provide it by hand.
+    """
+    folder = Path(cache_dir).expanduser() if cache_dir is not None else marlin_home() / "assets"
+    target = folder / asset.filename
+    try:
+        if target.exists():
+            if fault := _fault(asset, target):
+                raise OSError(f"the file at {target} {fault}; delete it to download it anew")
+        elif is_offline(local_files_only):
+            raise OSError(OFFLINE_REASON)
+        else:
+            _download(asset, target, progress)
+    except OSError as error:  # every error of requests is one too
+        raise DownloadError(
+            f"cannot get {asset.filename} from {asset.url}: {error}. Cache folder: {folder} (MARLIN_HOME moves it). "
+            f"To provide the file by hand, put it at {target}" + (f", or {asset.by_hand}" if asset.by_hand else "")
+        ) from error
+    return target
+
+
+def _fault(asset: Asset, path: Path) -> str | None:
+    if path.stat().st_size == 0:
+        return "is empty"
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while asset.sha256 and (chunk := file.read(1 << 20)):
+            digest.update(chunk)
+    if asset.sha256 and not digest.hexdigest().startswith(asset.sha256.lower()):
+        return f"has sha256 {digest.hexdigest()}, expected {asset.sha256}"
+    return None
+
+
+class _BrokenOffError(OSError):
+    """A transfer that stopped early, or that cannot go on from where it stopped: worth another try."""
+
+
+def _download(asset: Asset, target: Path, progress: bool) -> None:
+    import requests
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+    if not asset.url.startswith(("https://", "http://")):
+        raise OSError("only http and https addresses are fetched")
+    part = target.with_name(f"{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(target.with_name(f".{target.name}.lock")):
+        if target.exists():
+            return
+        if asset.licence:
+            _log.warning(asset.licence)
+        for attempt in range(_TRIES):
+            try:
+                _transfer(asset, part, progress)
+                break
+            except (_BrokenOffError, requests.RequestException):
+                if attempt == _TRIES - 1:
+                    raise
+                time.sleep(_BACKOFF_S * 2**attempt)
+        fault = _fault(asset, part)
+        if not fault:
+            part.replace(target)
+        _forget(part)
+        if fault:
+            raise OSError(f"what came {fault}; it was removed")
+
+
+def _transfer(asset: Asset, part: Path, progress: bool) -> None:
+    """Bring `part` to its full length with one request, from where it ends now. Source: RFC 9110, section 14."""
+    import requests
+    from tqdm import tqdm
+
+    validator_file = part.with_name(f"{part.name}.etag")
+    validator = validator_file.read_text().strip() if validator_file.exists() else ""
+    # With neither a validator nor a checksum, nothing would tell that the rest is of another version of the file.
+    done = part.stat().st_size if part.exists() and (validator or asset.sha256) else 0
+    # Compressed, lengths and ranges would not be those of the file.
+    headers = {"Accept-Encoding": "identity"}
+    if done:
+        headers |= {"Range": f"bytes={done}-"} | ({"If-Range": validator} if validator else {})
+    with requests.get(asset.url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
+        if asset.url.startswith("https:") and any(r.url.startswith("http:") for r in (*response.history, response)):
+            raise OSError("the server leads away from https")
+        done, total = _extent(response, part, done, validator)
+        if done and done == total:
+            return
+        if total is None and not asset.sha256 and "chunked" not in response.headers.get("Transfer-Encoding", ""):
+            raise OSError("the server does not say how long the file is, so a cut could not be told")
+        too_large = OSError(f"it is larger than {MAX_ASSET_BYTES} bytes, the most that is taken from a server")
+        if (total or 0) > MAX_ASSET_BYTES:
+            raise too_large
+        bar = tqdm(desc=asset.filename, total=total, initial=done, unit="B", unit_scale=True, disable=not progress)
+        with bar, part.open("ab" if done else "wb") as file:
+            if not done:
+                validator_file.write_text(_validator(response))
+            for chunk in response.iter_content(1 << 16):
+                done += file.write(chunk)
+                bar.update(len(chunk))
+                if done > MAX_ASSET_BYTES:
+                    file.truncate(0)
+                    raise too_large
+            file.flush()
+            os.fsync(file.fileno())
+    if total not in (None, part.stat().st_size):
+        raise _BrokenOffError(f"it broke off after {done} of {total} bytes")
+
+
+def _extent(response: requests.Response, part: Path, done: int, validator: str) -> tuple[int, int | None]:
+    """The byte of the file that the answer begins with, and the length of the file if it is said."""
+    status = response.status_code
+    if status == 200:
+        length = response.headers.get("Content-Length", "")
+        return 0, int(length) if length.isdecimal() else None
+    if not done or status not in (206, 416):
+        raise (_BrokenOffError if status >= 500 else OSError)(f"HTTP {status} {response.reason}")
+    span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
+    total = int(span[2]) if span else None
+    goes_on = span and span[1] == str(done) and (not validator or _validator(response) in ("", validator))
+    if goes_on or (status == 416 and total == done):
+        return done, total
+    _forget(part)
+    raise _BrokenOffError("the server does not go on from where the download broke off")
+
+
+def _validator(response: requests.Response) -> str:
+    etag = response.headers.get("ETag", "")
+    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    part.with_name(f"{part.name}.etag").unlink(missing_ok=True)

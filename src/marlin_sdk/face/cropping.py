@@ -1,0 +1,49 @@
+"""Boxes to square crops, in the reference package's convention."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["crop_square", "square_box"]
+
+
+def square_box(box: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The square that is cut for a face box.
+
+    As marlin-pytorch does: c = int((x1 + x2) / 2) on each axis, m = int(max(w, h) / 2), square [c - m, c + m); but
+    never less than two pixels wide.
+
+    Args:
+        box: (4,) xyxy in pixels.
+    Returns:
+        int64 (4,), xyxy, half-open; it may reach over the frame's border.
+    """
+    x1, y1, x2, y2 = (float(value) for value in box)
+    half = max(1, int(max(x2 - x1, y2 - y1) / 2))
+    x, y = int((x1 + x2) / 2), int((y1 + y2) / 2)
+    return np.array([x - half, y - half, x + half, y + half], dtype=np.int64)
+
+
+def crop_square(frame: NDArray[np.uint8], square: NDArray[np.int64], size_px: int) -> NDArray[np.uint8]:
+    """Cut a square out of a frame, black where it reaches over the border, and scale it bilinearly.
+
+    Args:
+        frame: uint8 (H, W, 3).
+        square: (4,) xyxy, half-open, from `square_box`.
+        size_px: side of the result.
+    Returns:
+        uint8 (size_px, size_px, 3).
+    """
+    import cv2
+
+    height, width = frame.shape[:2]
+    x1, y1, x2, y2 = (int(value) for value in square)
+    inside = frame[max(y1, 0) : max(min(y2, height), 0), max(x1, 0) : max(min(x2, width), 0)]
+    if inside.shape[:2] != (y2 - y1, x2 - x1):
+        padded = np.zeros((y2 - y1, x2 - x1, 3), dtype=np.uint8)
+        if inside.size:
+            top, left = max(-y1, 0), max(-x1, 0)
+            padded[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+        inside = padded
+    return np.asarray(cv2.resize(inside, (size_px, size_px), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

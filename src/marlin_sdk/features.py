@@ -1,0 +1,328 @@
+"""VideoFeatures: what a video turned into, where each row comes from, and the files it is kept in."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.atomic import atomic_path
+from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FaceWindow", "FeatureFormat", "SkippedWindow", "VideoFeatures", "WindowFeatures"]
+
+FeatureFormat = Literal["npz", "npy", "safetensors"]
+_MAX_EXPANSION = 100  # an .npz that unpacks to more than this times its size is a trap, not features
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceWindow:
+    """Where a row comes from: a face in a window of 16 frames.
+
+    Attributes:
+        start_s: when the first frame of the window is shown, in seconds from the start of the video.
+        end_s: when the last of its real frames stops being shown.
+        frame_index: int64 (16,), the source frame whose pixels stand at each step, counted from 0.
+        frame_valid: bool (16,), False where a step repeats a neighbour: the video has ended, or the face is away.
+        boxes: float32 (16, 4), the square cut from each frame, xyxy in source pixels; it may reach over the border.
+        face_score: float32 (16,), the detector's score in [0, 1]; 0 where no face was seen, NaN where none was sought.
+        track_id: which face of the video, -1 where nothing was cropped.
+    """
+
+    start_s: float
+    end_s: float
+    frame_index: NDArray[np.int64]
+    frame_valid: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    face_score: NDArray[np.float32]
+    track_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowFeatures(FaceWindow):
+    """One row, with its feature.
+
+    Attributes:
+        feature: float32 (D,), or (1568, D) with `keep_seq`.
+    """
+
+    feature: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SkippedWindow:
+    """A window that was not embedded.
+
+    Attributes:
+        start_s: its start, in seconds.
+        end_s: its end, in seconds.
+        reason: why it was left out.
+    """
+
+    start_s: float
+    end_s: float
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFeatures:
+    """The embedding of a video, with the provenance of every row.
+
+    Attributes:
+        features: float32 (N, D); (N, 1568, D) with `keep_seq`; (D,) with a reduction over the N rows.
+        start_s: float64 (N,), see `FaceWindow`.
+        end_s: float64 (N,).
+        frame_index: int64 (N, 16).
+        frame_valid: bool (N, 16).
+        boxes: float32 (N, 16, 4).
+        face_score: float32 (N, 16).
+        track_id: int64 (N,).
+        skipped: windows that hold no face for at least half of their frames.
+        warnings: what went wrong without ending the extraction.
+        meta: source, model, commit, config, every setting, versions; plain JSON values.
+    """
+
+    features: NDArray[np.float32]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    frame_index: NDArray[np.int64]
+    frame_valid: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    face_score: NDArray[np.float32]
+    track_id: NDArray[np.int64]
+    skipped: tuple[SkippedWindow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows, steps = len(self.track_id), self.frame_index.shape[-1]
+        for name, shape in _ROW_SHAPES.items():
+            got, expected = getattr(self, name).shape, (rows, *_sizes(shape, steps))
+            if got != expected:
+                raise FeatureFileError(f"{name} has shape {got}, expected {expected} for {rows} rows")
+        if self.features.ndim > 1 and len(self.features) != rows:
+            raise FeatureFileError(f"features have shape {self.features.shape}, but there are {rows} rows")
+
+    def __len__(self) -> int:
+        """Number of windows embedded, N."""
+        return len(self.track_id)
+
+    def __repr__(self) -> str:
+        span = f"{self.start_s[0]:.2f}-{self.end_s[-1]:.2f} s" if len(self) else "no rows"
+        return (
+            f"VideoFeatures({self.meta.get('source', '?')}: {self.features.shape}, {span}, {len(self.skipped)} skipped)"
+        )
+
+    @classmethod
+    def from_windows(
+        cls,
+        windows: Sequence[FaceWindow],
+        features: NDArray[np.float32],
+        *,
+        num_steps: int,
+        skipped: Iterable[SkippedWindow] = (),
+        warnings: Iterable[str] = (),
+        meta: Mapping[str, Any] | None = None,
+    ) -> VideoFeatures:
+        """Stack rows; `features` is given apart because a reduction may have joined it already."""
+        count = len(windows)
+        return cls(
+            features=features,
+            start_s=np.array([window.start_s for window in windows], dtype=np.float64),
+            end_s=np.array([window.end_s for window in windows], dtype=np.float64),
+            frame_index=np.array([window.frame_index for window in windows], dtype=np.int64).reshape(count, num_steps),
+            frame_valid=np.array([window.frame_valid for window in windows], dtype=np.bool_).reshape(count, num_steps),
+            boxes=np.array([window.boxes for window in windows], dtype=np.float32).reshape(count, num_steps, 4),
+            face_score=np.array([window.face_score for window in windows], dtype=np.float32).reshape(count, num_steps),
+            track_id=np.array([window.track_id for window in windows], dtype=np.int64),
+            skipped=tuple(skipped),
+            warnings=tuple(warnings),
+            meta=dict(meta or {}),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One line a window, for pandas (extra `[pandas]`).
+
+        Returns:
+            Columns `source`, `start_s`, `end_s`, `track_id`, `first_frame`, `last_frame`, `valid_frames`, `face_score`
+            (mean over the frames that show the face), and `f0` ... for the feature.
+        Raises:
+            MissingExtraError: pandas is not installed.
+            ConfigError: the features are tokens or a reduced vector, which are no table.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("to_dataframe()", "pandas") from error
+        if self.features.ndim != 2:
+            raise ConfigError(
+                f"features of shape {self.features.shape} are no table; extract with the default reduction"
+            )
+        seen = np.where(self.frame_valid, self.face_score, np.nan)
+        counts = np.maximum((~np.isnan(seen)).sum(axis=1), 1)
+        scores = np.where(np.isnan(seen).all(axis=1), np.nan, np.nansum(seen, axis=1) / counts)
+        head = pd.DataFrame(
+            {
+                "source": [self.meta.get("source")] * len(self),
+                "start_s": self.start_s,
+                "end_s": self.end_s,
+                "track_id": self.track_id,
+                "first_frame": self.frame_index.min(axis=1, initial=np.iinfo(np.int64).max),
+                "last_frame": self.frame_index.max(axis=1, initial=0),
+                "valid_frames": self.frame_valid.sum(axis=1),
+                "face_score": scores,
+            }
+        )
+        table = pd.DataFrame(self.features, columns=[f"f{index}" for index in range(self.features.shape[1])])
+        return pd.concat([head, table], axis=1)
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a file that appears whole or not at all.
+
+        Args:
+            path: `.npz` or `.safetensors` keep everything in one file; `.npy` keeps the features, and everything else
+                in a `.json` beside it.
+        Returns:
+            The path.
+        Raises:
+            FeatureFileError: another suffix, or a folder or disk that cannot be written.
+        """
+        path = Path(path)
+        suffix = _suffix(path)
+        try:
+            if suffix == "npy":
+                with atomic_path(path.with_suffix(".json")) as part:
+                    part.write_text(json.dumps({**self._lists(), **self._notes()}, indent=1), encoding="utf-8")
+            with atomic_path(path) as part:
+                self._write(part, suffix)
+        except OSError as error:
+            raise FeatureFileError(
+                f"cannot write {path}: {error.strerror or error}; check the folder and free space"
+            ) from error
+        return path
+
+    def _write(self, part: Path, suffix: FeatureFormat) -> None:
+        if suffix == "safetensors":
+            from safetensors.numpy import save_file
+
+            tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in ("features", *_ROW_SHAPES)}
+            save_file(tensors, part, metadata={"marlin_sdk": json.dumps(self._notes())})
+            return
+        with part.open("wb") as file:
+            if suffix == "npy":
+                np.save(file, self.features, allow_pickle=False)
+            else:
+                arrays: dict[str, Any] = {name: getattr(self, name) for name in ("features", *_ROW_SHAPES)}
+                arrays["notes"] = np.array(json.dumps(self._notes()))
+                np.savez(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> VideoFeatures:
+        """Read what `save` wrote. Nothing in the file is run.
+
+        Args:
+            path: `.npz`, `.safetensors`, or the `.npy` of a pair.
+        Raises:
+            FeatureFileError: no such file, or one that `save` did not write.
+        """
+        path = Path(path)
+        suffix = _suffix(path)
+        try:
+            arrays, notes = _READERS[suffix](path)
+            rows = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _ROW_DTYPES.items()}
+            return cls(
+                features=np.asarray(arrays["features"], dtype=np.float32),
+                **rows,
+                skipped=tuple(SkippedWindow(**window) for window in notes["skipped"]),
+                warnings=tuple(notes["warnings"]),
+                meta=notes["meta"],
+            )
+        except FileNotFoundError as error:
+            raise FeatureFileError(f"no such feature file: {error.filename or path}") from error
+        except FeatureFileError as error:
+            raise FeatureFileError(f"{path}: {error}") from error
+        except Exception as error:  # a hostile or broken file fails in as many ways as numpy, zip and JSON know
+            raise FeatureFileError(f"{path} is no feature file of marlin-sdk, or is cut off: {error!r}") from error
+
+    def _notes(self) -> dict[str, Any]:
+        skipped = [asdict(window) for window in self.skipped]
+        return {"skipped": skipped, "warnings": list(self.warnings), "meta": dict(self.meta)}
+
+    def _lists(self) -> dict[str, Any]:
+        lists = {name: getattr(self, name).tolist() for name in _ROW_SHAPES}
+        lists["face_score"] = [[None if np.isnan(score) else score for score in row] for row in lists["face_score"]]
+        return lists
+
+
+_STEPS = -1  # stands for the number of frames in a window
+_ROW_SHAPES: dict[str, tuple[int, ...]] = {
+    "start_s": (),
+    "end_s": (),
+    "frame_index": (_STEPS,),
+    "frame_valid": (_STEPS,),
+    "boxes": (_STEPS, 4),
+    "face_score": (_STEPS,),
+    "track_id": (),
+}
+_ROW_DTYPES: dict[str, Any] = {
+    "start_s": np.float64,
+    "end_s": np.float64,
+    "frame_index": np.int64,
+    "frame_valid": np.bool_,
+    "boxes": np.float32,
+    "face_score": np.float32,
+    "track_id": np.int64,
+}
+_Content = tuple[dict[str, Any], dict[str, Any]]
+
+
+def _sizes(shape: tuple[int, ...], steps: int) -> tuple[int, ...]:
+    return tuple(steps if size == _STEPS else size for size in shape)
+
+
+def _suffix(path: Path) -> FeatureFormat:
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in get_args(FeatureFormat):
+        raise FeatureFileError(f"{path.name!r} has no feature format; expected .npz, .npy or .safetensors")
+    return suffix  # type: ignore[return-value]
+
+
+def _read_npz(path: Path) -> _Content:
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _MAX_EXPANSION * path.stat().st_size:
+        raise FeatureFileError(f"unpacks to {unpacked} bytes from {path.stat().st_size}; it is refused")
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return arrays, json.loads(str(arrays.pop("notes")))
+
+
+def _read_npy(path: Path) -> _Content:
+    features = np.load(path, allow_pickle=False)
+    content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    rows = len(content["track_id"])
+    arrays = {name: np.array(content[name], dtype=_ROW_DTYPES[name]) for name in _ROW_SHAPES}
+    steps = arrays["frame_index"].shape[1] if rows else 16
+    for name, shape in _ROW_SHAPES.items():
+        arrays[name] = arrays[name].reshape(rows, *_sizes(shape, steps))
+    return {"features": features, **arrays}, content
+
+
+def _read_safetensors(path: Path) -> _Content:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        return arrays, json.loads(file.metadata()["marlin_sdk"])
+
+
+_READERS = {"npz": _read_npz, "npy": _read_npy, "safetensors": _read_safetensors}

@@ -1,0 +1,7 @@
+"""The networks, in plain torch: tensors in, tensors out."""
+
+from marlin_sdk.model.autoencoder import MaskedAutoencoder
+from marlin_sdk.model.decoder import Decoder
+from marlin_sdk.model.encoder import Encoder
+
+__all__ = ["Decoder", "Encoder", "MaskedAutoencoder"]

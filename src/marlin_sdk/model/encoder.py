@@ -1,0 +1,115 @@
+"""Clips to tokens: the part of MARLIN that makes features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from marlin_sdk.config import ModelConfig
+from marlin_sdk.model.layers import NORM_EPS, Block, initialise
+from marlin_sdk.model.positions import sinusoid_positions
+
+
+class PatchEmbedding(nn.Module):
+    """Tubelets of 2x16x16 pixels to tokens.
+
+    The published model writes it as a 3-D convolution whose kernel is its stride; that is one matrix product over
+    flattened tubelets, which is faster on every device and exports to plain reshapes.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.grid = config.grid
+        self.tubelet_size, self.patch_size = config.tubelet_size, config.patch_size
+        self.projection = nn.Linear(config.patch_dim, config.encoder_embed_dim)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(B, 3, T, H, W) to (B, tokens, D), tokens in (t, h, w) order."""
+        (t, h, w), time, patch = self.grid, self.tubelet_size, self.patch_size
+        x = clips.reshape(clips.shape[0], clips.shape[1], t, time, h, patch, w, patch)
+        # (B, C, t, pt, h, ph, w, pw) -> (B, t, h, w, C, pt, ph, pw)
+        x = x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
+        out: Tensor = self.projection(x)
+        return out
+
+
+class Encoder(nn.Module):
+    """The vision transformer of MARLIN (arXiv 2211.06627, section 3.2).
+
+    Args:
+        config: its size.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.encoder_embed_dim
+        self.patch_embedding = PatchEmbedding(config)
+        self.positions = nn.Parameter(sinusoid_positions(config.num_tokens, dim), requires_grad=False)
+        self.blocks = nn.ModuleList(
+            Block(dim, config.encoder_num_heads, config.mlp_ratio) for _ in range(config.encoder_depth)
+        )
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.apply(initialise)
+
+    def embed(self, clips: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) in [0, 1] to tokens with their positions, (B, N, D)."""
+        out: Tensor = self.patch_embedding(clips) + self.positions
+        return out
+
+    def forward(self, clips: Tensor, *, pool: Literal["mean", "none"] = "mean") -> Tensor:
+        """Embed clips.
+
+        Args:
+            clips: float (B, 3, 16, 224, 224), RGB, range [0, 1], in the dtype of the weights.
+            pool: "mean" averages the tokens and then normalises (the order of the published model); "none" normalises
+                each token.
+        Returns:
+            (B, D), or (B, 1568, D) for "none".
+        """
+        x = self.embed(clips)
+        for block in self.blocks:
+            x = block(x)
+        return self._pool(x, pool)
+
+    def intermediate(self, clips: Tensor, layers: Sequence[int], *, pool: Literal["mean", "none"] = "mean") -> Tensor:
+        """The output of chosen blocks, each pooled and normalised as the last one is.
+
+        Args:
+            clips: as in `forward`.
+            layers: block indices from 0, in any order; negative ones count from the end.
+            pool: as in `forward`.
+        Returns:
+            (B, len(layers), D), or (B, len(layers), 1568, D) for "none"; `layers=[-1]` equals `forward`.
+        """
+        wanted = [range(len(self.blocks))[layer] for layer in layers]
+        x = self.embed(clips)
+        outputs = {}
+        for index, block in enumerate(self.blocks[: max(wanted) + 1]):
+            x = block(x)
+            if index in wanted:
+                outputs[index] = self._pool(x, pool)
+        return torch.stack([outputs[index] for index in wanted], dim=1)
+
+    def encode_visible(self, clips: Tensor, mask: Tensor) -> Tensor:
+        """Encode only the visible tokens, as in pretraining.
+
+        Args:
+            clips: as in `forward`.
+            mask: bool (B, N), True where VISIBLE, with the same number of visible tokens in each row.
+        Returns:
+            (B, visible, D), normalised, in token order.
+        """
+        tokens = self.embed(clips)
+        x = tokens[mask].view(tokens.shape[0], -1, tokens.shape[2])
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.norm(x)
+        return out
+
+    def _pool(self, x: Tensor, pool: Literal["mean", "none"]) -> Tensor:
+        out: Tensor = self.norm(x.mean(dim=1) if pool == "mean" else x)
+        return out

@@ -1,0 +1,338 @@
+"""Marlin: a detector, an encoder and their settings, joined. Composition only."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marlin_sdk.checkpoints import load_weights, read_checkpoint
+from marlin_sdk.config import ExtractionConfig, ModelConfig, preset
+from marlin_sdk.errors import ConfigError, WeightsError
+from marlin_sdk.extraction import embed_windows, extract_features
+from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector
+from marlin_sdk.features import VideoFeatures, WindowFeatures
+from marlin_sdk.hub import resolve_model
+from marlin_sdk.model import Decoder, Encoder, MaskedAutoencoder
+from marlin_sdk.provenance import describe_untrained, describe_weights
+from marlin_sdk.runtime.inputs import as_clips
+from marlin_sdk.runtime.torch import TorchRuntime, resolve_device, resolve_dtype
+from marlin_sdk.video.reader import VideoSource, open_video
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from marlin_sdk.config import ExtractionSettings
+
+__all__ = ["Marlin"]
+
+logger = logging.getLogger("marlin_sdk")
+
+
+class Marlin:
+    """A MARLIN model that takes videos.
+
+    Make one with `from_pretrained` or `untrained`. It is no `nn.Module`: the networks are `encoder` and `decoder`,
+    frozen (`model.encoder.requires_grad_()` thaws them for training). One object serves one thread at a time.
+
+    Args:
+        runtime: what multiplies.
+        detector: finds faces; or a function that makes the detector, called when first needed.
+        identity: what the weights are, for the metadata of features.
+        decoder: rebuilds masked tubelets; only pretraining and reconstruction need it.
+    """
+
+    def __init__(
+        self,
+        runtime: TorchRuntime,
+        *,
+        detector: FaceDetector | Callable[[], FaceDetector],
+        identity: Mapping[str, Any],
+        decoder: Decoder | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._detector = detector
+        self._identity = dict(identity)
+        self.decoder = decoder
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "float32",
+        detector: str | Path | FaceDetector = "yunet",
+        decoder: bool = False,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        config: ModelConfig | Mapping[str, Any] | None = None,
+    ) -> Marlin:
+        """Load published weights, or your own.
+
+        Args:
+            model: a published name ("marlin_vit_small_ytf", "marlin_vit_base_ytf", "marlin_vit_large_ytf"), a Hub repo
+                id, a folder (`config.json` and `model.safetensors`), or a file: `.safetensors`, `.encoder.pt`,
+                `.full.pt`, Lightning `.ckpt`. The published weights are CC BY-NC 4.0.
+            device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
+            dtype: "float32", "bfloat16" or "float16", of weights and arithmetic; features are float32 in any case.
+            detector: see `marlin_sdk.face.detectors.load_detector`; fetched when first needed.
+            decoder: load the decoder too (of a published model: another, larger file).
+            revision: branch, tag or commit of a Hub repo.
+            token: for a private Hub repo; by default the one you are logged in with.
+            cache_dir: where downloads lie; by default the Hub's own cache, and `MARLIN_HOME` for other files.
+            local_files_only: touch no network.
+            config: the model's size, for a bare state dict whose heads are not 64 wide.
+        Raises:
+            ConfigError: an unknown model, device, dtype or detector.
+            DownloadError: a file cannot be had; the message says how to provide it by hand.
+            WeightsError: the checkpoint does not fit, lacks a decoder that was asked for, or is not safe to open.
+        """
+        where, precision = resolve_device(device), resolve_dtype(dtype)
+        check_detector(detector)
+        files = resolve_model(
+            model,
+            decoder=decoder,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        given = ModelConfig.from_dict(config) if isinstance(config, Mapping) else config
+        size, state = read_checkpoint(files.weights, config=given, config_path=files.config, preset=files.preset)
+        if decoder and not size.has_decoder:
+            raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or leave out decoder=True")
+        with torch.device("meta"):
+            network = MaskedAutoencoder(size) if decoder else Encoder(size)
+        load_weights(network, state, source=str(files.weights))
+        return cls._assemble(
+            network.requires_grad_(requires_grad=False),
+            describe_weights(files.name, files.commit, files.weights, size),
+            device=where,
+            dtype=precision,
+            detector=_detector_maker(detector, where, cache_dir, local_files_only),
+        )
+
+    @classmethod
+    def untrained(
+        cls,
+        model: str | ModelConfig,
+        *,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "float32",
+        detector: str | Path | FaceDetector = "yunet",
+        decoder: bool = False,
+    ) -> Marlin:
+        """A model with random weights, for trying things out with no download. Its features mean nothing.
+
+        Args:
+            model: a published name, for its size; or a config.
+            seed: the same seed gives the same weights.
+            device: as in `from_pretrained`.
+            dtype: as in `from_pretrained`.
+            detector: as in `from_pretrained`.
+            decoder: make a decoder too.
+        Raises:
+            ConfigError: an unknown model, device, dtype or detector, or a config without the decoder asked for.
+        """
+        where, precision = resolve_device(device), resolve_dtype(dtype)
+        check_detector(detector)
+        size = preset(model) if isinstance(model, str) else model
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = MaskedAutoencoder(size) if decoder else Encoder(size)
+        return cls._assemble(
+            network.requires_grad_(requires_grad=False),
+            describe_untrained(model if isinstance(model, str) else "custom", seed, size),
+            device=where,
+            dtype=precision,
+            detector=_detector_maker(detector, where, None, local_files_only=False),
+        )
+
+    @classmethod
+    def _assemble(
+        cls,
+        network: Encoder | MaskedAutoencoder,
+        identity: Mapping[str, Any],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        detector: Callable[[], FaceDetector],
+    ) -> Marlin:
+        encoder, decoder = (network, None) if isinstance(network, Encoder) else (network.encoder, network.decoder)
+        runtime = TorchRuntime(encoder, device=device, dtype=dtype)
+        if decoder is not None:
+            decoder.eval().to(device=device, dtype=dtype)
+        return cls(runtime, detector=detector, identity=identity, decoder=decoder)
+
+    @property
+    def name(self) -> str:
+        """What the weights are called: a published name, a repo id, a path."""
+        return str(self._identity["model"])
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the weights are random."""
+        return bool(self._identity["untrained"])
+
+    @property
+    def encoder(self) -> Encoder:
+        """The network that makes features: call it directly where gradients are wanted."""
+        return self._runtime.encoder
+
+    @property
+    def detector(self) -> FaceDetector:
+        """What finds faces; its weights are fetched when it is first asked for."""
+        if not isinstance(self._detector, FaceDetector):
+            self._detector = self._detector()
+        return self._detector
+
+    @property
+    def config(self) -> ModelConfig:
+        """The size of the model."""
+        return self._runtime.config
+
+    @property
+    def embedding_dim(self) -> int:
+        """D: 384, 768 or 1024 for the published models."""
+        return self.config.encoder_embed_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._runtime.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return self._runtime.dtype
+
+    def to(
+        self, device: str | torch.device | torch.dtype | None = None, dtype: str | torch.dtype | None = None
+    ) -> Marlin:
+        """Move the weights, in place.
+
+        Args:
+            device: as in `from_pretrained`; None leaves it. A torch dtype may stand in its place.
+            dtype: as in `from_pretrained`; None leaves it.
+        Returns:
+            The same object.
+        Raises:
+            ConfigError: no such device or dtype.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        where = None if device is None else resolve_device(device)
+        precision = None if dtype is None else resolve_dtype(dtype)
+        self._runtime.to(where, precision)
+        if self.decoder is not None:
+            self.decoder.to(device=self.device, dtype=self.dtype)
+        return self
+
+    def extract_clip(
+        self, clip: Tensor | NDArray[Any], *, keep_seq: bool = False, layers: Sequence[int] | None = None
+    ) -> Tensor:
+        """Embed clips that are cropped already.
+
+        Args:
+            clip: float (B, 3, 16, 224, 224) or (3, 16, 224, 224) in [0, 1], or uint8 (B, 16, 224, 224, 3) or
+                (16, 224, 224, 3); RGB; tensor or array.
+            keep_seq: keep the tokens of each clip instead of their pooled vector.
+            layers: give the output of these blocks, indices from 0 or from the end, pooled and normalised as the last.
+        Returns:
+            float32 on `device`: (B, D); (B, 1568, D) with `keep_seq`; (B, len(layers), ...) with `layers`. Without the
+            batch dimension where the clip has none. No gradients flow.
+        Raises:
+            ShapeError: another shape or dtype, NaN, or floats outside [0, 1].
+            ConfigError: a layer that is not there.
+        """
+        clips, batched = as_clips(clip, self.config)
+        depth = self.config.encoder_depth
+        if layers is not None and not (layers and all(-depth <= layer < depth for layer in layers)):
+            raise ConfigError(f"layers={list(layers)}; expected at least one index from {-depth} to {depth - 1}")
+        features = self._runtime.encode(clips, keep_seq=keep_seq, layers=layers)
+        return features if batched else features[0]
+
+    def extract_video(
+        self, video: VideoSource, *, progress: bool = False, **settings: Unpack[ExtractionSettings]
+    ) -> Tensor:
+        """Embed a video; `extract` without the provenance.
+
+        Args:
+            video: path, URL, bytes, file object, folder of images, or uint8 array (T, H, W, 3).
+            progress: show a bar of windows on stderr.
+            settings: `crop_face="auto"`, `faces="largest"`, `sample_rate=2`, `stride=16`, `tail="pad"`,
+                `reduction="none"`, `keep_seq=False`, `batch_size=8`, `compat=None`, and the rest of `ExtractionConfig`.
+        Returns:
+            float32 on the CPU: (N, D), a row for each window that shows a face; (N, 1568, D) with `keep_seq`; (D,) with
+            a reduction. What `extract` would give as warnings is logged.
+        Raises:
+            ConfigError: a setting that cannot be used.
+            VideoDecodeError: no frame can be had.
+            NoFaceError: no window shows a face.
+            ShapeError: `crop_face=False`, and the frames do not have the model's size.
+        """
+        result = self.extract(video, progress=progress, **settings)
+        for warning in result.warnings:
+            logger.warning("%s: %s", result.meta["source"], warning)
+        return torch.from_numpy(result.features)
+
+    def extract(
+        self, video: VideoSource, *, progress: bool = False, **settings: Unpack[ExtractionSettings]
+    ) -> VideoFeatures:
+        """Embed a video, and keep where each row comes from.
+
+        Args:
+            video: as in `extract_video`.
+            progress: as in `extract_video`.
+            settings: as in `extract_video`.
+        Returns:
+            Features with times, frames, boxes, scores, what was skipped and why, and metadata.
+        Raises:
+            MarlinError: as in `extract_video`.
+        """
+        config = ExtractionConfig(**settings)
+        with open_video(video, source_fps=config.source_fps) as reader:
+            return extract_features(
+                reader, config, self._runtime, self._find_detector, self._identity, progress=progress
+            )
+
+    def stream(self, video: VideoSource, **settings: Unpack[ExtractionSettings]) -> Iterator[WindowFeatures]:
+        """Embed a video window by window, for one that is long or never ends (a camera's URL).
+
+        Args:
+            video: as in `extract_video`.
+            settings: as in `extract_video`; each window is embedded at once, whatever `batch_size` says.
+        Yields:
+            Each row as soon as the frames it needs have been seen. Windows without a face are passed over.
+        Raises:
+            ConfigError: a setting that cannot be used, or a reduction, which has no rows to yield.
+            MarlinError: as in `extract_video`.
+        """
+        config = ExtractionConfig(**settings)
+        if config.reduction != "none":
+            raise ConfigError(f"stream() yields a row for each window; reduction={config.reduction!r} needs them all")
+        return self._stream(video, config)
+
+    def _stream(self, video: VideoSource, config: ExtractionConfig) -> Iterator[WindowFeatures]:
+        with open_video(video, source_fps=config.source_fps) as reader:
+            for row in embed_windows(reader, config, self._runtime, self._find_detector, batch_size=1):
+                if isinstance(row, WindowFeatures):
+                    yield row
+
+    def _find_detector(self) -> FaceDetector:
+        return self.detector
+
+
+def _detector_maker(
+    detector: str | Path | FaceDetector, device: torch.device, cache_dir: str | Path | None, local_files_only: bool
+) -> Callable[[], FaceDetector]:
+    return lambda: load_detector(detector, device=str(device), cache_dir=cache_dir, local_files_only=local_files_only)

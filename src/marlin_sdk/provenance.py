@@ -1,0 +1,48 @@
+"""Where features come from: the weights, the software."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from marlin_sdk._version import __version__
+from marlin_sdk.config import ModelConfig
+
+__all__ = ["describe_untrained", "describe_weights", "versions"]
+
+
+def describe_weights(name: str, commit: str | None, weights: Path, config: ModelConfig) -> dict[str, Any]:
+    """What identifies trained weights: the Hub's commit, or the file's sha256 where there is none."""
+    identity: dict[str, Any] = {"model": name, "commit": commit, "config": config.to_dict(), "untrained": False}
+    if commit is None:
+        with weights.open("rb") as file:
+            identity["weights_sha256"] = _sha256(file)
+    return identity
+
+
+def describe_untrained(name: str, seed: int, config: ModelConfig) -> dict[str, Any]:
+    """What identifies random weights: their seed."""
+    return {"model": name, "commit": None, "config": config.to_dict(), "untrained": True, "seed": seed}
+
+
+def versions() -> Mapping[str, str]:
+    """The software that a feature depends on."""
+    packages = {package: version(package) for package in ("torch", "av", "numpy", "face-alignment")}
+    return {"marlin-sdk": __version__, "python": platform.python_version(), **packages, "opencv": _opencv()}
+
+
+def _opencv() -> str:
+    import cv2
+
+    return str(cv2.__version__)
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

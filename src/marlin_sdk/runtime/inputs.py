@@ -1,0 +1,60 @@
+"""What an encoder accepts: clips checked before they are multiplied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marlin_sdk.config import ModelConfig
+from marlin_sdk.errors import ShapeError
+
+__all__ = ["as_clips"]
+
+_RANGE_SLACK = 1e-4  # what interpolation may add to [0, 1]
+
+
+def as_clips(clip: Tensor | NDArray[Any], model: ModelConfig) -> tuple[Tensor, bool]:
+    """Check clips that a user gives.
+
+    Args:
+        clip: float (B, 3, 16, 224, 224) or (3, 16, 224, 224) in [0, 1], or uint8 (B, 16, 224, 224, 3) or
+            (16, 224, 224, 3); tensor or array.
+        model: gives the sizes.
+    Returns:
+        The clips with a batch dimension, float32 or uint8, and whether they came with one.
+    Raises:
+        ShapeError: another shape or dtype, NaN, or floats outside [0, 1]; the message says expected and got.
+    """
+    try:
+        clips = torch.as_tensor(clip)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"a clip is a tensor or an array of numbers, not {type(clip).__name__}: {error}") from error
+    channels, time, height, width = model.clip_shape
+    layouts = {
+        "uint8": (time, height, width, channels),
+        "float": (channels, time, height, width),
+    }
+    kind = "uint8" if clips.dtype == torch.uint8 else "float"
+    if kind == "float" and not clips.is_floating_point():
+        raise ShapeError(f"a clip of {clips.dtype} is ambiguous; give uint8 pixels, or floats in [0, 1]")
+    expected = layouts[kind]
+    batched = clips.ndim == 5
+    if tuple(clips.shape[1:] if batched else clips.shape) != expected or (batched and not len(clips)):
+        other = layouts["float" if kind == "uint8" else "uint8"]
+        hint = ""
+        if tuple(clips.shape[-4:]) == other:
+            hint = f" (that is the order of {'float' if kind == 'uint8' else 'uint8'} clips; permute or convert it)"
+        raise ShapeError(f"a {kind} clip has shape (B, *{expected}) or {expected}; got {tuple(clips.shape)}{hint}")
+    clips = clips if batched else clips[None]
+    if kind == "float":
+        clips = clips.float()
+        low, high = clips.aminmax()
+        if not (low >= -_RANGE_SLACK and high <= 1 + _RANGE_SLACK):  # NaN fails too
+            raise ShapeError(
+                f"float clips lie in [0, 1]; got values from {low.item():.4g} to {high.item():.4g}; "
+                "divide 8-bit pixels by 255, and do not subtract a mean"
+            )
+    return clips, batched

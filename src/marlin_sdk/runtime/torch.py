@@ -1,0 +1,115 @@
+"""The torch runtime: CPU or CUDA, fp32, bf16 or fp16."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from marlin_sdk.config import ModelConfig
+from marlin_sdk.errors import ConfigError
+from marlin_sdk.model import Encoder
+
+__all__ = ["Dtype", "TorchRuntime", "resolve_device", "resolve_dtype"]
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class TorchRuntime:
+    """Runs an `Encoder` as it is.
+
+    Args:
+        encoder: the network, with its weights.
+        device: where it runs.
+        dtype: of its weights and arithmetic. Features come back as float32 in any case.
+    """
+
+    def __init__(self, encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.encoder = encoder.eval().to(device=device, dtype=dtype)
+        self._largest_batch: int | None = None  # known once the device has run out of memory
+
+    @property
+    def config(self) -> ModelConfig:
+        """The size of the model."""
+        return self.encoder.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.encoder.norm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return self.encoder.norm.weight.dtype
+
+    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+        """Move the weights."""
+        self.encoder.to(device=device or self.device, dtype=dtype or self.dtype)
+        self._largest_batch = None
+
+    @torch.no_grad()  # not inference_mode: a probe must be able to train on the features
+    def encode(self, clips: Tensor, *, keep_seq: bool = False, layers: Sequence[int] | None = None) -> Tensor:
+        """See `EncoderRuntime.encode`. A batch that does not fit into GPU memory is halved until it does."""
+        limit = self._largest_batch or len(clips)
+        if len(clips) > limit:
+            parts = [clips[start : start + limit] for start in range(0, len(clips), limit)]
+            return torch.cat([self.encode(part, keep_seq=keep_seq, layers=layers) for part in parts])
+        try:
+            return self._forward(clips, keep_seq, layers)
+        except torch.cuda.OutOfMemoryError:
+            if len(clips) == 1:
+                raise
+            self._largest_batch = len(clips) // 2
+        torch.cuda.empty_cache()  # outside the handler, whose traceback still holds the failed batch's tensors
+        return self.encode(clips, keep_seq=keep_seq, layers=layers)
+
+    def _forward(self, clips: Tensor, keep_seq: bool, layers: Sequence[int] | None) -> Tensor:
+        pixels = clips.to(self.device, non_blocking=True)
+        if pixels.dtype == torch.uint8:
+            pixels = pixels.permute(0, 4, 1, 2, 3).float() / 255
+        pixels = pixels.to(self.dtype)
+        pool: Literal["none", "mean"] = "none" if keep_seq else "mean"
+        if layers is None:
+            out = self.encoder(pixels, pool=pool)
+        else:
+            out = self.encoder.intermediate(pixels, layers, pool=pool)
+        features: Tensor = out.float()
+        return features
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device a name stands for; "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ConfigError(f"unknown device {device!r}; expected auto, cpu, cuda or cuda:N") from error
+    if found.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {device!r} is not supported; expected auto, cpu, cuda or cuda:N")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {str(device)!r} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "devices; use device='cpu', or install a torch build for your driver"
+        )
+    return found
+
+
+def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The torch dtype of a name.
+
+    Raises:
+        ConfigError: not one of float32, bfloat16 and float16.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name not in get_args(Dtype):
+        raise ConfigError(f"unknown dtype {str(dtype)!r}; expected one of {', '.join(get_args(Dtype))}")
+    found: torch.dtype = getattr(torch, name)
+    return found

@@ -1,0 +1,190 @@
+"""Which frames make which window: index arithmetic only, nothing decoded here.
+
+A plan counts in steps. A step is a sampled frame: the frames 0, 2, 4, ... of the source at `sample_rate=2`, or a tick
+of the clock when resampling by `fps`. Plans work while the number of steps is still unknown, so that windows of a live
+source can be given out as soon as their last frame is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from marlin_sdk.config import ExtractionConfig, Tail
+
+__all__ = [
+    "ReferenceWindows",
+    "TimedFrame",
+    "Window",
+    "WindowPlan",
+    "Windows",
+    "count_windows",
+    "sample_by_index",
+    "sample_by_time",
+    "window_plan",
+]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The steps of one clip.
+
+    Attributes:
+        steps: one index for each frame of the clip, non-decreasing.
+        valid: whether each is a step of its own, or repeats the last one because the video ended.
+    """
+
+    steps: tuple[int, ...]
+    valid: tuple[bool, ...]
+
+
+class WindowPlan(Protocol):
+    """A rule that says which windows a video has."""
+
+    def ready(self, index: int, num_steps: int) -> Window | None:
+        """Window `index`, if it is certain and whole once `num_steps` steps have been seen; more may follow."""
+
+    def rest(self, index: int, num_steps: int) -> Window | None:
+        """Window `index` of a video that has ended after `num_steps` steps; None where there is none."""
+
+    def start(self, index: int) -> int:
+        """The first step of window `index`."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of consecutive steps.
+
+    Attributes:
+        clip_steps: steps in a window, 16.
+        stride: steps from the start of one window to the next.
+        tail: "pad" makes one more window where steps are left over that no full window holds, and repeats its last
+            frame; "drop" leaves them out.
+    """
+
+    clip_steps: int = 16
+    stride: int = 16
+    tail: Tail = "pad"
+
+    def ready(self, index: int, num_steps: int) -> Window | None:
+        """See `WindowPlan.ready`."""
+        start = self.start(index)
+        return self._window(start, start + self.clip_steps) if start + self.clip_steps <= num_steps else None
+
+    def rest(self, index: int, num_steps: int) -> Window | None:
+        """See `WindowPlan.rest`."""
+        start = self.start(index)
+        covered = self.start(index - 1) + self.clip_steps if index else 0
+        if self.tail == "drop" or start >= num_steps or covered >= num_steps:
+            return self.ready(index, num_steps)
+        return self._window(start, num_steps)
+
+    def start(self, index: int) -> int:
+        """See `WindowPlan.start`."""
+        return index * self.stride
+
+    def _window(self, start: int, end: int) -> Window:
+        end = min(end, start + self.clip_steps)
+        steps = tuple(min(step, end - 1) for step in range(start, start + self.clip_steps))
+        return Window(steps, tuple(step < end for step in range(start, start + self.clip_steps)))
+
+
+@dataclass(frozen=True)
+class ReferenceWindows:
+    """The windows of marlin-pytorch 0.3.4, in steps that are source frames, its faults included.
+
+    More than 16 * sample_rate frames: starts `range(0, T - 16 * sample_rate, stride * sample_rate)`, end-exclusive, so
+    the tail is lost. 17 to that many: the first 16 consecutive frames. Up to 16: all, the last one repeated.
+    """
+
+    clip_steps: int = 16
+    stride: int = 16
+    sample_rate: int = 2
+
+    def ready(self, index: int, num_steps: int) -> Window | None:
+        """See `WindowPlan.ready`."""
+        start = self.start(index)
+        span = self.clip_steps * self.sample_rate
+        if start + span >= num_steps:
+            return None
+        return Window(tuple(range(start, start + span, self.sample_rate)), (True,) * self.clip_steps)
+
+    def rest(self, index: int, num_steps: int) -> Window | None:
+        """See `WindowPlan.rest`."""
+        if index or num_steps == 0 or num_steps > self.clip_steps * self.sample_rate:
+            return self.ready(index, num_steps)
+        steps = range(self.clip_steps)
+        return Window(tuple(min(step, num_steps - 1) for step in steps), tuple(step < num_steps for step in steps))
+
+    def start(self, index: int) -> int:
+        """See `WindowPlan.start`."""
+        return index * self.stride * self.sample_rate
+
+    def uses(self, frame_index: int) -> bool:
+        """Whether any window may hold this source frame; the others need not be converted."""
+        return frame_index < self.clip_steps or frame_index % self.sample_rate == 0
+
+
+def count_windows(num_frames: int, config: ExtractionConfig, clip_steps: int = 16) -> int:
+    """How many windows a video of so many source frames has; not for `fps=`, which depends on their times."""
+    plan = window_plan(config, clip_steps)
+    steps = num_frames if config.compat else -(-num_frames // config.sample_rate)
+    count = 0
+    while plan.ready(count, steps) or plan.rest(count, steps):
+        count += 1
+    return count
+
+
+def window_plan(config: ExtractionConfig, clip_steps: int = 16) -> Windows | ReferenceWindows:
+    """The plan that the settings ask for."""
+    if config.compat:
+        return ReferenceWindows(clip_steps, config.stride, config.sample_rate)
+    return Windows(clip_steps, config.stride, config.tail)
+
+
+class TimedFrame(Protocol):
+    """What sampling needs to know of a frame."""
+
+    @property
+    def index(self) -> int:
+        """Number of the frame in its source, from 0."""
+
+    @property
+    def time_s(self) -> float:
+        """When it is shown."""
+
+    @property
+    def duration_s(self) -> float:
+        """For how long."""
+
+
+FrameT = TypeVar("FrameT", bound=TimedFrame)
+
+
+def sample_by_index(frames: Iterable[FrameT], sample_rate: int) -> Iterator[FrameT]:
+    """Every `sample_rate`-th frame, from the first."""
+    return (frame for frame in frames if frame.index % sample_rate == 0)
+
+
+def sample_by_time(frames: Iterable[FrameT], fps: float) -> Iterator[FrameT]:
+    """The frame nearest in time to each tick of a clock that starts with the first frame.
+
+    A slow source gives a frame more than once, a fast one skips frames; the last tick lies within the last frame.
+    """
+    previous: FrameT | None = None
+    origin_s, tick = 0.0, 0
+    for frame in frames:
+        if previous is None:
+            origin_s = frame.time_s
+        else:
+            middle_s = (previous.time_s + frame.time_s) / 2
+            while origin_s + tick / fps < middle_s - 1e-6:
+                yield previous
+                tick += 1
+        previous = frame
+    if previous is not None:
+        end_s = previous.time_s + previous.duration_s
+        while tick == 0 or origin_s + tick / fps < end_s - 1e-6:
+            yield previous
+            tick += 1
