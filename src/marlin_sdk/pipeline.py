@@ -109,6 +109,7 @@ class Marlin:
         size, state = read_checkpoint(files.weights, config=given, config_path=files.config, preset=files.preset)
         if decoder and not size.has_decoder:
             raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or leave out decoder=True")
+        size = size if decoder else size.without_decoder()
         with torch.device("meta"):
             network = MaskedAutoencoder(size) if decoder else Encoder(size)
         load_weights(network, state, source=str(files.weights))
@@ -146,6 +147,7 @@ class Marlin:
         where, precision = resolve_device(device), resolve_dtype(dtype)
         check_detector(detector)
         size = preset(model) if isinstance(model, str) else model
+        size = size if decoder else size.without_decoder()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = MaskedAutoencoder(size) if decoder else Encoder(size)

@@ -1,0 +1,1 @@
+"""Frames from anything, and the arithmetic of windows."""

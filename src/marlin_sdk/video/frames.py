@@ -1,0 +1,100 @@
+"""A frame, and what gives frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.errors import VideoDecodeError
+
+__all__ = ["MAX_PIXELS", "Frame", "VideoReader", "check_pixels"]
+
+MAX_PIXELS = 64 * 2**20
+"""The largest frame that is decoded, in pixels; 8K has 33 million."""
+
+
+class Frame:
+    """A decoded frame, not yet converted: cheap until its pixels are asked for.
+
+    Args:
+        index: its number in display order, counted from 0.
+        time_s: when it is shown, in seconds from the start of the file.
+        duration_s: for how long.
+        height: in pixels, as it is shown.
+        width: in pixels, as it is shown.
+        convert: gives its pixels; called once at most.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        time_s: float,
+        duration_s: float,
+        height: int,
+        width: int,
+        convert: Callable[[], NDArray[np.uint8]],
+    ) -> None:
+        self.index = index
+        self.time_s = time_s
+        self.duration_s = duration_s
+        self.height = height
+        self.width = width
+        self._convert: Callable[[], NDArray[np.uint8]] | None = convert
+        self._rgb: NDArray[np.uint8] | None = None
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """The pixels: uint8 (H, W, 3), RGB, contiguous."""
+        if self._convert is not None:
+            self._rgb = np.ascontiguousarray(self._convert())
+            self._convert = None  # lets go of the decoder's own picture
+        assert self._rgb is not None
+        return self._rgb
+
+
+class VideoReader(Protocol):
+    """A source of frames that is read once, from start to end.
+
+    Attributes:
+        name: what messages and metadata call it.
+        num_frames: how many frames it promises; None where it does not say.
+        duration_s: how long it promises to be; None where it does not say.
+        fps: its average rate; None where it does not say.
+        warnings: what went wrong so far without ending it.
+    """
+
+    name: str
+    num_frames: int | None
+    duration_s: float | None
+    fps: float | None
+    warnings: list[str]
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, in display order."""
+
+    def close(self) -> None:
+        """Let go of the file and the decoder."""
+
+    def __enter__(self) -> VideoReader:
+        """Itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+
+
+def check_pixels(name: str, width: int, height: int) -> None:
+    """Refuse frames that are too large to hold.
+
+    Raises:
+        VideoDecodeError: more than `MAX_PIXELS`.
+    """
+    if width * height > MAX_PIXELS:
+        raise VideoDecodeError(
+            f"{name} has frames of {width}x{height}; the limit is {MAX_PIXELS} pixels; scale it down"
+        )

@@ -1,0 +1,97 @@
+"""Frames from anything: what a user calls a video -> a reader."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, Union, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.errors import ConfigError, VideoDecodeError, VideoNotFoundError
+from marlin_sdk.video.container import ContainerReader, is_playlist
+from marlin_sdk.video.frames import MAX_PIXELS, Frame, VideoReader
+from marlin_sdk.video.sources import IMAGE_SUFFIXES, ArrayReader, ImageFolderReader
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "VIDEO_SUFFIXES", "Frame", "VideoReader", "VideoSource", "open_video"]
+
+VideoSource: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, NDArray[np.uint8]]
+"""A path, a URL, the bytes of a file, an open binary file, a folder of images, or an array or tensor (T, H, W, 3)."""
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
+    | {".vob", ".webm", ".wmv"}
+)
+"""The files that a folder of videos is searched for."""
+
+
+def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoReader:
+    """Open a video.
+
+    Args:
+        video: see `VideoSource`.
+        source_fps: frames a second, for arrays and folders of images; a file has its own clock.
+    Returns:
+        A reader, to be used in a `with` block and read once.
+    Raises:
+        VideoNotFoundError: no such file or folder.
+        VideoDecodeError: it is no video; the message says what it is.
+        ShapeError: an array that is not uint8 (T, H, W, 3).
+        ConfigError: something else than a video, or a frame rate for a file.
+    """
+    if hasattr(video, "detach"):  # a tensor, on whatever device
+        video = cast(Any, video).detach().cpu().numpy()
+    if isinstance(video, np.ndarray):
+        return ArrayReader(video, source_fps)
+    if isinstance(video, str | os.PathLike) and not _is_url(video) and Path(video).is_dir():
+        return ImageFolderReader(Path(video), source_fps)
+    if source_fps is not None:
+        raise ConfigError(f"source_fps={source_fps} is for arrays and folders of images; this video has its own clock")
+    if isinstance(video, bytes | bytearray | memoryview):
+        return _open_stream(io.BytesIO(video), "<bytes>")
+    if hasattr(video, "read"):
+        return _open_stream(cast(BinaryIO, video), str(getattr(video, "name", "<file>")))
+    if not isinstance(video, str | os.PathLike):
+        raise ConfigError(f"a video is a path, URL, bytes, file or array, not {type(video).__name__}")
+    if _is_url(video):
+        return ContainerReader(str(video), name=str(video), is_url=True)
+    return _open_file(Path(video))
+
+
+def _is_url(video: str | os.PathLike[str]) -> bool:
+    return isinstance(video, str) and "://" in video
+
+
+def _open_file(path: Path) -> VideoReader:
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError as error:
+        raise VideoNotFoundError(f"no such video: {path}") from error
+    except OSError as error:
+        raise VideoDecodeError(f"{path} cannot be read: {error.strerror}") from error
+    _check_head(head, str(path))
+    return ContainerReader(f"file:{path}", name=str(path))
+
+
+def _open_stream(file: BinaryIO, name: str) -> VideoReader:
+    try:
+        seekable = file.seekable()
+        head = file.read(64) if seekable else b"?"
+        if seekable:
+            file.seek(-len(head), io.SEEK_CUR)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise VideoDecodeError(f"{name} cannot be read as a binary file: {error}") from error
+    if not isinstance(head, bytes):
+        raise VideoDecodeError(f"{name} is open as text; open it in binary mode")
+    _check_head(head, name)
+    return ContainerReader(file, name=name)
+
+
+def _check_head(head: bytes, name: str) -> None:
+    if not head:
+        raise VideoDecodeError(f"{name} is empty (0 bytes)")
+    if is_playlist(head):
+        raise VideoDecodeError(f"{name} is a playlist, which names other files; it is refused: pass those files")

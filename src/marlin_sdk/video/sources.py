@@ -1,0 +1,126 @@
+"""Frames that need no decoder: arrays, and folders of images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.errors import ShapeError, VideoDecodeError
+from marlin_sdk.video.frames import Frame, check_pixels
+
+__all__ = ["ASSUMED_FPS", "IMAGE_SUFFIXES", "ArrayReader", "ImageFolderReader"]
+
+ASSUMED_FPS = 25.0
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+
+
+class _ClocklessReader:
+    """Frames whose times are counted, not read."""
+
+    def __init__(self, name: str, num_frames: int, source_fps: float | None) -> None:
+        self.name = name
+        self.warnings: list[str] = []
+        if source_fps is None:
+            self.warnings.append(f"no frame rate given: times assume {ASSUMED_FPS:g} fps; pass source_fps=")
+        self.fps: float | None = source_fps or ASSUMED_FPS
+        self.num_frames: int | None = num_frames
+        self.duration_s: float | None = num_frames / (source_fps or ASSUMED_FPS)
+
+    def _frame(self, index: int, rgb: NDArray[np.uint8]) -> Frame:
+        step_s = 1 / (self.fps or ASSUMED_FPS)
+        return Frame(index, index * step_s, step_s, rgb.shape[0], rgb.shape[1], lambda: rgb)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to close."""
+
+
+class ArrayReader(_ClocklessReader):
+    """The frames of an array.
+
+    Args:
+        array: uint8 (T, H, W, 3), RGB.
+        source_fps: its frames a second.
+    Raises:
+        ShapeError: another shape or dtype.
+        VideoDecodeError: it has no frame.
+    """
+
+    def __init__(self, array: NDArray[Any], source_fps: float | None) -> None:
+        if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
+            hint = "; channels come last: permute it" if array.ndim == 4 and 3 in array.shape[:2] else ""
+            raise ShapeError(f"a video array is uint8 (T, H, W, 3); got {array.dtype} {array.shape}{hint}")
+        if 0 in array.shape:
+            raise VideoDecodeError(f"the video array has no frame: its shape is {array.shape}")
+        check_pixels("<array>", array.shape[2], array.shape[1])
+        super().__init__("<array>", len(array), source_fps)
+        self._array = array
+
+    def __enter__(self) -> ArrayReader:
+        """Itself."""
+        return self
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, in order."""
+        return (self._frame(index, rgb) for index, rgb in enumerate(self._array))
+
+
+class ImageFolderReader(_ClocklessReader):
+    """The images of a folder, in natural order of their names ("2.png" before "10.png").
+
+    Args:
+        folder: holds `.jpg`, `.png`, `.bmp` or `.webp` files.
+        source_fps: frames a second that they stand for.
+    Raises:
+        VideoDecodeError: there is none, or none can be decoded.
+    """
+
+    def __init__(self, folder: Path, source_fps: float | None) -> None:
+        files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        if not files:
+            raise VideoDecodeError(f"folder {folder} holds no video and no image")
+        self._files = sorted(files, key=lambda file: _natural(file.name))
+        super().__init__(str(folder), len(files), source_fps)
+
+    def __enter__(self) -> ImageFolderReader:
+        """Itself."""
+        return self
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames, in order; an image that cannot be decoded leaves its place empty, with a warning."""
+        decoded = 0
+        for index, file in enumerate(self._files):
+            rgb = _read_image(file)
+            if rgb is None:
+                self.warnings.append(f"{file.name} is no image that can be decoded")
+                continue
+            check_pixels(str(file), rgb.shape[1], rgb.shape[0])
+            decoded += 1
+            yield self._frame(index, rgb)
+        if not decoded:
+            raise VideoDecodeError(f"none of the {len(self._files)} images in {self.name} can be decoded")
+
+
+def _read_image(file: Path) -> NDArray[np.uint8] | None:
+    import cv2
+
+    content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+    try:
+        bgr: Any = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error:
+        bgr = None
+    return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
