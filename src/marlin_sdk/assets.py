@@ -29,7 +29,7 @@ __all__ = [
     "marlin_home",
 ]
 
-OFFLINE_REASON = "it is not in the cache, and downloads are off (local_files_only=True or HF_HUBOFFLINE_REASONLINE=1)"
+OFFLINE_REASON = "it is not in the cache, and downloads are off (local_files_only=True or HF_HUB_OFFLINE=1)"
 MAX_ASSET_BYTES = 4 * 2**30
 
 _FAN_URL = "https://www.adrianbulat.com/downloads/python-fan"

@@ -20,8 +20,8 @@ import pytest
 from tests.integration.loopback import COMMIT, OTHER_COMMIT, Loopback, Repo
 
 from marlin_sdk import assets, hub
-from marlin_sdk.errors import DownloadError
 from marlin_sdk.assets import Asset, fetch_asset
+from marlin_sdk.errors import DownloadError
 from marlin_sdk.hub import resolve_model
 
 # Longer than a few chunks, so that a cut leaves something to go on from.

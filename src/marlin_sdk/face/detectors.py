@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -99,17 +100,12 @@ class YuNetDetector:
 
         self.provenance = _provenance(model)
         self._long_side_px = long_side_px
-        log = cv2.utils.logging
-        level = log.getLogLevel()
-        log.setLogLevel(log.LOG_LEVEL_ERROR)  # OpenCV 5 warns at every creation that it ignores its own default target
         try:
-            self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score, 0.3, 5000)
+            with _errors_only():
+                self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score, 0.3, 5000)
         except cv2.error as error:
-            raise WeightsError(
-                f"{model} is no YuNet network that OpenCV {cv2.__version__} can read: {error.err}"
-            ) from error
-        finally:
-            log.setLogLevel(level)
+            reason = f"{model} is no YuNet network that OpenCV {cv2.__version__} can read: {error.err}"
+            raise WeightsError(reason) from error
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """See `FaceDetector.detect`."""
@@ -285,6 +281,22 @@ def _face_alignment_network(name: str, weights: list[str], device: str) -> Any:
     from face_alignment.detection.scrfd.scrfd_detector import SCRFDDetector
 
     return SCRFDDetector(device, path_to_detector=weights[0])
+
+
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """Silence OpenCV 5, which warns at every creation of a network that it ignores its own default target."""
+    import cv2
+
+    log = getattr(cv2.utils, "logging", None)  # OpenCV 4.10 has no such switch, and no such warning
+    level = log.getLogLevel() if log else None
+    if log:
+        log.setLogLevel(log.LOG_LEVEL_ERROR)
+    try:
+        yield
+    finally:
+        if log:
+            log.setLogLevel(level)
 
 
 def _fit(frame: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

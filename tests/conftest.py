@@ -1,0 +1,67 @@
+"""What every test may use: a home of its own, the shared reference data, a tiny model, the example video."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tests.making import TINY
+
+from marlin_sdk import Marlin
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("MARLIN_SHARED", ROOT.parent / "shared"))
+
+# Every reason for which a test may be skipped; tests/integration/test_skips.py reads the list.
+ALLOWED_SKIPS = {
+    "reference data": "needs the reference data of ../shared (MARLIN_SHARED)",
+    "gpu": "needs a CUDA device",
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the caches of the person who runs it."""
+    monkeypatch.setenv("MARLIN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference data."""
+    if not SHARED.is_dir():
+        pytest.skip(ALLOWED_SKIPS["reference data"])
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Marlin:
+    """A model of 32 dims and 2 blocks on 32x32 frames, random weights, that finds faces with the cascade."""
+    return Marlin.untrained(TINY, device="cpu", detector="lbp", decoder=True)
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Path:
+    """The video that comes with the examples: one real face, 480x360, 4 s of 25 fps."""
+    return ROOT / "examples" / "astronaut.mp4"
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`shared` and `gpu` tests say what they need by their marker, and are skipped by name without it."""
+    without = {
+        "shared": (not SHARED.is_dir(), ALLOWED_SKIPS["reference data"]),
+        "gpu": (not torch.cuda.is_available(), ALLOWED_SKIPS["gpu"]),
+    }
+    for item in items:
+        for marker, (missing, reason) in without.items():
+            if missing and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
