@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
@@ -13,16 +13,20 @@ from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError, VideoDecodeError
 from marlin_sdk.video.frames import Frame, check_pixels
+from marlin_sdk.video.orientation import Orientation, orientation_of
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
+    from av.container.core import Container
     from av.video.stream import VideoStream
 
 __all__ = ["ContainerReader"]
 
 _TIMEOUT_S = (15.0, 60.0)  # to open, and to wait for more of a live stream
 _DEFAULT_FPS = 25.0  # of a stream that has neither times nor a rate
+_JOINT_S = 1.0  # a clock that goes back by more has started anew; by less, a muxer was careless
+_SQUARE = 0.05  # how far from 1 a pixel's width by its height may be without a warning
 # Playlists name other files; a terminal log is text that FFmpeg would paint.
 _REFUSED_FORMATS = {"hls", "concat", "dash", "tty", "lavfi"}
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
@@ -32,7 +36,8 @@ class ContainerReader:
     """Reads the first video stream of a file.
 
     Only frames whose pixels are asked for are converted. Colour matrix and range follow the file's tags, BT.601 where
-    it has none; rotation metadata is applied. Times come from the frames' own timestamps.
+    it has none; rotation and mirroring metadata is applied; pixels that are not square are used as they are stored, as
+    marlin-pytorch does, with a warning. Times come from the frames' own timestamps.
 
     Args:
         source: a path, a URL, or an open binary file.
@@ -46,6 +51,7 @@ class ContainerReader:
         self.name = name
         self.warnings: list[str] = []
         self._started = False
+        self._joined_s = 0.0
         self._container = _open(source, name, is_url)
         try:
             self._stream = _video_stream(self._container, name)
@@ -53,10 +59,15 @@ class ContainerReader:
             self._container.close()
             raise
         self._stream.thread_type = "AUTO"
+        self._time_base = self._stream.time_base or Fraction(1)  # frames drained from a decoder have none of their own
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.fps = float(rate) if rate else None
         self.num_frames = self._stream.frames or None
-        self.duration_s = _promised_s(self._container, self._stream)
+        end_s = _promised_end_s(self._container, self._stream)
+        self.duration_s = None if end_s is None else end_s - self._origin_s
+        shape = self._stream.sample_aspect_ratio or Fraction(1)
+        if abs(shape - 1) > _SQUARE:
+            self.warnings.append(f"pixels are {shape} as wide as they are high; frames are used as they are stored")
 
     def __enter__(self) -> ContainerReader:
         """Itself."""
@@ -87,14 +98,14 @@ class ContainerReader:
         time_s, count, corrupt, timed = -step_s, 0, 0, True
         for picture in self._pictures():
             timed = timed and picture.pts is not None
-            last_s, time_s = time_s, self._time_s(picture, otherwise=time_s + step_s)
+            last_s, time_s = time_s, self._time_s(picture, time_s, step_s)
             if waiting:
-                yield waiting(max(time_s - last_s, 0.0))
+                yield waiting(time_s - last_s)
             check_pixels(self.name, picture.width, picture.height)
             corrupt += picture.is_corrupt
             waiting = partial(_frame, picture, count, time_s)
             count += 1
-            shown_s = float(picture.duration * picture.time_base) if picture.duration and picture.time_base else step_s
+            shown_s = float(picture.duration * self._time_base) if picture.duration else step_s
         if waiting is None:
             raise VideoDecodeError(f"{self.name} has no frame that can be decoded{self._reasons()}")
         if corrupt:
@@ -108,24 +119,29 @@ class ContainerReader:
         """Decode; what cannot be decoded is passed over, and where the file breaks off the frames end."""
         import av
 
-        undecoded, first_s = 0, 0.0
+        undecoded, first_s, at_s = 0, 0.0, 0.0
         packets = self._container.demux(self._stream)
-        at_s = 0.0
-        while True:
+        drained = False
+        while not drained:
             try:
                 packet = next(packets, None)
-            except (av.error.FFmpegError, OSError) as error:
+            except Exception as error:  # of FFmpeg, or whatever a file object raises
                 self.warnings.append(f"breaks off at {at_s:.2f} s: {_reason(error)}")
                 packet = None
-            if packet is None:
-                break
-            if packet.pts is not None and packet.time_base is not None:
-                at_s = max(at_s, float(packet.pts * packet.time_base) - self._origin_s)
+            drained = packet is None  # to decode None is to ask for the pictures that the decoder still holds
+            if packet is not None and not packet.size:
+                continue
+            if packet is not None and packet.pts is not None:
+                at_s = max(at_s, float(packet.pts * self._time_base) - self._origin_s)
+            # A frame-threaded decoder that meets half a frame at the end drops the pictures before it, too. In MPEG
+            # streams the mark only says that some bytes near by were lost.
+            half = packet is not None and packet.is_corrupt and "mpeg" not in self._container.format.name
             try:
-                yield from packet.decode()
-            except av.error.EOFError:
-                break
+                if not half:
+                    yield from self._stream.decode(packet)
             except av.error.FFmpegError:
+                half = True
+            if half:
                 first_s = first_s if undecoded else at_s
                 undecoded += 1
         if undecoded:
@@ -137,13 +153,18 @@ class ContainerReader:
         start = cast("int | None", self._container.start_time)
         if start is not None:
             return start / 1_000_000
-        first = self._stream.start_time
-        return float(first * (self._stream.time_base or Fraction(1))) if first else 0.0
+        return float((self._stream.start_time or 0) * self._time_base)
 
-    def _time_s(self, picture: av.VideoFrame, *, otherwise: float) -> float:
-        if picture.pts is None or picture.time_base is None:
-            return otherwise
-        return float(picture.pts * picture.time_base) - self._origin_s
+    def _time_s(self, picture: av.VideoFrame, last_s: float, step_s: float) -> float:
+        """When a picture is shown: never before the last one, and on one clock where files were joined end to end."""
+        if picture.pts is None:
+            return last_s + step_s
+        time_s = float(picture.pts * self._time_base) - self._origin_s + self._joined_s
+        if time_s < last_s - _JOINT_S:
+            self.warnings.append(f"the clock starts again at {last_s + step_s:.2f} s; times go on from there")
+            self._joined_s += last_s + step_s - time_s
+            return last_s + step_s
+        return max(time_s, last_s)
 
     def _note_early_end(self, count: int, end_s: float) -> None:
         """Warn of a file that ends before it promised to, by count where it has one, and by time."""
@@ -167,9 +188,14 @@ def _open(source: str | BinaryIO, name: str, is_url: bool) -> InputContainer:
     # A hostile file must not make FFmpeg open others.
     options = {} if is_url else {"protocol_whitelist": "file" if isinstance(source, str) else "data"}
     try:
-        container = av.open(source, options=options, timeout=_TIMEOUT_S if is_url else None, metadata_errors="replace")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise VideoDecodeError(f"{name} cannot be opened as a video: {_reason(error)}") from error
+        container = av.open(
+            source, container_options=options, timeout=_TIMEOUT_S if is_url else None, metadata_errors="replace"
+        )
+    except Exception as error:  # of FFmpeg, or whatever a file object raises
+        truncated = None if is_url else _open_forward(source, options)
+        if truncated is None:
+            raise VideoDecodeError(f"{name} cannot be opened as a video: {_reason(error)}") from error
+        container = cast(Any, truncated)
     assert isinstance(container, InputContainer)
     if not is_url and set(container.format.name.split(",")) & _REFUSED_FORMATS:
         container.close()
@@ -179,17 +205,31 @@ def _open(source: str | BinaryIO, name: str, is_url: bool) -> InputContainer:
     return container
 
 
+def _open_forward(source: str | BinaryIO, options: dict[str, str]) -> Container | None:
+    """Open without seeking: the way into a fragmented MP4 that breaks off inside the header of a fragment."""
+    import av
+
+    try:
+        if isinstance(source, str):
+            return av.open(source, container_options={**options, "seekable": "0"}, metadata_errors="replace")
+        source.seek(0)
+        return av.open(SimpleNamespace(read=source.read), container_options=options, metadata_errors="replace")
+    except Exception:  # the first attempt's reason is the one to tell
+        return None
+
+
 def is_playlist(head: bytes) -> bool:
     """Whether a file's first bytes are those of a list of other files."""
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(_PLAYLISTS)
 
 
 def _video_stream(container: InputContainer, name: str) -> VideoStream:
-    cover = "attached_pic"
-    videos = [stream for stream in container.streams.video if cover not in str(stream.disposition)]
+    from av.stream import Disposition
+
+    videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not videos:
-        kinds = " and ".join(sorted({stream.type for stream in container.streams})) or "no"
-        raise VideoDecodeError(f"{name} has no video stream, only {kinds} streams")
+        others = {"cover picture" if stream.type == "video" else stream.type for stream in container.streams}
+        raise VideoDecodeError(f"{name} has no video stream, only {' and '.join(sorted(others)) or 'no'} streams")
     stream = videos[0]
     if stream.codec_context is None:
         raise VideoDecodeError(f"{name} is encoded in a way that this build of FFmpeg cannot decode")
@@ -197,28 +237,34 @@ def _video_stream(container: InputContainer, name: str) -> VideoStream:
     return stream
 
 
-def _promised_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """How long the video stream says it is; the container's own word only where no other stream may outlast it."""
+def _promised_end_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """When the video stream says it ends, on the file's own clock.
+
+    The container's word counts only where no other stream may outlast it.
+    """
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    if tag := stream.metadata.get("DURATION"):  # Matroska
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    if tag := stream.metadata.get("DURATION"):  # Matroska; in spite of its name the time of the end
         try:
             hours, minutes, seconds = tag.split(":")
             return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
         except ValueError:
             return None
-    return container.duration / 1_000_000 if container.duration is not None and len(container.streams) == 1 else None
+    if container.duration is None or len(container.streams) != 1:
+        return None
+    start = 0 if "matroska" in container.format.name else cast("int | None", container.start_time) or 0
+    return (container.duration + start) / 1_000_000
 
 
 def _frame(picture: av.VideoFrame, index: int, time_s: float, duration_s: float) -> Frame:
-    turns = round(picture.rotation / 90) % 4
-    height, width = (picture.width, picture.height) if turns % 2 else (picture.height, picture.width)
-    return Frame(index, time_s, duration_s, height, width, partial(_convert, picture, turns))
+    shown = orientation_of(picture)
+    height, width = (picture.width, picture.height) if shown.transposed else (picture.height, picture.width)
+    return Frame(index, time_s, duration_s, height, width, partial(_convert, picture, shown))
 
 
-def _convert(picture: av.VideoFrame, turns: int) -> NDArray[np.uint8]:
+def _convert(picture: av.VideoFrame, shown: Orientation) -> NDArray[np.uint8]:
     rgb: Any = picture.to_ndarray(format="rgb24")
-    return np.rot90(rgb, turns) if turns else rgb
+    return shown.apply(rgb)
 
 
 def _reason(error: Exception) -> str:

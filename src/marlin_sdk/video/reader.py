@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import stat
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, Union, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.errors import ConfigError, VideoDecodeError, VideoNotFoundError
+from marlin_sdk.errors import ConfigError, ShapeError, VideoDecodeError, VideoNotFoundError
 from marlin_sdk.video.container import ContainerReader, is_playlist
 from marlin_sdk.video.frames import MAX_PIXELS, Frame, VideoReader
 from marlin_sdk.video.sources import IMAGE_SUFFIXES, ArrayReader, ImageFolderReader
@@ -31,7 +35,7 @@ def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoR
     """Open a video.
 
     Args:
-        video: see `VideoSource`.
+        video: see `VideoSource`. A file object that can seek is read from its first byte, wherever it stands.
         source_fps: frames a second, for arrays and folders of images; a file has its own clock.
     Returns:
         A reader, to be used in a `with` block and read once.
@@ -41,11 +45,13 @@ def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoR
         ShapeError: an array that is not uint8 (T, H, W, 3).
         ConfigError: something else than a video, or a frame rate for a file.
     """
-    if hasattr(video, "detach"):  # a tensor, on whatever device
-        video = cast(Any, video).detach().cpu().numpy()
+    if hasattr(video, "detach") and hasattr(video, "numpy"):  # a tensor, on whatever device; open files detach too
+        video = _array_of(video)
+    if isinstance(video, str) and video.startswith("file://"):
+        video = url2pathname(urlsplit(video).path)
     if isinstance(video, np.ndarray):
         return ArrayReader(video, source_fps)
-    if isinstance(video, str | os.PathLike) and not _is_url(video) and Path(video).is_dir():
+    if isinstance(video, str | os.PathLike) and _is_folder(video):
         return ImageFolderReader(Path(video), source_fps)
     if source_fps is not None:
         raise ConfigError(f"source_fps={source_fps} is for arrays and folders of images; this video has its own clock")
@@ -56,38 +62,62 @@ def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoR
     if not isinstance(video, str | os.PathLike):
         raise ConfigError(f"a video is a path, URL, bytes, file or array, not {type(video).__name__}")
     if _is_url(video):
-        return ContainerReader(str(video), name=str(video), is_url=True)
+        return ContainerReader(str(video), name=re.sub(r"(?<=://)[^/@]*@", "", str(video)), is_url=True)
     return _open_file(Path(video))
+
+
+def _array_of(tensor: Any) -> NDArray[Any]:
+    if str(tensor.dtype) != "torch.uint8":
+        raise ShapeError(f"a video tensor is uint8 (T, H, W, 3); got {tensor.dtype} {tuple(tensor.shape)}")
+    return np.asarray(tensor.detach().cpu().numpy())
 
 
 def _is_url(video: str | os.PathLike[str]) -> bool:
     return isinstance(video, str) and "://" in video
 
 
+def _is_folder(video: str | os.PathLike[str]) -> bool:
+    try:
+        return not _is_url(video) and Path(video).is_dir()
+    except OSError:  # a name too long, a parent that may not be entered: `_open_file` says so
+        return False
+
+
 def _open_file(path: Path) -> VideoReader:
     try:
+        # What is no plain file (a pipe, a camera) gives its first bytes only once.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return ContainerReader(f"file:{path}", name=str(path))
         with path.open("rb") as file:
             head = file.read(64)
     except FileNotFoundError as error:
         raise VideoNotFoundError(f"no such video: {path}") from error
-    except OSError as error:
-        raise VideoDecodeError(f"{path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        raise VideoDecodeError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     _check_head(head, str(path))
     return ContainerReader(f"file:{path}", name=str(path))
 
 
 def _open_stream(file: BinaryIO, name: str) -> VideoReader:
     try:
-        seekable = file.seekable()
-        head = file.read(64) if seekable else b"?"
-        if seekable:
-            file.seek(-len(head), io.SEEK_CUR)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        head = _peek(file)
+    except Exception as error:  # whatever the caller's object raises
         raise VideoDecodeError(f"{name} cannot be read as a binary file: {error}") from error
-    if not isinstance(head, bytes):
-        raise VideoDecodeError(f"{name} is open as text; open it in binary mode")
-    _check_head(head, name)
+    if head is not None:
+        if not isinstance(head, bytes):
+            raise VideoDecodeError(f"{name} is open as text; open it in binary mode")
+        _check_head(head, name)
     return ContainerReader(file, name=name)
+
+
+def _peek(file: BinaryIO) -> bytes | None:
+    """The first bytes of a file, which is left at its start; None of one that can be read only once."""
+    if not (hasattr(file, "seek") and hasattr(file, "tell")) or (hasattr(file, "seekable") and not file.seekable()):
+        return None
+    file.seek(0)
+    head = file.read(64)
+    file.seek(0)
+    return head
 
 
 def _check_head(head: bytes, name: str) -> None:

@@ -79,17 +79,23 @@ class ImageFolderReader(_ClocklessReader):
     """The images of a folder, in natural order of their names ("2.png" before "10.png").
 
     Args:
-        folder: holds `.jpg`, `.png`, `.bmp` or `.webp` files.
+        folder: holds `.jpg`, `.png`, `.bmp` or `.webp` files; hidden files are no frames.
         source_fps: frames a second that they stand for.
     Raises:
         VideoDecodeError: there is none, or none can be decoded.
     """
 
     def __init__(self, folder: Path, source_fps: float | None) -> None:
-        files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        try:
+            files = [file for file in folder.iterdir() if _is_image(file)]
+        except OSError as error:
+            raise VideoDecodeError(f"folder {folder} cannot be read: {error.strerror}") from error
         if not files:
-            raise VideoDecodeError(f"folder {folder} holds no video and no image")
-        self._files = sorted(files, key=lambda file: _natural(file.name))
+            raise VideoDecodeError(
+                f"folder {folder} holds no video and no image; expected video files, or frames as "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
+        self._files = sorted(files, key=lambda file: (_natural(file.name), file.name))
         super().__init__(str(folder), len(files), source_fps)
 
     def __enter__(self) -> ImageFolderReader:
@@ -102,7 +108,7 @@ class ImageFolderReader(_ClocklessReader):
         for index, file in enumerate(self._files):
             rgb = _read_image(file)
             if rgb is None:
-                self.warnings.append(f"{file.name} is no image that can be decoded")
+                self.warnings.append(f"{file.name}, frame {index}, is no image that can be decoded")
                 continue
             check_pixels(str(file), rgb.shape[1], rgb.shape[0])
             decoded += 1
@@ -111,13 +117,17 @@ class ImageFolderReader(_ClocklessReader):
             raise VideoDecodeError(f"none of the {len(self._files)} images in {self.name} can be decoded")
 
 
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
+
+
 def _read_image(file: Path) -> NDArray[np.uint8] | None:
     import cv2
 
-    content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
     try:
+        content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
         bgr: Any = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except cv2.error:
+    except (cv2.error, OSError):
         bgr = None
     return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 

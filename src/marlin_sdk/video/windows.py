@@ -51,6 +51,9 @@ class WindowPlan(Protocol):
     def start(self, index: int) -> int:
         """The first step of window `index`."""
 
+    def count(self, num_steps: int) -> int:
+        """How many windows a video of `num_steps` steps has."""
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -83,6 +86,11 @@ class Windows:
     def start(self, index: int) -> int:
         """See `WindowPlan.start`."""
         return index * self.stride
+
+    def count(self, num_steps: int) -> int:
+        """See `WindowPlan.count`."""
+        whole = max(0, (num_steps - self.clip_steps) // self.stride + 1)
+        return whole + (self.rest(whole, num_steps) is not None)
 
     def _window(self, start: int, end: int) -> Window:
         end = min(end, start + self.clip_steps)
@@ -121,6 +129,11 @@ class ReferenceWindows:
         """See `WindowPlan.start`."""
         return index * self.stride * self.sample_rate
 
+    def count(self, num_steps: int) -> int:
+        """See `WindowPlan.count`."""
+        whole = max(0, -(-(num_steps - self.clip_steps * self.sample_rate) // (self.stride * self.sample_rate)))
+        return whole or int(num_steps > 0)
+
     def uses(self, frame_index: int) -> bool:
         """Whether any window may hold this source frame; the others need not be converted."""
         return frame_index < self.clip_steps or frame_index % self.sample_rate == 0
@@ -128,12 +141,8 @@ class ReferenceWindows:
 
 def count_windows(num_frames: int, config: ExtractionConfig, clip_steps: int = 16) -> int:
     """How many windows a video of so many source frames has; not for `fps=`, which depends on their times."""
-    plan = window_plan(config, clip_steps)
     steps = num_frames if config.compat else -(-num_frames // config.sample_rate)
-    count = 0
-    while plan.ready(count, steps) or plan.rest(count, steps):
-        count += 1
-    return count
+    return window_plan(config, clip_steps).count(steps)
 
 
 def window_plan(config: ExtractionConfig, clip_steps: int = 16) -> Windows | ReferenceWindows:

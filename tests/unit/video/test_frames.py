@@ -1,0 +1,34 @@
+"""A frame is converted when its pixels are first asked for, and only then."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from marlin_sdk.errors import VideoDecodeError
+from marlin_sdk.video.frames import MAX_PIXELS, Frame, check_pixels
+
+
+def test_a_frame_is_converted_once_and_not_before_its_pixels_are_asked_for() -> None:
+    calls: list[int] = []
+
+    def convert() -> NDArray[np.uint8]:
+        calls.append(1)
+        return np.arange(24, dtype=np.uint8).reshape(2, 4, 3)[:, ::-1]
+
+    frame = Frame(7, 0.28, 0.04, 2, 4, convert)
+
+    assert (frame.index, frame.time_s, frame.duration_s, frame.height, frame.width) == (7, 0.28, 0.04, 2, 4)
+    assert calls == []
+    assert frame.rgb is frame.rgb
+    assert calls == [1]
+    assert frame.rgb.flags["C_CONTIGUOUS"]
+    assert frame.rgb[0, 0].tolist() == [9, 10, 11]
+
+
+def test_8k_is_within_the_limit_and_absurd_sizes_are_not() -> None:
+    check_pixels("8k.mp4", 7680, 4320)
+    check_pixels("edge.mp4", MAX_PIXELS, 1)
+    with pytest.raises(VideoDecodeError, match=r"bomb\.mp4 has frames of 65536x65536; the limit is \d+ pixels"):
+        check_pixels("bomb.mp4", 65536, 65536)
