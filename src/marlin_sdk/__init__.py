@@ -26,17 +26,17 @@ if TYPE_CHECKING:
         VideoNotFoundError,
         WeightsError,
     )
-    from marlin_sdk.face.detectors import Detections, FaceDetector
+    from marlin_sdk.face.detections import Detections, FaceDetector
     from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
     from marlin_sdk.pipeline import Marlin
 
 # Each public name and its home: imported when first used, because torch and OpenCV take a second to load.
 _HOMES = {
     "ConfigError": "errors",
-    "Detections": "face.detectors",
+    "Detections": "face.detections",
     "DownloadError": "errors",
     "ExtractionConfig": "config",
-    "FaceDetector": "face.detectors",
+    "FaceDetector": "face.detections",
     "FeatureFileError": "errors",
     "Marlin": "pipeline",
     "MarlinError": "errors",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.errors import ShapeError
 from marlin_sdk.face.cropping import crop_square, square_box
-from marlin_sdk.face.detectors import FaceDetector
+from marlin_sdk.face.detections import FaceDetector, detect_one
 from marlin_sdk.face.tracking import FaceTracker, TrackedFace
 from marlin_sdk.features import FaceWindow, SkippedWindow
 from marlin_sdk.video.reader import Frame
@@ -65,7 +65,8 @@ def cut_clips(
     crops = _Crops(model.img_size)
     index, seen = 0, 0
     for step in faced:
-        held[step.index] = step
+        if step.index >= plan.start(index):  # not what lies between two windows
+            held[step.index] = step
         seen = step.index + 1
         while window := plan.ready(index, seen):
             yield _cut(window, held, crops, config)
@@ -82,7 +83,8 @@ def _sample(
     frames: Iterable[Frame], plan: Windows | ReferenceWindows, config: ExtractionConfig
 ) -> Iterator[tuple[int, Frame]]:
     if isinstance(plan, ReferenceWindows):
-        return ((frame.index, frame) for frame in frames if plan.uses(frame.index))
+        # counted, not `frame.index`: a folder of images leaves the places of broken ones empty
+        return ((step, frame) for step, frame in enumerate(frames) if plan.uses(step))
     return enumerate(sample_by_time(frames, config.fps) if config.fps else sample_by_index(frames, config.sample_rate))
 
 
@@ -105,7 +107,7 @@ def _with_faces(
 ) -> Iterator[_Step]:
     if isinstance(plan, ReferenceWindows):
         for index, frame in steps:
-            (found,) = detector.detect([frame.rgb])
+            found = detect_one(detector, frame.rgb)
             best = (found.boxes[0].astype(np.float64), float(found.scores[0])) if len(found) else (_NO_FACE_BOX, 0.0)
             yield _Step(index, frame, [TrackedFace(0, *best)])
         return

@@ -1,19 +1,22 @@
-"""Face detectors behind one Protocol: RGB frames in; boxes, scores and five landmarks out."""
+"""The face detectors that have a name, and how to get them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk import assets
 from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
+from marlin_sdk.face.boxes import box_overlaps
+from marlin_sdk.face.detections import Detections, FaceDetector
 
 __all__ = [
     "DETECTORS",
@@ -29,80 +32,40 @@ __all__ = [
 DETECTORS = ("yunet", "lbp", "sfd", "blazeface", "retinaface", "scrfd")
 """The detectors that have a name."""
 
-# At 640 pixels YuNet's boxes measured 0.98 of the reference detector's, in the median over five real videos.
-YUNET_SIZE = 1 / 0.98
+# YuNet's box of one and the same face wanders by some percent with the scale and the order of the colours; the mean of
+# two looks keeps closer to marlin-pytorch's box than either. The larger look, in the network's own BGR, is the one that
+# finds small and tilted faces; the other takes RGB, as marlin-pytorch gives it to its own BGR-trained network.
+YUNET_LOOKS = ((640, True), (320, False))  # long side in pixels, whether BGR
+SAME_FACE = 0.5  # overlap of two looks at one face
+# Over five real videos its boxes measured 0.98 of the reference detector's at 640 pixels, 0.99 at 320.
+YUNET_SIZE = 1 / 0.985
 
-
-@dataclass(frozen=True)
-class Detections:
-    """The faces of one frame, best score first.
-
-    Attributes:
-        boxes: float32 (n, 4), xyxy in pixels of the frame.
-        scores: float32 (n,), in [0, 1].
-        landmarks: float32 (n, 5, 2), xy pixels of right eye, left eye, nose tip, right and left corner of the mouth
-            (the person's right); NaN from a detector that has none.
-    """
-
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    landmarks: NDArray[np.float32]
-
-    @classmethod
-    def from_rows(cls, boxes: Any, scores: Any, landmarks: Any = None) -> Detections:
-        """Sort and shape what a detector gives; no rows make an empty result."""
-        boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
-        scores = np.asarray(scores, dtype=np.float32).reshape(-1)
-        if landmarks is None:
-            landmarks = np.full((len(boxes), 5, 2), np.nan)
-        landmarks = np.asarray(landmarks, dtype=np.float32).reshape(-1, 5, 2)
-        order = np.argsort(-scores, kind="stable")
-        return cls(boxes[order], scores[order], landmarks[order])
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-
-@runtime_checkable
-class FaceDetector(Protocol):
-    """Anything that finds faces; pass your own as `detector=`."""
-
-    @property
-    def name(self) -> str:
-        """What the features' metadata calls it."""
-
-    def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Find faces.
-
-        Args:
-            frames: uint8 (H, W, 3) RGB arrays; sizes may differ.
-        Returns:
-            One `Detections` for each frame, in order, in that frame's pixels.
-        """
+_LEAST_PX = 64  # side of the smallest frame that face-alignment's networks take
 
 
 class YuNetDetector:
-    """YuNet (Wu et al., Machine Intelligence Research 2023) as OpenCV runs it: 7 ms a frame on two cores.
+    """YuNet (Wu et al., Machine Intelligence Research 2023) as OpenCV runs it: 11 ms a frame on two cores.
+
+    Each frame is looked at with its long side scaled to 640 and to 320 pixels (at most twofold up); what both looks see
+    is averaged, what only one sees is kept.
 
     Args:
         model: `face_detection_yunet_2023mar.onnx`.
-        long_side_px: frames are scaled to this before detection, up to twofold; of 320 to 640, 640 agreed best with the
-            reference's boxes on faces of 60 pixels and equally on those of 120.
         min_score: faces scored lower are left out.
     Raises:
-        WeightsError: OpenCV cannot read the file as a YuNet network.
+        WeightsError: OpenCV cannot read the file, or it is not a YuNet network.
     """
 
     name = "yunet"
 
-    def __init__(self, model: Path, *, long_side_px: int = 640, min_score: float = 0.6) -> None:
+    def __init__(self, model: Path, *, min_score: float = 0.6) -> None:
         import cv2
 
         self.provenance = _provenance(model)
-        self._long_side_px = long_side_px
         try:
             with _errors_only():
                 self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score, 0.3, 5000)
+                self._network.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network fails only here
         except cv2.error as error:
             reason = f"{model} is no YuNet network that OpenCV {cv2.__version__} can read: {error.err}"
             raise WeightsError(reason) from error
@@ -112,17 +75,25 @@ class YuNetDetector:
         return [self._detect_one(frame) for frame in frames]
 
     def _detect_one(self, frame: NDArray[np.uint8]) -> Detections:
+        found, again = (self._look(frame, long_side_px, bgr) for long_side_px, bgr in YUNET_LOOKS)
+        overlaps = box_overlaps(found[:, :4], again[:, :4])
+        for first, second in zip(*np.nonzero(overlaps >= SAME_FACE), strict=True):
+            found[first, :14] = (found[first, :14] + again[second, :14]) / 2
+        rows = np.concatenate([found, again[~(overlaps >= SAME_FACE).any(axis=0)]])
+        centre, half = (rows[:, :2] + rows[:, 2:4]) / 2, (rows[:, 2:4] - rows[:, :2]) / 2 * YUNET_SIZE
+        return Detections.from_rows(np.concatenate([centre - half, centre + half], axis=1), rows[:, 14], rows[:, 4:14])
+
+    def _look(self, frame: NDArray[np.uint8], long_side_px: int, bgr: bool) -> NDArray[np.float64]:
+        """Rows of x1, y1, x2, y2, five landmarks (x, y), score, in pixels of the frame."""
         import cv2
 
-        small, scale = _fit(frame, self._long_side_px)
-        size = (small.shape[1], small.shape[0])
-        self._network.setInputSize(size)
-        faces: Any = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
-        if faces is None:
-            return Detections.from_rows([], [])
-        points = faces[:, :14].reshape(-1, 7, 2) * scale
-        centre, half = points[:, 0] + points[:, 1] / 2, points[:, 1] / 2 * YUNET_SIZE
-        return Detections.from_rows(np.concatenate([centre - half, centre + half], axis=1), faces[:, 14], points[:, 2:])
+        small, scale = _fit(frame, long_side_px)
+        self._network.setInputSize((small.shape[1], small.shape[0]))
+        faces: Any = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR) if bgr else small)[1]
+        rows = np.asarray(faces if faces is not None else np.empty((0, 15)), dtype=np.float64)
+        rows[:, :14] *= np.tile(scale, 7)
+        rows[:, 2:4] += rows[:, :2]
+        return rows
 
 
 class LbpDetector:
@@ -179,19 +150,31 @@ class FaceAlignmentDetector:
     def __init__(self, name: str, weights: Sequence[Path], *, device: str = "cpu") -> None:
         self.name = name
         self.provenance = _provenance(weights[0])
+        network = _import_face_alignment(name)
+        files = dict(zip(("path_to_detector", "path_to_anchor"), map(str, weights), strict=False))
         try:
-            self._network = _face_alignment_network(name, [str(path) for path in weights], device)
-        except ImportError as error:
-            raise MissingExtraError(f'detector="{name}"', name) from error
+            self._network = network(device, **files)
         except Exception as error:  # whatever torch, numpy or onnxruntime say of a file that is not what it should be
-            raise WeightsError(f"{weights[0]} does not hold weights of the {name} detector: {error}") from error
+            expected = ", ".join(asset.url for asset in _ASSETS[name])
+            raise WeightsError(
+                f"{', '.join(files.values())} cannot be read as weights of the {name} detector "
+                f"({type(error).__name__}); it takes {expected}"
+            ) from error
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """See `FaceDetector.detect`."""
-        found = [
-            np.asarray(self._network.detect_from_image(frame), dtype=np.float32).reshape(-1, 5) for frame in frames
-        ]
-        return [Detections.from_rows(rows[:, :4], rows[:, 4]) for rows in found]
+        return [self._detect_one(frame) for frame in frames]
+
+    def _detect_one(self, frame: NDArray[np.uint8]) -> Detections:
+        height, width = frame.shape[:2]
+        # S3FD dies of frames too small for its strides; BlazeFace of squares, which it may round to 255 pixels.
+        below, beside = max(0, _LEAST_PX - height), max(0, _LEAST_PX - width)
+        if self.name == "blazeface" and height + below == width + beside:
+            beside += 1
+        if below or beside:
+            frame = np.pad(frame, ((0, below), (0, beside), (0, 0)))
+        rows = np.asarray(self._network.detect_from_image(frame), dtype=np.float32).reshape(-1, 5)
+        return Detections.from_rows(rows[:, :4], rows[:, 4])
 
 
 def load_detector(
@@ -215,9 +198,9 @@ def load_detector(
         WeightsError: its weights are not what they should be.
         MissingExtraError: it needs a package that is not installed.
     """
+    name, weights = check_detector(detector)
     if not isinstance(detector, str | Path):
         return detector
-    name, weights = check_detector(detector)
     if name == "lbp":
         return LbpDetector()
     if not weights:
@@ -237,7 +220,7 @@ def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]
         WeightsError: no such file.
     """
     if not isinstance(detector, str | Path):
-        if not isinstance(detector, FaceDetector):
+        if isinstance(detector, type) or not isinstance(detector, FaceDetector):
             raise ConfigError(f"detector is a {type(detector).__name__}; expected a name, a file, or a FaceDetector")
         return detector.name, []
     name, _, given = str(detector).partition(":")
@@ -248,13 +231,21 @@ def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]
                 f"unknown detector {given!r}; expected one of {', '.join(DETECTORS)}, "
                 "'name:weights', or a YuNet .onnx file"
             )
-    weights = [Path(part).expanduser() for part in given.split(",") if part]
+    needed = len(_ASSETS[name])
+    parts = given.split(",") if needed > 1 else [given]  # a comma may be part of the one path
+    weights = [Path(part).expanduser() for part in parts if part]
+    if weights and len(weights) != needed:
+        raise ConfigError(
+            f"detector {str(detector)!r} names {len(weights)} files; {name} takes {needed}"
+            + (f": '{name}:weights,anchors'" if needed > 1 else "")
+        )
     if missing := [str(path) for path in weights if not path.is_file()]:
         raise WeightsError(f"no such detector file: {', '.join(missing)}")
     return name, weights
 
 
 _ASSETS: dict[str, tuple[assets.Asset, ...]] = {
+    "lbp": (),
     "yunet": (assets.YUNET,),
     "sfd": (assets.SFD,),
     "blazeface": (assets.BLAZEFACE_BACK, assets.BLAZEFACE_BACK_ANCHORS),
@@ -263,24 +254,27 @@ _ASSETS: dict[str, tuple[assets.Asset, ...]] = {
 }
 
 
-def _face_alignment_network(name: str, weights: list[str], device: str) -> Any:
-    if name == "sfd":
-        from face_alignment.detection.sfd.sfd_detector import SFDDetector
-
-        return SFDDetector(device, path_to_detector=weights[0])
+def _import_face_alignment(name: str) -> Callable[..., Any]:
+    """What makes a detector of a device and its weights' paths."""
+    needs = {"retinaface": "torchvision", "scrfd": "onnxruntime"}.get(name)
+    if needs:
+        # Before face-alignment does it: that imports onnxruntime late, and what fails here is no fault of the weights.
+        try:
+            import_module(needs)
+        except ImportError as error:
+            raise MissingExtraError(f'detector="{name}"', name) from error
+        except Exception as error:  # a torchvision that was built for another torch dies of a RuntimeError
+            raise ConfigError(
+                f'detector="{name}" needs {needs}, which is installed but cannot be imported: {error}; install the '
+                "build of it that fits your torch, or use another detector"
+            ) from error
+    options: dict[str, Any] = {}
     if name == "blazeface":
-        from face_alignment.detection.blazeface.blazeface_detector import BlazeFaceDetector
-
-        return BlazeFaceDetector(device, back_model=True, path_to_detector=weights[0], path_to_anchor=weights[1])
-    if name == "retinaface":
-        from face_alignment.detection.retinaface.retinaface_detector import RetinaFaceDetector
-
-        # marlin-pytorch's own thresholds: with its weights, its boxes to the last bit.
-        return RetinaFaceDetector(device, weights[0], confidence_threshold=0.7, nms_threshold=0.2)
-    import onnxruntime  # noqa: F401 - face-alignment imports it late, under its own message
-    from face_alignment.detection.scrfd.scrfd_detector import SCRFDDetector
-
-    return SCRFDDetector(device, path_to_detector=weights[0])
+        options = {"back_model": True}
+    elif name == "retinaface":  # marlin-pytorch's own thresholds: with its weights, its boxes to the last bit
+        options = {"confidence_threshold": 0.7, "nms_threshold": 0.2}
+    module = import_module(f"face_alignment.detection.{name}")
+    return partial(module.FaceDetector, **options)
 
 
 @contextmanager
@@ -307,7 +301,7 @@ def _fit(frame: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8]
     scale = min(2.0, long_side_px / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = frame if size == (width, height) else cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(small, dtype=np.uint8), np.array([width / size[0], height / size[1]], dtype=np.float32)
+    return np.ascontiguousarray(small, dtype=np.uint8), np.array([width / size[0], height / size[1]], dtype=np.float32)
 
 
 def _provenance(weights: Path) -> dict[str, str]:

@@ -10,12 +10,13 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.errors import ConfigError
-from marlin_sdk.face.detectors import Detections, FaceDetector
+from marlin_sdk.face.boxes import box_overlaps
+from marlin_sdk.face.detections import FaceDetector, detect_one
 
-__all__ = ["FaceTracker", "TrackedFace", "box_overlaps"]
+__all__ = ["FaceTracker", "TrackedFace"]
 
 MIN_OVERLAP = 0.2  # of a face with itself at the next look; heads seldom move further in a quarter of a second
+STAYED = 0.9  # so that of two faces that pass each other each keeps its own way
 SMOOTH_STEPS = 8  # reach of the median to either side: half a clip
 GAP_STEPS = 8  # a face unseen for longer than half a clip is another track when it returns
 CUT_CHANGE = 30.0  # mean absolute change of a 16x16 thumbnail, of 255; PySceneDetect's content threshold is 27
@@ -79,9 +80,19 @@ class _Track:
         return TrackedFace(self.track_id, box, score)
 
     def _smoothed(self, index: int, reach: int) -> NDArray[np.float64]:
-        first = int(np.searchsorted(self.steps, self.steps[index] - reach))
-        last = int(np.searchsorted(self.steps, self.steps[index] + reach, side="right"))
-        return np.asarray(np.median(self.shapes[first:last], axis=0), dtype=np.float64)
+        """The median over as many looks before as after: at the ends of its track a moving face would lag otherwise."""
+        here = self.steps[index]
+        first = int(np.searchsorted(self.steps, here - reach))
+        last = int(np.searchsorted(self.steps, here + reach, side="right")) - 1
+        aside = min(index - first, last - index)
+        return np.asarray(np.median(self.shapes[index - aside : index + aside + 1], axis=0), dtype=np.float64)
+
+    def expected(self, step: int) -> NDArray[np.float64]:
+        """Where its box would be if it went on as it moved between its last two looks."""
+        if len(self.steps) < 2:
+            return self.boxes[-1]
+        ahead = (step - self.steps[-1]) / (self.steps[-1] - self.steps[-2])
+        return self.boxes[-1] + np.tile((self.shapes[-1] - self.shapes[-2])[:2] * ahead, 2)
 
     def forget(self, before_step: int) -> None:
         """Drop what no frame still to come can ask for, so that a long video needs no more memory than a short one."""
@@ -146,11 +157,10 @@ class FaceTracker:
     def _look(self, step: int, frame: HasPixels) -> None:
         if step == self._last_look:
             return
-        (found,) = self._detector.detect([frame.rgb])
-        _check(found, self._detector.name)
+        found = detect_one(self._detector, frame.rgb)
         boxes = found.boxes.astype(np.float64)
         self._open = [track for track in self._open if track.steps[-1] >= step - self._gap]
-        overlaps = box_overlaps(np.array([track.boxes[-1] for track in self._open]).reshape(-1, 4), boxes)
+        overlaps = self._overlaps(step, boxes)
         matched: dict[int, _Track] = {}
         while overlaps.size and overlaps.max() >= MIN_OVERLAP:
             row, column = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
@@ -164,6 +174,12 @@ class FaceTracker:
                 self._tracks.append(matched[index])
             matched[index].see(step, box, float(found.scores[index]))
         self._last_look = step
+
+    def _overlaps(self, step: int, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each open track with each box: where it would have moved to, or, counting for less, where it last was."""
+        moved = np.array([track.expected(step) for track in self._open]).reshape(-1, 4)
+        stayed = np.array([track.boxes[-1] for track in self._open]).reshape(-1, 4)
+        return np.maximum(box_overlaps(moved, boxes), STAYED * box_overlaps(stayed, boxes))
 
     def _settle(self, step: int, frame: FrameT) -> tuple[FrameT, list[TrackedFace]]:
         faces = [face for track in self._tracks if (face := track.at(step, self._reach))]
@@ -190,25 +206,3 @@ class _Picture:
 
     def is_cut_from(self, before: _Picture) -> bool:
         return self.shape != before.shape or bool(np.abs(self.thumbnail - before.thumbnail).mean() > CUT_CHANGE)
-
-
-def box_overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of each of (n, 4) boxes with each of (m, 4), as (n, m)."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    inside = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - inside
-    return np.asarray(inside / np.maximum(union, np.finfo(np.float64).tiny), dtype=np.float64)
-
-
-def _check(found: Detections, name: str) -> None:
-    boxes = found.boxes
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) != len(found.scores):
-        raise ConfigError(
-            f"detector {name!r} gave boxes {boxes.shape}; expected (n, 4) with n = {len(found.scores)} scores"
-        )
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
-        raise ConfigError(
-            f"detector {name!r} gave a box that is not finite xyxy with x1 < x2 and y1 < y2: {boxes.tolist()}"
-        )
