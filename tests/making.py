@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -12,8 +13,10 @@ import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 
-from marlin_sdk import Detections, ModelConfig
+from marlin_sdk import Detections, Marlin, ModelConfig
+from marlin_sdk.checkpoints import to_published_keys
 
 TINY = ModelConfig(
     encoder_embed_dim=32,
@@ -144,3 +147,13 @@ def painted(
     for index, (x1, y1, x2, y2) in boxes.items():
         frames[index, y1:y2, x1:x2] = (255, 0, 0)
     return frames
+
+
+def write_checkpoint(folder: Path, model: Marlin) -> Path:
+    """Write a model's encoder as the Hub holds the published ones: `config.json` and `model.safetensors`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {f"encoder.{name}": tensor for name, tensor in model.encoder.state_dict().items()}
+    published = to_published_keys(state)
+    save_file({f"marlin.{key}": tensor.contiguous() for key, tensor in published.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(model.config.without_decoder().to_dict()))
+    return folder

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkstemp
 
 
 @contextmanager
@@ -16,18 +16,18 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Args:
         target: the file to make; its folder is made too.
     Yields:
-        A path to write to, with the target's suffix, on the target's file system (so that the rename is atomic).
+        The path of an empty file to write to, with the target's suffix, on the target's file system (so that the
+        rename is atomic), with the permissions that any new file gets.
+    Raises:
+        OSError: the folder cannot be made or written, or `target` is a folder.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = mkstemp(prefix=f".{target.stem[:80]}.", suffix=f".part{target.suffix}", dir=target.parent)
-    os.close(handle)
-    part = Path(name)
+    # 32 characters are at most 128 bytes of the 255 that a file name may have.
+    part = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(8)}.part{target.suffix}")
+    # Not mkstemp: its files are private, and the umask cannot be read without changing it for every thread.
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield part
-        # mkstemp makes the file private; a finished file gets the permissions any new file would have.
-        mask = os.umask(0)
-        os.umask(mask)
-        part.chmod(0o666 & ~mask)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(target)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,7 @@ HEAD_DIM = 64  # of every published encoder and decoder
 _MAX_CONFIG_BYTES = 1 << 20
 _DISCRIMINATOR = "discriminator."
 
-# The published layout, and ours. `projection.weight` also changes shape: a convolution's kernel there, a matrix here.
+# The published names, and ours.
 _RENAMES = (
     ("enc_dec_proj.", "decoder.embed."),
     (".pos_embedding.emb", ".positions"),
@@ -51,12 +53,10 @@ def read_checkpoint(
     state = from_published_keys(published, path)
     if config is None and config_path is not None:
         config = read_config(config_path)
-    elif config is None and hyper_parameters:
-        config = _config_from_hyper_parameters(hyper_parameters)
-    elif config is None and preset is not None:
-        config = PRESETS[preset]
     if config is None:
-        config = infer_config(state, path)
+        config = _config_from_hyper_parameters(hyper_parameters, path)
+    if config is None:
+        config = infer_config(state, path) if preset is None else PRESETS[preset]
     has_decoder = any(key.startswith("decoder.") for key in state)
     if has_decoder and not config.has_decoder:
         raise WeightsError(f"{path} holds a decoder, but its config describes none; add the decoder_* values to it")
@@ -69,10 +69,15 @@ def read_config(path: Path) -> ModelConfig:
     Raises:
         ConfigError: it is no JSON object, or no config of a MARLIN model.
     """
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise ConfigError(f"{path} has {path.stat().st_size} bytes; a model config has a few hundred")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        text = path.read_text(encoding="utf-8") if size <= _MAX_CONFIG_BYTES else ""
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if size > _MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} has {size} bytes; a model config has a few hundred")
+    try:
+        values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
@@ -92,8 +97,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str)
         state: tensors from `read_checkpoint`.
         source: where they come from, for the message.
     Raises:
-        WeightsError: tensors are missing, left over, misshapen, not floating point or not finite; all are listed, by
-            the names that they have in published files.
+        WeightsError: tensors are missing, left over, misshapen, or hold anything but finite floating-point numbers;
+            all are listed, by the names that they have in published files.
     """
     expected = module.state_dict()
     if not any(key.startswith("encoder.") for key in expected):
@@ -104,45 +109,54 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str)
     for key in expected.keys() & state.keys():
         if state[key].shape != expected[key].shape:
             problems.append(f"{_published(key)} has shape {_shape(state[key])}, expected {_shape(expected[key])}")
-        elif not state[key].is_floating_point():
-            problems.append(f"{_published(key)} is {state[key].dtype}, expected floating point")
-        elif not state[key].isfinite().all():
+        elif not _is_plain(state[key]):
+            tensor = state[key]
+            what = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
+            problems.append(f"{_published(key)} is {what}; expected dense floating-point values")
+        elif not state[key].float().isfinite().all():
             problems.append(f"{_published(key)} holds NaN or infinity")
     if problems:
         listed = "\n  ".join(sorted(problems))
-        raise WeightsError(f"{source} does not fit the model; {len(problems)} tensors differ:\n  {listed}")
+        raise WeightsError(f"{source} does not fit the model; it differs in {len(problems)} places:\n  {listed}")
     own = module.state_dict()
     fitting = {key: state[key] if key in state else state[f"encoder.{key}"] for key in own}
     module.load_state_dict(fitting, assign=any(tensor.is_meta for tensor in own.values()))
 
 
 def from_published_keys(published: Mapping[str, Tensor], source: Path | str) -> dict[str, Tensor]:
-    """Tensors of the published layout under this package's keys: `encoder.*`, `decoder.*`, nothing else.
+    """Tensors of the published layout under this package's keys; a discriminator's are left out.
 
     Raises:
-        WeightsError: none of the keys is an encoder's.
+        WeightsError: none of the keys is an encoder's, or two mean the same tensor.
     """
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, tensor in published.items():
         key = name.removeprefix("marlin.")
         if key.startswith(_DISCRIMINATOR):
             continue
         for theirs, ours in _RENAMES:
             key = key.replace(theirs, ours)
-        state[key] = tensor.flatten(1) if key == _PATCH_WEIGHT else tensor
+        if key in state:
+            raise WeightsError(f"{source} holds {_published(key)} twice, under two names; one of them is {name!r}")
+        state[key] = tensor
     if not any(key.startswith("encoder.") for key in state):
         some = ", ".join(list(published)[:5]) or "nothing"
         raise WeightsError(f"{source} holds no MARLIN encoder: expected keys like {_PATCH_WEIGHT!r}, got {some}")
     return state
 
 
-def to_published_keys(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """The inverse of `from_published_keys`: what marlin-pytorch and the published files call each tensor."""
-    kernel = (3, config.tubelet_size, config.patch_size, config.patch_size)
-    return {
-        _published(key): tensor.reshape(-1, *kernel) if key == _PATCH_WEIGHT else tensor
-        for key, tensor in state.items()
-    }
+def to_published_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `from_published_keys`: what marlin-pytorch and the published files call each tensor.
+
+    Args:
+        state: the state dict of a `MaskedAutoencoder`, or the tensors of `read_checkpoint`.
+    Raises:
+        WeightsError: a key that is neither the encoder's nor the decoder's.
+    """
+    strange = [key for key in state if not key.startswith(("encoder.", "decoder."))]
+    if strange:
+        raise WeightsError(f"keys begin with 'encoder.' or 'decoder.'; got {', '.join(strange[:5])}")
+    return {_published(key): tensor for key, tensor in state.items()}
 
 
 def _published(key: str) -> str:
@@ -156,17 +170,15 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
 
 
 def infer_config(state: Mapping[str, Tensor], source: Path | str) -> ModelConfig:
-    """The config of a bare state dict, from its shapes, with heads of 64 dims and frames of 16x16 patches.
+    """The config of a bare state dict, from its shapes, with heads of 64 dims and clips of 16 square frames.
 
     Raises:
         WeightsError: the shapes do not tell; the message says to pass `config=`.
     """
+    n_frames = 16
     try:
-        patch_dim, dim = state[_PATCH_WEIGHT].shape[1], state[_PATCH_WEIGHT].shape[0]
+        dim, _, tubelet_size, patch_size, _ = state[_PATCH_WEIGHT].shape
         tokens = state["encoder.positions"].shape[1]
-        mlp_ratio = state["encoder.blocks.0.mlp.up.weight"].shape[0] / dim
-        patch_size, n_frames = 16, 16
-        tubelet_size = patch_dim // (3 * patch_size**2)
         side = round((tokens * tubelet_size / n_frames) ** 0.5)
         heads = _num_heads("encoder", dim)
         decoder_dim = state["decoder.mask_token"].shape[-1] if "decoder.mask_token" in state else None
@@ -181,14 +193,14 @@ def infer_config(state: Mapping[str, Tensor], source: Path | str) -> ModelConfig
             patch_size=patch_size,
             n_frames=n_frames,
             tubelet_size=tubelet_size,
-            mlp_ratio=mlp_ratio,
+            mlp_ratio=_mlp_ratio(state["encoder.blocks.0.mlp.up.weight"].shape[0], dim),
         )
-    except (ConfigError, KeyError, IndexError, ZeroDivisionError) as error:
+    except (ConfigError, KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(
             f"{source}: the model's size cannot be told from its tensors ({error}); pass config="
         ) from error
-    if (config.num_tokens, config.patch_dim) != (tokens, patch_dim):
-        raise WeightsError(f"{source}: {tokens} tokens of {patch_dim} values fit no 16-frame clip; pass config=")
+    if config.num_tokens != tokens:
+        raise WeightsError(f"{source}: {tokens} tokens make no clip of {n_frames} square frames; pass config=")
     return config
 
 
@@ -196,6 +208,12 @@ def _num_heads(part: str, dim: int) -> int:
     if dim % HEAD_DIM:
         raise ConfigError(f"{part} dim {dim} is no multiple of {HEAD_DIM}, so its heads are unknown")
     return dim // HEAD_DIM
+
+
+def _mlp_ratio(hidden: int, dim: int) -> float:
+    """The ratio from which a block gets `hidden` units again, in spite of rounding."""
+    ratio = hidden / dim
+    return ratio if int(dim * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def _depth(state: Mapping[str, Tensor], part: str) -> int:
@@ -231,27 +249,49 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     import torch
 
     try:
+        _refuse_bomb(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} is refused: it is no plain checkpoint of tensors, and opening it could run code. "
             "Save its state dict alone (torch.save(model.state_dict(), ...)) or as .safetensors where you trust it. "
-            f"({str(error).splitlines()[0]})"
+            f"({str(error).partition(chr(10))[0]})"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{path} is no torch checkpoint, or is cut off: {error}") from error
+    except Exception as error:  # a broken or hostile file fails in as many ways as pickle, zip and torch know
+        raise WeightsError(f"{path} is no torch checkpoint, or is cut off: {error!r}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}; expected a state dict")
     return content
 
 
-def _config_from_hyper_parameters(values: Mapping[str, Any]) -> ModelConfig | None:
+def _refuse_bomb(path: Path) -> None:
+    """Refuse a zip whose members unpack to more than its own size: torch.save stores them as they are."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise WeightsError(f"{path} is refused: it has {path.stat().st_size} bytes and would unpack to {unpacked}")
+
+
+def _config_from_hyper_parameters(values: Mapping[str, Any], path: Path) -> ModelConfig | None:
     """A Lightning run keeps the model's sizes among settings of its own training; take those, leave the rest."""
-    known = set(ModelConfig.__dataclass_fields__)
-    sizes = {key: value for key, value in values.items() if key in known}
+    numeric = {*ModelConfig.__dataclass_fields__, "qk_scale"}  # what else changes the numbers shows in the tensors
+    sizes = {key: value for key, value in values.items() if key in numeric}
     if not {"encoder_embed_dim", "encoder_depth", "encoder_num_heads"} <= sizes.keys():
         return None
-    return ModelConfig.from_dict(sizes)
+    try:
+        return ModelConfig.from_dict(sizes)
+    except ConfigError as error:
+        raise ConfigError(f"hyper_parameters of {path}: {error}; or pass config=") from error
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    import torch
+
+    return tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
 
 
 def _is_tensor(value: object) -> bool:

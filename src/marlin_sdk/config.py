@@ -18,7 +18,16 @@ Compat = Literal["marlin_pytorch"]
 
 # A Hub config.json also holds what transformers notes for itself, and switches that the published models leave off.
 _HUB_BOOKKEEPING = frozenset(
-    {"architectures", "as_feature_extractor", "auto_map", "model_type", "torch_dtype", "dtype", "transformers_version"}
+    {
+        "_name_or_path",
+        "architectures",
+        "as_feature_extractor",
+        "auto_map",
+        "dtype",
+        "model_type",
+        "torch_dtype",
+        "transformers_version",
+    }
 )
 _HUB_FIXED: dict[str, Any] = {
     "attn_drop_rate": 0.0,
@@ -28,6 +37,7 @@ _HUB_FIXED: dict[str, Any] = {
     "qk_scale": None,
     "qkv_bias": True,
 }
+_MAX_SIZE, _MAX_DEPTH = 1 << 16, 1 << 8  # far above any model; a config of more is broken, or meant to fill the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +47,7 @@ class ModelConfig:
     The field names are those of the published `config.json`. Source: MARLIN (arXiv 2211.06627), section 4.
 
     Raises:
-        ConfigError: a size that is not positive, does not divide what it must, or half a decoder.
+        ConfigError: a size that is not positive (or absurdly large), does not divide what it must, or half a decoder.
     """
 
     encoder_embed_dim: int
@@ -58,8 +68,10 @@ class ModelConfig:
             if value is None and field.name.startswith("decoder_"):
                 continue
             allowed = (int, float) if field.name == "mlp_ratio" else (int,)
-            if not isinstance(value, allowed) or isinstance(value, bool) or value <= 0:
-                raise ConfigError(f"ModelConfig.{field.name} is {value!r}; expected a positive {allowed[-1].__name__}")
+            limit = _MAX_DEPTH if field.name.endswith("_depth") else _MAX_SIZE
+            if not isinstance(value, allowed) or isinstance(value, bool) or not 0 < value <= limit:  # nor NaN
+                kind = allowed[-1].__name__
+                raise ConfigError(f"ModelConfig.{field.name} is {value!r}; expected a positive {kind} up to {limit}")
         decoder = (self.decoder_embed_dim, self.decoder_depth, self.decoder_num_heads)
         if any(decoder) != all(decoder):
             raise ConfigError(
@@ -68,6 +80,8 @@ class ModelConfig:
         self._divides("encoder_embed_dim", self.encoder_num_heads, "encoder_num_heads")
         if self.decoder_embed_dim and self.decoder_num_heads:
             self._divides("decoder_embed_dim", self.decoder_num_heads, "decoder_num_heads")
+        if min(self.encoder_embed_dim, self.decoder_embed_dim or self.encoder_embed_dim) * self.mlp_ratio < 1:
+            raise ConfigError(f"ModelConfig.mlp_ratio = {self.mlp_ratio} leaves the MLP no hidden unit")
         self._divides("img_size", self.patch_size, "patch_size")
         self._divides("n_frames", self.tubelet_size, "tubelet_size")
 
@@ -227,15 +241,16 @@ class ExtractionConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} is {value!r}; expected a whole number of at least 1")
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
+            if not any(_same(getattr(self, name), choice) for choice in choices):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {list(choices)}")
         for name in ("smooth", "keep_seq"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected True or False")
         for name in ("fps", "source_fps"):
             rate = getattr(self, name)
-            if rate is not None and not 0 < rate <= 1000:
-                raise ConfigError(f"{name} is {rate!r}; expected frames a second in (0, 1000]")
+            number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+            if rate is not None and not (number and 0 < rate <= 1000):
+                raise ConfigError(f"{name} is {rate!r}; expected frames a second, an int or float in (0, 1000]")
         if self.fps is not None and self.sample_rate != 2:
             raise ConfigError("fps and sample_rate are two ways to say the same thing; give one of them")
         if self.keep_seq and self.reduction != "none":
@@ -258,6 +273,11 @@ class ExtractionConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, by name."""
         return asdict(self)
+
+
+def _same(value: object, choice: object) -> bool:
+    """Equal and of one type: 1 == True, but it is no way to say it."""
+    return type(value) is type(choice) and value == choice
 
 
 _CHOICES: dict[str, tuple[Any, ...]] = {

@@ -68,7 +68,17 @@ class FeatureFileError(MarlinError, OSError):
 
 
 class MissingExtraError(MarlinError, ImportError):
-    """An optional dependency that is not installed; the message holds its pip line."""
+    """An optional dependency that is not installed; the message holds its pip line.
+
+    Args:
+        what: needs it.
+        extra: of this package, which brings it.
+    """
 
     def __init__(self, what: str, extra: str) -> None:
+        self.what, self.extra = what, extra
         super().__init__(f"{what} needs an extra that is not installed: pip install 'marlin-sdk[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Cross the border of a worker process: an exception is rebuilt from its message unless it says otherwise."""
+        return type(self), (self.what, self.extra)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.atomic import atomic_path
-from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError
+from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError, ShapeError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +89,9 @@ class VideoFeatures:
         skipped: windows that hold no face for at least half of their frames.
         warnings: what went wrong without ending the extraction.
         meta: source, model, commit, config, every setting, versions; plain JSON values.
+
+    Raises:
+        ShapeError: arrays of another dtype, or that do not belong together.
     """
 
     features: NDArray[np.float32]
@@ -104,13 +107,17 @@ class VideoFeatures:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, dtype in _DTYPES.items():
+            if getattr(self, name).dtype != dtype:
+                raise ShapeError(f"{name} has dtype {getattr(self, name).dtype}, expected {np.dtype(dtype)}")
         rows, steps = len(self.track_id), self.frame_index.shape[-1]
         for name, shape in _ROW_SHAPES.items():
             got, expected = getattr(self, name).shape, (rows, *_sizes(shape, steps))
             if got != expected:
-                raise FeatureFileError(f"{name} has shape {got}, expected {expected} for {rows} rows")
-        if self.features.ndim > 1 and len(self.features) != rows:
-            raise FeatureFileError(f"features have shape {self.features.shape}, but there are {rows} rows")
+                raise ShapeError(f"{name} has shape {got}, expected {expected} for {rows} rows")
+        shape = self.features.shape
+        if len(shape) not in (1, 2, 3) or (len(shape) > 1 and shape[0] != rows):
+            raise ShapeError(f"features have shape {shape}, expected ({rows}, ...) for {rows} rows, or (D,) reduced")
 
     def __len__(self) -> int:
         """Number of windows embedded, N."""
@@ -136,7 +143,7 @@ class VideoFeatures:
         """Stack rows; `features` is given apart because a reduction may have joined it already."""
         count = len(windows)
         return cls(
-            features=features,
+            features=np.asarray(features, dtype=np.float32),
             start_s=np.array([window.start_s for window in windows], dtype=np.float64),
             end_s=np.array([window.end_s for window in windows], dtype=np.float64),
             frame_index=np.array([window.frame_index for window in windows], dtype=np.int64).reshape(count, num_steps),
@@ -194,36 +201,27 @@ class VideoFeatures:
         Returns:
             The path.
         Raises:
-            FeatureFileError: another suffix, or a folder or disk that cannot be written.
+            FeatureFileError: another suffix, a folder or disk that cannot be written, or metadata that is not JSON.
         """
         path = Path(path)
         suffix = _suffix(path)
         try:
             if suffix == "npy":
-                with atomic_path(path.with_suffix(".json")) as part:
-                    part.write_text(json.dumps({**self._lists(), **self._notes()}, indent=1), encoding="utf-8")
-            with atomic_path(path) as part:
-                self._write(part, suffix)
+                # Both are written before either is renamed, so that a full disk leaves no half of the pair.
+                with atomic_path(path) as part, atomic_path(path.with_suffix(".json")) as sidecar:
+                    sidecar.write_text(json.dumps({**self._lists(), **self._notes()}, indent=1), encoding="utf-8")
+                    with part.open("wb") as file:
+                        np.save(file, self.features, allow_pickle=False)
+            else:
+                with atomic_path(path) as part:
+                    _WRITERS[suffix](part, self._arrays(), json.dumps(self._notes()))
         except OSError as error:
             raise FeatureFileError(
                 f"cannot write {path}: {error.strerror or error}; check the folder and free space"
             ) from error
+        except (TypeError, ValueError) as error:
+            raise FeatureFileError(f"cannot write {path}: its metadata is not plain JSON: {error}") from error
         return path
-
-    def _write(self, part: Path, suffix: FeatureFormat) -> None:
-        if suffix == "safetensors":
-            from safetensors.numpy import save_file
-
-            tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in ("features", *_ROW_SHAPES)}
-            save_file(tensors, part, metadata={"marlin_sdk": json.dumps(self._notes())})
-            return
-        with part.open("wb") as file:
-            if suffix == "npy":
-                np.save(file, self.features, allow_pickle=False)
-            else:
-                arrays: dict[str, Any] = {name: getattr(self, name) for name in ("features", *_ROW_SHAPES)}
-                arrays["notes"] = np.array(json.dumps(self._notes()))
-                np.savez(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> VideoFeatures:
@@ -238,20 +236,17 @@ class VideoFeatures:
         suffix = _suffix(path)
         try:
             arrays, notes = _READERS[suffix](path)
-            rows = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _ROW_DTYPES.items()}
-            return cls(
-                features=np.asarray(arrays["features"], dtype=np.float32),
-                **rows,
-                skipped=tuple(SkippedWindow(**window) for window in notes["skipped"]),
-                warnings=tuple(notes["warnings"]),
-                meta=notes["meta"],
-            )
+            rows: dict[str, Any] = {name: arrays[name] for name in _DTYPES}
+            return cls(**rows, **_checked(notes))
         except FileNotFoundError as error:
             raise FeatureFileError(f"no such feature file: {error.filename or path}") from error
-        except FeatureFileError as error:
+        except (FeatureFileError, ShapeError) as error:
             raise FeatureFileError(f"{path}: {error}") from error
         except Exception as error:  # a hostile or broken file fails in as many ways as numpy, zip and JSON know
             raise FeatureFileError(f"{path} is no feature file of marlin-sdk, or is cut off: {error!r}") from error
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: getattr(self, name) for name in _DTYPES}
 
     def _notes(self) -> dict[str, Any]:
         skipped = [asdict(window) for window in self.skipped]
@@ -273,7 +268,8 @@ _ROW_SHAPES: dict[str, tuple[int, ...]] = {
     "face_score": (_STEPS,),
     "track_id": (),
 }
-_ROW_DTYPES: dict[str, Any] = {
+_DTYPES: dict[str, Any] = {
+    "features": np.float32,
     "start_s": np.float64,
     "end_s": np.float64,
     "frame_index": np.int64,
@@ -282,7 +278,7 @@ _ROW_DTYPES: dict[str, Any] = {
     "face_score": np.float32,
     "track_id": np.int64,
 }
-_Content = tuple[dict[str, Any], dict[str, Any]]
+_Content = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 
 
 def _sizes(shape: tuple[int, ...], steps: int) -> tuple[int, ...]:
@@ -294,6 +290,35 @@ def _suffix(path: Path) -> FeatureFormat:
     if suffix not in get_args(FeatureFormat):
         raise FeatureFileError(f"{path.name!r} has no feature format; expected .npz, .npy or .safetensors")
     return suffix  # type: ignore[return-value]
+
+
+def _checked(notes: dict[str, Any]) -> dict[str, Any]:
+    skipped = tuple(SkippedWindow(**window) for window in notes["skipped"])
+    warnings, meta = notes["warnings"], notes["meta"]
+    timed = all(
+        isinstance(window.start_s + window.end_s, (int, float)) and isinstance(window.reason, str) for window in skipped
+    )
+    if not (timed and isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)):
+        raise FeatureFileError("its skipped windows or warnings are malformed")
+    if not isinstance(meta, dict):
+        raise FeatureFileError(f"its meta is a {type(meta).__name__}, expected an object")
+    return {"skipped": skipped, "warnings": tuple(warnings), "meta": meta}
+
+
+def _write_npz(path: Path, arrays: dict[str, NDArray[Any]], notes: str) -> None:
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, notes=np.array(notes), **arrays)
+
+
+def _write_safetensors(path: Path, arrays: dict[str, NDArray[Any]], notes: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    try:
+        save_file(tensors, path, metadata={"marlin_sdk": notes})
+    except SafetensorError as error:  # what it makes of a full disk
+        raise OSError(str(error)) from error
 
 
 def _read_npz(path: Path) -> _Content:
@@ -310,7 +335,7 @@ def _read_npy(path: Path) -> _Content:
     features = np.load(path, allow_pickle=False)
     content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     rows = len(content["track_id"])
-    arrays = {name: np.array(content[name], dtype=_ROW_DTYPES[name]) for name in _ROW_SHAPES}
+    arrays = {name: np.array(content[name], dtype=_DTYPES[name]) for name in _ROW_SHAPES}
     steps = arrays["frame_index"].shape[1] if rows else 16
     for name, shape in _ROW_SHAPES.items():
         arrays[name] = arrays[name].reshape(rows, *_sizes(shape, steps))
@@ -325,4 +350,5 @@ def _read_safetensors(path: Path) -> _Content:
         return arrays, json.loads(file.metadata()["marlin_sdk"])
 
 
+_WRITERS = {"npz": _write_npz, "safetensors": _write_safetensors}
 _READERS = {"npz": _read_npz, "npy": _read_npy, "safetensors": _read_safetensors}

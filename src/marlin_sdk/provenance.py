@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from marlin_sdk._version import __version__
 from marlin_sdk.config import ModelConfig
@@ -41,7 +41,7 @@ def _opencv() -> str:
     return str(cv2.__version__)
 
 
-def _sha256(file: Any) -> str:
+def _sha256(file: BinaryIO) -> str:
     digest = hashlib.sha256()
     while block := file.read(1 << 20):
         digest.update(block)

@@ -32,6 +32,8 @@ class MaskedAutoencoder(nn.Module):
             mask: bool (B, 1568), True where VISIBLE, with the same number of visible tokens in each row.
         Returns:
             (B, masked, 1536): the masked tubelets in token order, pixels in (c, pt, ph, pw) order.
+        Raises:
+            ShapeError: `clips` or `mask` does not fit the config, or each other.
         """
         out: Tensor = self.decoder(self.encoder.encode_visible(clips, mask), mask)
         return out

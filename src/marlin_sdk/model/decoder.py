@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from marlin_sdk.config import ModelConfig
-from marlin_sdk.errors import ConfigError
+from marlin_sdk.errors import ConfigError, ShapeError
 from marlin_sdk.model.layers import NORM_EPS, Block, initialise
+from marlin_sdk.model.masks import check_mask, pick
 from marlin_sdk.model.positions import sinusoid_positions
 
 
@@ -42,12 +43,16 @@ class Decoder(nn.Module):
             mask: bool (B, N), True where VISIBLE, as given to the encoder.
         Returns:
             (B, masked, 1536): pixels in [0, 1] by training, each tubelet in (c, pt, ph, pw) order, in token order.
+        Raises:
+            ShapeError: `mask` does not fit the config, or shows another number of tokens than `visible` has.
         """
-        x = self.embed(visible)
-        batch, _, dim = x.shape
-        positions = self.positions.expand(batch, -1, -1)
-        seen = x + positions[mask].view(batch, -1, dim)
-        hidden = self.mask_token + positions[~mask].view(batch, -1, dim)
+        positions = self.positions.expand(len(visible), -1, -1)
+        check_mask(mask, *positions.shape[:2])
+        seen_positions = pick(positions, mask)
+        if visible.shape[1] != seen_positions.shape[1]:
+            raise ShapeError(f"the mask shows {seen_positions.shape[1]} tokens of a clip; got {visible.shape[1]}")
+        seen = self.embed(visible) + seen_positions
+        hidden = self.mask_token + pick(positions, ~mask)
         x = torch.cat([seen, hidden], dim=1)
         for block in self.blocks:
             x = block(x)

@@ -7,9 +7,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from marlin_sdk.config import ModelConfig
+from marlin_sdk.errors import ShapeError
 from marlin_sdk.model.layers import NORM_EPS, Block, initialise
+from marlin_sdk.model.masks import check_mask, pick
 from marlin_sdk.model.positions import sinusoid_positions
 
 
@@ -17,14 +20,16 @@ class PatchEmbedding(nn.Module):
     """Tubelets of 2x16x16 pixels to tokens.
 
     The published model writes it as a 3-D convolution whose kernel is its stride; that is one matrix product over
-    flattened tubelets, which is faster on every device and exports to plain reshapes.
+    flattened tubelets, which is faster on every device and exports to plain reshapes. The convolution only holds the
+    weights, in their published shape.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.grid = config.grid
         self.tubelet_size, self.patch_size = config.tubelet_size, config.patch_size
-        self.projection = nn.Linear(config.patch_dim, config.encoder_embed_dim)
+        kernel = (config.tubelet_size, config.patch_size, config.patch_size)
+        self.projection = nn.Conv3d(3, config.encoder_embed_dim, kernel, stride=kernel)
 
     def forward(self, clips: Tensor) -> Tensor:
         """(B, 3, T, H, W) to (B, tokens, D), tokens in (t, h, w) order."""
@@ -32,8 +37,7 @@ class PatchEmbedding(nn.Module):
         x = clips.reshape(clips.shape[0], clips.shape[1], t, time, h, patch, w, patch)
         # (B, C, t, pt, h, ph, w, pw) -> (B, t, h, w, C, pt, ph, pw)
         x = x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
-        out: Tensor = self.projection(x)
-        return out
+        return F.linear(x, self.projection.weight.flatten(1), self.projection.bias)
 
 
 class Encoder(nn.Module):
@@ -56,7 +60,14 @@ class Encoder(nn.Module):
         self.apply(initialise)
 
     def embed(self, clips: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) in [0, 1] to tokens with their positions, (B, N, D)."""
+        """Clips (B, 3, T, H, W) in [0, 1] to tokens with their positions, (B, N, D).
+
+        Raises:
+            ShapeError: `clips` does not fit the config.
+        """
+        if clips.shape[1:] != self.config.clip_shape:
+            expected = ", ".join(map(str, self.config.clip_shape))
+            raise ShapeError(f"the encoder takes clips of (B, {expected}): B, C, T, H, W; got {tuple(clips.shape)}")
         out: Tensor = self.patch_embedding(clips) + self.positions
         return out
 
@@ -69,6 +80,8 @@ class Encoder(nn.Module):
                 each token.
         Returns:
             (B, D), or (B, 1568, D) for "none".
+        Raises:
+            ShapeError: `clips` does not fit the config.
         """
         x = self.embed(clips)
         for block in self.blocks:
@@ -102,9 +115,11 @@ class Encoder(nn.Module):
             mask: bool (B, N), True where VISIBLE, with the same number of visible tokens in each row.
         Returns:
             (B, visible, D), normalised, in token order.
+        Raises:
+            ShapeError: `clips` or `mask` does not fit the config, or each other.
         """
-        tokens = self.embed(clips)
-        x = tokens[mask].view(tokens.shape[0], -1, tokens.shape[2])
+        check_mask(mask, len(clips), self.config.num_tokens)
+        x = pick(self.embed(clips), mask)
         for block in self.blocks:
             x = block(x)
         out: Tensor = self.norm(x)

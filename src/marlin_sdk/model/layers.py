@@ -69,8 +69,8 @@ class Block(nn.Module):
 
 def initialise(module: nn.Module) -> None:
     """Xavier-uniform linear weights, zero biases, unit norms: the initialisation of VideoMAE (arXiv 2203.12602)."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
+    if isinstance(module, (nn.Linear, nn.Conv3d)):
+        nn.init.xavier_uniform_(module.weight.flatten(1))  # the one convolution is a matrix product too
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm):

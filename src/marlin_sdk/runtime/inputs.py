@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,7 +30,9 @@ def as_clips(clip: Tensor | NDArray[Any], model: ModelConfig) -> tuple[Tensor, b
         ShapeError: another shape or dtype, NaN, or floats outside [0, 1]; the message says expected and got.
     """
     try:
-        clips = torch.as_tensor(clip)
+        # A copy where need be: torch takes neither the negative strides of bgr[..., ::-1] nor read-only memory.
+        array = clip if isinstance(clip, Tensor) else np.require(clip, requirements=["C", "W"])
+        clips = torch.as_tensor(array)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ShapeError(f"a clip is a tensor or an array of numbers, not {type(clip).__name__}: {error}") from error
     channels, time, height, width = model.clip_shape
@@ -47,7 +50,8 @@ def as_clips(clip: Tensor | NDArray[Any], model: ModelConfig) -> tuple[Tensor, b
         hint = ""
         if tuple(clips.shape[-4:]) == other:
             hint = f" (that is the order of {'float' if kind == 'uint8' else 'uint8'} clips; permute or convert it)"
-        raise ShapeError(f"a {kind} clip has shape (B, *{expected}) or {expected}; got {tuple(clips.shape)}{hint}")
+        sizes = ", ".join(map(str, expected))
+        raise ShapeError(f"a {kind} clip has shape (B, {sizes}) or ({sizes}); got {tuple(clips.shape)}{hint}")
     clips = clips if batched else clips[None]
     if kind == "float":
         clips = clips.float()
