@@ -18,15 +18,23 @@ HERE = Path(__file__).parent
 MODEL = "marlin_vit_small_ytf"
 
 
+def answers(url: str) -> bool:
+    """Whether a server can be reached: asked first, because the downloads themselves try again for a minute."""
+    try:
+        requests.head(url, timeout=5)
+    except OSError:
+        return False
+    return True
+
+
 def has_weights() -> bool:
-    """Whether the published weights lie in the Hub's cache, or the Hub answers."""
+    """Whether the published weights lie in the Hub's cache, or can be had from the Hub."""
     try:
         resolve_model(MODEL, local_files_only=True)
     except DownloadError:
-        try:  # asked first, because the Hub's own client tries for half a minute
-            requests.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=5)
-            resolve_model(MODEL)
-        except (OSError, DownloadError):
+        try:
+            return answers(os.environ.get("HF_ENDPOINT", "https://huggingface.co")) and bool(resolve_model(MODEL))
+        except DownloadError:
             return False
     return True
 
@@ -34,9 +42,12 @@ def has_weights() -> bool:
 def has_yunet() -> bool:
     """Whether the face detector's file is here, or can be had."""
     try:
-        fetch_asset(YUNET)
+        fetch_asset(YUNET, local_files_only=True)
     except DownloadError:
-        return False
+        try:
+            return answers(YUNET.url) and bool(fetch_asset(YUNET))
+        except DownloadError:
+            return False
     return True
 
 

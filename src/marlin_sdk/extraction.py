@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from marlin_sdk.clips import Clip, cut_clips
-from marlin_sdk.config import ExtractionConfig
+from marlin_sdk.config import ExtractionConfig, ExtractionSettings
 from marlin_sdk.errors import ConfigError, NoFaceError, VideoDecodeError
 from marlin_sdk.face.detectors import FaceDetector
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
@@ -20,7 +23,36 @@ from marlin_sdk.runtime.torch import TorchRuntime
 from marlin_sdk.video.reader import VideoReader
 from marlin_sdk.video.windows import count_windows
 
-__all__ = ["embed_windows", "extract_features"]
+__all__ = ["count_on_bar", "embed_windows", "extract_features", "read_settings", "spell_out_settings"]
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def read_settings(settings: ExtractionSettings) -> ExtractionConfig:
+    """The config that keyword arguments ask for.
+
+    Raises:
+        ConfigError: a setting that there is none of, or a value that cannot be used.
+    """
+    known = [field.name for field in fields(ExtractionConfig)]
+    for name in settings:
+        if name not in known:
+            meant = "".join(f"; did you mean {close!r}?" for close in get_close_matches(name, known, n=1))
+            raise ConfigError(f"unknown setting {name!r}{meant}; the settings are {', '.join(known)}")
+    return ExtractionConfig(**settings)
+
+
+def spell_out_settings(method: _Method) -> _Method:
+    """Let `help()` and notebooks show each setting with its default, where the source says `**settings`."""
+    shown = signature(method)
+    first = [parameter for parameter in shown.parameters.values() if parameter.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    last = [parameter for parameter in shown.parameters.values() if parameter.kind is Parameter.KEYWORD_ONLY]
+    settings = [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in fields(ExtractionConfig)
+    ]
+    vars(method)["__signature__"] = shown.replace(parameters=[*first, *settings, *last])
+    return method
 
 
 def extract_features(
@@ -45,19 +77,11 @@ def extract_features(
         NoFaceError: every window was left out.
         ConfigError: a reduction over a video that has no window.
     """
-    from tqdm.auto import tqdm
-
     windows: list[WindowFeatures] = []
     skipped: list[SkippedWindow] = []
-    total = (
-        count_windows(reader.num_frames, config, runtime.config.n_frames)
-        if reader.num_frames and not config.fps
-        else None
-    )
-    with tqdm(total=total, unit="window", desc=reader.name[-40:], disable=not progress, leave=False) as bar:
-        for row in embed_windows(reader, config, runtime, find_detector, batch_size=config.batch_size):
-            windows.append(row) if isinstance(row, WindowFeatures) else skipped.append(row)
-            bar.update()
+    rows = embed_windows(reader, config, runtime, find_detector, batch_size=config.batch_size)
+    for row in count_on_bar(rows, reader, config, runtime.config.n_frames, disable=not progress):
+        windows.append(row) if isinstance(row, WindowFeatures) else skipped.append(row)
     if not windows and config.reduction != "none":
         raise ConfigError(f"{reader.name} has no whole window to reduce; use tail='pad'")
     cropped = not windows or windows[0].track_id >= 0
@@ -79,6 +103,34 @@ def extract_features(
             "versions": versions(),
         },
     )
+
+
+def count_on_bar(
+    rows: Iterable[WindowFeatures | SkippedWindow],
+    reader: VideoReader,
+    config: ExtractionConfig,
+    num_steps: int,
+    *,
+    disable: bool,
+) -> Iterator[WindowFeatures | SkippedWindow]:
+    """Pass rows on, and count them on a bar on stderr.
+
+    Args:
+        rows: of `embed_windows`.
+        reader: where they come from.
+        config: as given to `embed_windows`.
+        num_steps: frames in a clip.
+        disable: show no bar.
+    """
+    from tqdm.auto import tqdm
+
+    # Of a resampled video, and where a window may hold several faces, the number of rows is not known beforehand.
+    known = bool(reader.num_frames) and not config.fps and config.faces == "largest"
+    total = count_windows(reader.num_frames or 0, config, num_steps) if known and not disable else None
+    with tqdm(total=total, unit="window", desc=reader.name[-40:], disable=disable, leave=False) as bar:
+        for row in rows:
+            yield row
+            bar.update()
 
 
 def embed_windows(

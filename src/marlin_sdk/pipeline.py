@@ -14,9 +14,15 @@ from torch import Tensor
 from marlin_sdk.checkpoints import load_weights, read_checkpoint
 from marlin_sdk.config import ExtractionConfig, ModelConfig, preset
 from marlin_sdk.errors import ConfigError, WeightsError
-from marlin_sdk.extraction import embed_windows, extract_features
+from marlin_sdk.extraction import (
+    count_on_bar,
+    embed_windows,
+    extract_features,
+    read_settings,
+    spell_out_settings,
+)
 from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector
-from marlin_sdk.features import VideoFeatures, WindowFeatures
+from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.hub import resolve_model
 from marlin_sdk.model import Decoder, Encoder, MaskedAutoencoder
 from marlin_sdk.provenance import describe_untrained, describe_weights
@@ -38,7 +44,7 @@ class Marlin:
     """A MARLIN model that takes videos.
 
     Make one with `from_pretrained` or `untrained`. It is no `nn.Module`: the networks are `encoder` and `decoder`,
-    frozen (`model.encoder.requires_grad_()` thaws them for training). One object serves one thread at a time.
+    frozen (`model.encoder.blocks.requires_grad_()` thaws its layers for training). One object serves one thread at a time.
 
     Args:
         runtime: what multiplies.
@@ -106,6 +112,8 @@ class Marlin:
             local_files_only=local_files_only,
         )
         given = ModelConfig.from_dict(config) if isinstance(config, Mapping) else config
+        if given is not None and not isinstance(given, ModelConfig):
+            raise ConfigError(f"config is a {type(config).__name__}; expected a ModelConfig or a mapping of its values")
         size, state = read_checkpoint(files.weights, config=given, config_path=files.config, preset=files.preset)
         if decoder and not size.has_decoder:
             raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or leave out decoder=True")
@@ -131,6 +139,8 @@ class Marlin:
         dtype: str | torch.dtype = "float32",
         detector: str | Path | FaceDetector = "yunet",
         decoder: bool = False,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> Marlin:
         """A model with random weights, for trying things out with no download. Its features mean nothing.
 
@@ -141,6 +151,8 @@ class Marlin:
             dtype: as in `from_pretrained`.
             detector: as in `from_pretrained`.
             decoder: make a decoder too.
+            cache_dir: as in `from_pretrained`, for the detector's weights.
+            local_files_only: as in `from_pretrained`, for the detector's weights.
         Raises:
             ConfigError: an unknown model, device, dtype or detector, or a config without the decoder asked for.
         """
@@ -156,7 +168,7 @@ class Marlin:
             describe_untrained(model if isinstance(model, str) else "custom", seed, size),
             device=where,
             dtype=precision,
-            detector=_detector_maker(detector, where, None, local_files_only=False),
+            detector=_detector_maker(detector, where, cache_dir, local_files_only),
         )
 
     @classmethod
@@ -263,6 +275,7 @@ class Marlin:
         features = self._runtime.encode(clips, keep_seq=keep_seq, layers=layers)
         return features if batched else features[0]
 
+    @spell_out_settings
     def extract_video(
         self, video: VideoSource, *, progress: bool = False, **settings: Unpack[ExtractionSettings]
     ) -> Tensor:
@@ -287,6 +300,7 @@ class Marlin:
             logger.warning("%s: %s", result.meta["source"], warning)
         return torch.from_numpy(result.features)
 
+    @spell_out_settings
     def extract(
         self, video: VideoSource, *, progress: bool = False, **settings: Unpack[ExtractionSettings]
     ) -> VideoFeatures:
@@ -301,34 +315,56 @@ class Marlin:
         Raises:
             MarlinError: as in `extract_video`.
         """
-        config = ExtractionConfig(**settings)
+        config = read_settings(settings)
         with open_video(video, source_fps=config.source_fps) as reader:
             return extract_features(
                 reader, config, self._runtime, self._find_detector, self._identity, progress=progress
             )
 
-    def stream(self, video: VideoSource, **settings: Unpack[ExtractionSettings]) -> Iterator[WindowFeatures]:
+    @spell_out_settings
+    def stream(
+        self,
+        video: VideoSource,
+        *,
+        on_skip: Callable[[SkippedWindow], object] | None = None,
+        progress: bool = False,
+        **settings: Unpack[ExtractionSettings],
+    ) -> Iterator[WindowFeatures]:
         """Embed a video window by window, for one that is long or never ends (a camera's URL).
 
         Args:
             video: as in `extract_video`.
+            on_skip: called with each window that shows no face for at least half of its frames.
+            progress: as in `extract_video`.
             settings: as in `extract_video`; each window is embedded at once, whatever `batch_size` says.
         Yields:
-            Each row as soon as the frames it needs have been seen. Windows without a face are passed over.
+            Each row as soon as the frames it needs have been seen. Windows without a face are passed over. What is
+            wrong with the video is logged at its end.
         Raises:
             ConfigError: a setting that cannot be used, or a reduction, which has no rows to yield.
             MarlinError: as in `extract_video`.
         """
-        config = ExtractionConfig(**settings)
+        config = read_settings(settings)
         if config.reduction != "none":
             raise ConfigError(f"stream() yields a row for each window; reduction={config.reduction!r} needs them all")
-        return self._stream(video, config)
+        return self._stream(video, config, on_skip, progress)
 
-    def _stream(self, video: VideoSource, config: ExtractionConfig) -> Iterator[WindowFeatures]:
+    def _stream(
+        self,
+        video: VideoSource,
+        config: ExtractionConfig,
+        on_skip: Callable[[SkippedWindow], object] | None,
+        progress: bool,
+    ) -> Iterator[WindowFeatures]:
         with open_video(video, source_fps=config.source_fps) as reader:
-            for row in embed_windows(reader, config, self._runtime, self._find_detector, batch_size=1):
+            rows = embed_windows(reader, config, self._runtime, self._find_detector, batch_size=1)
+            for row in count_on_bar(rows, reader, config, self.config.n_frames, disable=not progress):
                 if isinstance(row, WindowFeatures):
                     yield row
+                elif on_skip:
+                    on_skip(row)
+            for warning in reader.warnings:
+                logger.warning("%s: %s", reader.name, warning)
 
     def _find_detector(self) -> FaceDetector:
         return self.detector

@@ -6,12 +6,9 @@ import errno
 import hashlib
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,32 +28,9 @@ PUBLISHED = "marlin_vit_small_ytf"
 FILES = {"config.json": b"{}", "model.safetensors": BODY}
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
-    with Loopback(files={"/file.bin": BODY}) as loopback:
-        for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("HF_ENDPOINT", loopback.url)
-        monkeypatch.setenv("MARLIN_HOME", str(tmp_path / "home"))
-        # What huggingface_hub read from the environment when some other test imported it.
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setattr(assets, "_BACKOFF_S", 0.0)
-        yield loopback
-
-
-@pytest.fixture
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """huggingface_hub waits for seconds before each of its retries."""
-    sleep = time.sleep
-    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
-
-
-@pytest.fixture
-def refused_url() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+@pytest.fixture(autouse=True)
+def _file(server: Loopback) -> None:
+    server.files["/file.bin"] = BODY
 
 
 def names_in(folder: Path) -> list[str]:
@@ -240,9 +214,11 @@ def test_folder_that_cannot_be_made(server: Loopback, tmp_path: Path) -> None:
         fetch(server, tmp_path / "in-the-way" / "cache")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
-def test_disk_full(server: Loopback, tmp_path: Path) -> None:
-    (tmp_path / "file.bin.part").symlink_to("/dev/full")
+def test_disk_full(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DownloadError, match=os.strerror(errno.ENOSPC)):
         fetch(server, tmp_path)
     assert "file.bin" not in names_in(tmp_path)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import logging
-import math
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from marlin_sdk._version import __version__
+from marlin_sdk.cli.output import Speaker, Stop, numbers, print_json
 from marlin_sdk.config import PRESETS, Faces, Reduction, Tail
-from marlin_sdk.errors import ConfigError, DownloadError, FeatureFileError, MarlinError
+from marlin_sdk.errors import ConfigError, DownloadError, FeatureFileError, MissingExtraError, WeightsError
 
 if TYPE_CHECKING:
     from marlin_sdk.batch.inputs import VideoInput
+    from marlin_sdk.features import SkippedWindow
     from marlin_sdk.pipeline import Marlin
 
 _CROP_FACE = {"auto": "auto", "yes": True, "no": False}
@@ -97,8 +97,9 @@ _CROP_FACE = {"auto": "auto", "yes": True, "no": False}
 @click.option("--batch-size", type=int, default=8, show_default=True, help="Clips embedded at once.")
 @click.option("--compat", type=click.Choice(["marlin_pytorch"]), help="Windows, boxes and rounding of that package.")
 @click.option("--source-fps", type=float, help="Frame rate of a folder of images.")
-@click.option("--cache-dir", metavar="DIR", help="Where downloads lie.")
-@click.option("--offline", is_flag=True, help="Touch no network.")
+@click.option("--revision", help="Branch, tag or commit of a Hub repo.")
+@click.option("--cache-dir", metavar="DIR", help="Where downloaded weights lie.")
+@click.option("--offline", is_flag=True, help="Download no weights: use only those that are here.")
 @click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
 @click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
 @click.version_option(__version__, prog_name="marlin-extract")
@@ -112,6 +113,7 @@ def main(
     dtype: str,
     detector: str,
     crop_face: str,
+    revision: str | None,
     cache_dir: str | None,
     offline: bool,
     quiet: bool,
@@ -131,28 +133,42 @@ def main(
     Exit status: 0 all done, 1 some failed, 2 the command cannot be used as it stands.
     """
     settings["crop_face"] = _CROP_FACE[crop_face]
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    say = Speaker(quiet=quiet, debug=debug)
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
     try:
         _check_settings(settings)
-        folder = None if output == "-" else _output_folder(Path(output))
-    except MarlinError as error:
-        raise click.UsageError(str(error)) from error
-    say = _Speaker(quiet=quiet, debug=debug)
-    try:
+        folder = None if output == "-" else _output_folder(output)
+        videos = _find_videos(inputs)
         network = _load(
-            model, untrained, device=device, dtype=dtype, detector=detector, cache_dir=cache_dir, offline=offline
+            model,
+            untrained,
+            device=device,
+            dtype=dtype,
+            detector=detector,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=offline,
         )
         if untrained:
             say.note("untrained weights (seed 0): these features mean nothing")
-        failed = _run(network, inputs, folder, suffix, settings, say)
-    except ConfigError as error:
+        failed = _run(network, videos, folder, suffix, settings, say)
+    except (ConfigError, WeightsError, MissingExtraError, FeatureFileError) as error:
+        say.trace(error)
         raise click.UsageError(str(error)) from error
-    except MarlinError as error:
+    except Stop as stop:
+        say.failure("stopped", stop.reason)
+        failed = 1
+    except DownloadError as error:
         say.failure("stopped", error)
         failed = 1
     except KeyboardInterrupt:
         say.failure("stopped by Ctrl-C; finished files are whole", None)
         sys.exit(130)
+    except BrokenPipeError:
+        raise  # whoever read the lines has enough; click ends quietly
+    except Exception as error:
+        say.failure("stopped", error)
+        failed = 1
     sys.exit(1 if failed else 0)
 
 
@@ -162,124 +178,96 @@ def _check_settings(settings: dict[str, Any]) -> None:
     ExtractionConfig(**settings)
 
 
-def _output_folder(folder: Path) -> Path:
+def _output_folder(name: str) -> Path:
     from marlin_sdk.atomic import atomic_path
 
+    if not name:
+        raise ConfigError("-o is empty; expected a folder, or - for JSON lines")
+    probe = Path(name) / ".writable"
     try:
-        with atomic_path(folder / ".writable"):
+        with atomic_path(probe):
             pass
-        (folder / ".writable").unlink()
+        probe.unlink()
     except OSError as error:
-        raise FeatureFileError(f"cannot write to {folder}: {error.strerror}; choose another -o") from error
-    return folder
+        raise FeatureFileError(f"cannot write to {name}: {error.strerror}; choose another -o") from error
+    return Path(name)
 
 
-def _load(
-    model: str, untrained: bool, *, device: str, dtype: str, detector: str, cache_dir: str | None, offline: bool
-) -> Marlin:
+def _find_videos(inputs: tuple[str, ...]) -> list[VideoInput]:
+    from marlin_sdk.batch.inputs import find_videos
+
+    return find_videos(inputs)
+
+
+def _load(model: str, untrained: bool, *, revision: str | None, **options: Any) -> Marlin:
     from marlin_sdk.pipeline import Marlin
 
     if untrained:
-        return Marlin.untrained(model, device=device, dtype=dtype, detector=detector)
-    return Marlin.from_pretrained(
-        model, device=device, dtype=dtype, detector=detector, cache_dir=cache_dir, local_files_only=offline
-    )
+        return Marlin.untrained(model, **options)
+    return Marlin.from_pretrained(model, revision=revision, **options)
 
 
 def _run(
-    model: Marlin, inputs: tuple[str, ...], folder: Path | None, suffix: str, settings: dict[str, Any], say: _Speaker
+    model: Marlin, videos: list[VideoInput], folder: Path | None, suffix: str, settings: dict[str, Any], say: Speaker
 ) -> int:
-    """Embed every video; the number that failed."""
+    """Embed every video, and sum up at the end, however it ends; the number of videos that failed."""
     from tqdm.auto import tqdm
 
-    from marlin_sdk.batch.inputs import find_videos
-
-    videos = find_videos(inputs)
-    failed = rows = skipped = 0
+    done = failed = rows = skipped = 0
     started_s = time.perf_counter()
     bar = tqdm(videos, unit="video", disable=not say.bars, position=0)
-    for video in bar:
-        try:
-            if folder is None:
-                rows += _print_rows(model, video, settings)
+    try:
+        for video in bar:
+            try:
+                if folder is None:
+                    counts = _print_rows(model, video, settings, say)
+                else:
+                    counts = _save(model, video, folder / f"{video.name}.{suffix}", settings, say)
+            except (BrokenPipeError, Stop, DownloadError, WeightsError, MissingExtraError):
+                raise  # the detector, which is made when first needed, would fail for every other video too
+            except Exception as error:  # one bad video must not cost the others
+                failed += 1
+                say.failure(video.source, error)
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOSPC:
+                    raise Stop(error) from error
                 continue
-            result = model.extract(video.source, progress=say.bars, **settings)
-            path = result.save(folder / f"{video.name}.{suffix}")
-        except (FeatureFileError, DownloadError, ConfigError):
-            raise  # it would fail for every other video too
-        except Exception as error:  # one bad video must not cost the others
-            failed += 1
-            say.failure(video.source, error)
-            continue
-        rows += len(result)
-        skipped += len(result.skipped)
-        for warning in result.warnings:
-            say.note(f"warning: {video.source}: {warning}")
-        say.note(f"{video.source} -> {path}  {tuple(result.features.shape)}, {len(result.skipped)} windows skipped")
-    bar.close()
-    say.note(
-        f"{len(videos) - failed} of {len(videos)} videos done: {rows} rows, {skipped} windows skipped, "
-        f"{failed} failed, {time.perf_counter() - started_s:.1f} s"
-    )
+            done, rows, skipped = done + 1, rows + counts[0], skipped + counts[1]
+    finally:
+        bar.close()
+        left = len(videos) - done - failed
+        say.note(
+            f"{done} of {len(videos)} videos done: {rows} rows, {skipped} windows skipped, {failed} failed, "
+            + f"{left} not done, " * bool(left)
+            + f"{time.perf_counter() - started_s:.1f} s"
+        )
     return failed
 
 
-def _print_rows(model: Marlin, video: VideoInput, settings: dict[str, Any]) -> int:
-    """Print a video's rows as JSON lines, each as soon as it is there; how many."""
+def _save(model: Marlin, video: VideoInput, path: Path, settings: dict[str, Any], say: Speaker) -> tuple[int, int]:
+    """Write a video's file; the number of rows, and of windows skipped."""
+    result = model.extract(video.source, progress=say.bars, **settings)
+    result.save(path)
+    for warning in result.warnings:
+        say.note(f"warning: {video.source}: {warning}")
+    say.note(f"{video.source} -> {path}  {tuple(result.features.shape)}, {len(result.skipped)} windows skipped")
+    return len(result), len(result.skipped)
+
+
+def _print_rows(model: Marlin, video: VideoInput, settings: dict[str, Any], say: Speaker) -> tuple[int, int]:
+    """Print a video's rows as JSON lines, each as soon as it is there; the number of rows, and of windows skipped."""
     common = {"source": video.source, "model": model.name, "untrained": model.is_untrained}
     if settings["reduction"] != "none":
-        result = model.extract(video.source, **settings)
-        _print_json({**common, "rows": len(result), "feature": result.features.tolist()})
-        return len(result)
+        result = model.extract(video.source, progress=say.bars, **settings)
+        for warning in result.warnings:
+            say.note(f"warning: {video.source}: {warning}")
+        print_json({**common, "rows": len(result), "feature": numbers(result.features)})
+        return len(result), len(result.skipped)
+    skipped: list[SkippedWindow] = []
     count = 0
-    for row in model.stream(video.source, **settings):
-        scores = [None if math.isnan(score) else round(score, 4) for score in row.face_score.tolist()]
-        _print_json(
-            {
-                **common,
-                "start_s": row.start_s,
-                "end_s": row.end_s,
-                "track_id": row.track_id,
-                "frame_index": row.frame_index.tolist(),
-                "frame_valid": row.frame_valid.tolist(),
-                "boxes": row.boxes.tolist(),
-                "face_score": scores,
-                "feature": row.feature.tolist(),
-            }
-        )
+    for row in model.stream(video.source, on_skip=skipped.append, progress=say.bars, **settings):
+        arrays = {name: numbers(value) for name, value in vars(row).items() if hasattr(value, "tolist")}
+        print_json({**common, "start_s": row.start_s, "end_s": row.end_s, "track_id": row.track_id, **arrays})
         count += 1
-    return count
-
-
-def _print_json(line: dict[str, Any]) -> None:
-    click.echo(json.dumps(line))
-    sys.stdout.flush()
-
-
-class _Speaker:
-    """What a person sees on stderr, above the progress bars."""
-
-    def __init__(self, *, quiet: bool, debug: bool) -> None:
-        self._quiet = quiet
-        self._debug = debug
-        self.bars = sys.stderr.isatty() and not quiet
-
-    def note(self, text: str) -> None:
-        if not self._quiet:
-            self._write(text)
-
-    def failure(self, what: str, error: Exception | None) -> None:
-        self._write(click.style(f"failed: {what}" if error is None else f"failed: {what}: {_reason(error)}", fg="red"))
-        if self._debug and error is not None:
-            self._write("".join(traceback.format_exception(error)))
-
-    def _write(self, text: str) -> None:
-        from tqdm.auto import tqdm
-
-        with tqdm.external_write_mode(file=sys.stderr):
-            click.echo(text, err=True)
-
-
-def _reason(error: Exception) -> str:
-    known = isinstance(error, MarlinError)
-    return f"{error} ({type(error).__name__})" if known else f"unexpected {error!r}; --debug shows where"
+    for window in skipped:
+        say.note(f"skipped: {video.source}: {window.start_s:.2f} - {window.end_s:.2f} s: {window.reason}")
+    return count, len(skipped)

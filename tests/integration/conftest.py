@@ -1,0 +1,94 @@
+"""Servers on the loopback, a tiny checkpoint, and the command line in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from tests.integration.loopback import Loopback
+from tests.making import noise, write_checkpoint, write_video
+
+from marlin_sdk import Marlin, assets
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
+    """A server that this process and its children take for the Hub."""
+    with Loopback() as loopback:
+        for name in ("HF_HUB_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HF_ENDPOINT", loopback.url)
+        monkeypatch.setenv("MARLIN_HOME", str(tmp_path / "home"))
+        # What huggingface_hub read from the environment when some other test imported it.
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr(assets, "_BACKOFF_S", 0.0)
+        yield loopback
+
+
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub waits for seconds before each of its retries."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+
+
+@pytest.fixture
+def refused_url() -> str:
+    """An address on the loopback where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny: Marlin, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model's encoder, in the form of the Hub."""
+    return write_checkpoint(tmp_path_factory.mktemp("tiny"), tiny)
+
+
+@pytest.fixture(scope="session")
+def small_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames of 32x32, which the tiny model takes uncropped: two windows."""
+    return write_video(tmp_path_factory.mktemp("small") / "small.mp4", noise(60, 32, 32))
+
+
+@pytest.fixture
+def no_network(tmp_path: Path, refused_url: str) -> Mapping[str, str]:
+    """An environment from which every request fails at once: pytest-socket does not reach into other processes."""
+    inherited = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    return {
+        **inherited,
+        "HF_ENDPOINT": refused_url,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HTTP_PROXY": refused_url,
+        "HTTPS_PROXY": refused_url,
+        "NO_PROXY": "127.0.0.1,localhost",
+        "PYTHONWARNINGS": "error",
+    }
+
+
+@pytest.fixture
+def command(tiny_folder: Path, no_network: Mapping[str, str]) -> Command:
+    """Run `python -m marlin_sdk.cli` with the tiny model and the cascade, unless the arguments say otherwise."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        usual = ("--model", tiny_folder, "--detector", "lbp")
+        return subprocess.run(
+            [sys.executable, "-m", "marlin_sdk.cli", *usual, *arguments],
+            env={**no_network, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run

@@ -1,0 +1,28 @@
+"""`make demo` where nothing can be downloaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+from tests.conftest import ROOT
+
+DEMO = [sys.executable, str(ROOT / "examples" / "demo.py")]
+
+
+def test_demo_without_downloads_says_so_in_plain_lines(no_network: Mapping[str, str]) -> None:
+    started_s = time.monotonic()
+    done = subprocess.run(DEMO, env=no_network, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started_s < 60
+    said = done.stdout.splitlines()
+    assert "The Hugging Face Hub cannot be reached" in said[0]
+    assert said[0].endswith("running with --untrained.")
+    assert said[1] == "The YuNet face detector cannot be downloaded: running with --detector lbp."
+    assert said[2].startswith("$ marlin-extract ")
+    assert said[2].endswith("--model marlin_vit_small_ytf --untrained --detector lbp")
+    assert any("4 windows x 384 features, float32" in line for line in said)
+    assert "random (--untrained): the features mean nothing; detector lbp" in done.stdout
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,324 @@
+"""The README and the documentation do what they say: their code runs, their links lead somewhere, nothing is left out.
+
+Blocks run page by page, in order, in a folder that holds the videos they name. Weights come from a loopback server that
+plays the Hub, through the real loading code. The videos are small and already cropped, so that nobody needs the file of
+the default detector; with the reference data the same pages run again, on a video that must be cropped, with YuNet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import click
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from tests.conftest import ROOT
+from tests.integration.loopback import COMMIT, Loopback, Repo
+from tests.making import write_checkpoint, write_video
+
+import marlin_sdk
+from marlin_sdk import Marlin, ModelConfig
+from marlin_sdk.assets import YUNET
+from marlin_sdk.cli.extract import main as marlin_extract
+
+DOCS = ROOT / "docs"
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md"))]
+RUNNABLE = ("python", "sh", "console")
+SHOWN = ("text", "json")
+FENCE = re.compile(
+    r"^(?P<above>[^\n]*)\n(?P<indent> *)```(?P<language>[^\n]*)\n(?P<code>.*?)^(?P=indent)```$", re.M | re.S
+)
+NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
+NEEDS_YUNET = "<!-- needs: yunet -->"
+
+# Every block that is shown and not run, by page and first line; the page itself gives the reason, above the block.
+NOT_RUN_BLOCKS = [
+    ("README.md", "pip install marlin-sdk"),
+    ("README.md", "make demo   # makes .venv, installs, embeds examples/astronaut.mp4, shows what came out"),
+    ("docs/how-to/detectors.md", "pip install 'marlin-sdk[retinaface]'   # torchvision"),
+    ("docs/how-to/gpu.md", "marlin-extract talk.mp4 -o features/ --device cuda --dtype bfloat16 --batch-size 32"),
+    ("docs/how-to/gpu.md", 'model.to("cuda:0", dtype="bfloat16")'),
+    ("docs/how-to/live.md", 'for row in model.stream("rtsp://camera.example/stream1"):'),
+    ("docs/how-to/offline.md", "hf download ControlNet/marlin_vit_base_ytf config.json model.safetensors \\"),
+    ("docs/how-to/read-features.md", "pip install 'marlin-sdk[pandas]'"),
+    ("docs/tutorial/index.md", "python3 -m venv .venv"),
+]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    code: str
+    above: str
+
+    @property
+    def is_run(self) -> bool:
+        return self.language in RUNNABLE and not NOT_RUN.fullmatch(self.above)
+
+
+def blocks_of(page: str) -> list[Block]:
+    text = "\n" + (ROOT / page).read_text(encoding="utf-8")
+    found = []
+    for match in FENCE.finditer(text):
+        indent = match["indent"]
+        code = "".join(line.removeprefix(indent) for line in match["code"].splitlines(keepends=True))
+        line = text.count("\n", 0, match.start("code"))
+        found.append(Block(page, line, match["language"], code, match["above"].strip()))
+    return found
+
+
+# The sandbox ----------------------------------------------------------------------------------------------------------
+
+# As wide as the published models, so that shapes in the text are true, but shallow, and with coarse tokens.
+SMALL = ModelConfig(encoder_embed_dim=384, encoder_depth=2, encoder_num_heads=6, patch_size=32)
+BASE = ModelConfig(encoder_embed_dim=768, encoder_depth=2, encoder_num_heads=12, patch_size=32)
+MINE = ModelConfig(encoder_embed_dim=384, encoder_depth=1, encoder_num_heads=6)  # its size is told from its shapes
+CROP = (slice(20, 244), slice(130, 354))  # rows and columns of the example video that frame the face all along
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of random weights, laid out as the published ones."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name, config in {"marlin_vit_small_ytf": SMALL, "marlin_vit_base_ytf": BASE, "mine": MINE}.items():
+        write_checkpoint(folder / name, Marlin.untrained(config, device="cpu"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(weights: Path) -> Iterator[Loopback]:
+    """Plays the Hugging Face Hub: those folders under the names of the published models."""
+    with Loopback() as loopback:
+        for repo in weights.glob("marlin_*"):
+            files = {file.name: file.read_bytes() for file in repo.iterdir()}
+            loopback.repos[f"ControlNet/{repo.name}"] = Repo(commits={COMMIT: files}, branches={"main": COMMIT})
+        yield loopback
+
+
+@pytest.fixture(scope="module")
+def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all pages, as one user has."""
+    return tmp_path_factory.mktemp("hub")
+
+
+def frames_of(video: Path) -> NDArray[np.uint8]:
+    with av.open(str(video)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
+    """The files that the pages name; `talk.mp4` is cropped already."""
+    folder = tmp_path_factory.mktemp("videos")
+    example = ROOT / "examples" / "astronaut.mp4"
+    frames = frames_of(example)
+    face = frames[:, CROP[0], CROP[1]]
+    write_video(folder / "talk.mp4", face)
+    shutil.copy(example, folder / "interview.mp4")
+    write_video(folder / "meeting.mp4", np.concatenate([frames[:40], frames[:40, :, ::-1]], axis=2))
+    for name in ("ann/monday", "ann/tuesday", "bob"):
+        (folder / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_video(folder / "videos" / f"{name}.mp4", face[:32])
+    (folder / "videos" / "broken.mp4").write_bytes(b"no video at all")
+    (folder / "frames").mkdir()
+    for index, frame in enumerate(face[:40]):
+        cv2.imwrite(str(folder / "frames" / f"{index:04d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    shutil.copytree(weights / "marlin_vit_base_ytf", folder / "weights" / "marlin_vit_base_ytf")
+    tensors = load_file(weights / "mine" / "model.safetensors")
+    torch.save({key.removeprefix("marlin."): tensor for key, tensor in tensors.items()}, folder / "mine.encoder.pt")
+    return folder
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, videos: Path, hub: Loopback, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of a user's own with those files, no network but the loopback, and the caches of a first day."""
+    folder = tmp_path / "user"
+    shutil.copytree(videos, folder)
+    (folder / "examples").symlink_to(ROOT / "examples")
+    settings = {
+        "HOME": str(tmp_path),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_CACHE": str(hub_cache),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "MARLIN_HOME": str(tmp_path / "home"),
+        "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": str(hub_cache / "matplotlib"),
+        "OMP_NUM_THREADS": "2",
+        "COLUMNS": "120",
+        "PYTHONWARNINGS": "error",
+        # Whatever would leave the machine meets a closed port.
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+    # What huggingface_hub read from the environment when some other test imported it.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub_cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+# Running --------------------------------------------------------------------------------------------------------------
+
+
+def run_page(page: str, *, with_yunet: bool) -> int:
+    """Run the blocks of a page; how many."""
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    count = 0
+    for block in blocks_of(page):
+        if not block.is_run or (block.above == NEEDS_YUNET and not with_yunet):
+            continue
+        {"python": run_python, "sh": run_shell, "console": run_console}[block.language](block, namespace)
+        count += 1
+    return count
+
+
+def run_python(block: Block, namespace: dict[str, object]) -> None:
+    """Run it; where its prints say in a comment what they print, they must."""
+    source = "\n" * (block.line - 1) + block.code
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(source, str(ROOT / block.page), "exec"), namespace)
+    said = re.findall(r"^ *print\(.*\)  # (.+)$", block.code, re.M)
+    if said:
+        check_output(block, "\n".join(said), out.getvalue())
+
+
+def run_shell(block: Block, namespace: dict[str, object]) -> None:
+    done = bash(block.code)
+    assert done.returncode == 0, f"{block.page}:{block.line}\n{done.stdout}{done.stderr}"
+
+
+def run_console(block: Block, namespace: dict[str, object]) -> None:
+    """Each `$ command` must print the lines below it; `...` stands for anything."""
+    for command, expected in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", block.code, re.M):
+        done = bash(f"{command} 2>&1")
+        check_output(block, expected, done.stdout)
+
+
+def bash(script: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def check_output(block: Block, expected: str, got: str) -> None:
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    same = doctest.OutputChecker().check_output(expected.strip() + "\n", got.strip() + "\n", flags)
+    assert same, f"{block.page}:{block.line} says\n{expected}\nbut it prints\n{got}"
+
+
+RUNNING_PAGES = [page for page in PAGES if any(block.is_run for block in blocks_of(page))]
+
+
+@pytest.mark.parametrize("page", RUNNING_PAGES)
+def test_every_block_of_a_page_runs(page: str, sandbox: Path) -> None:
+    blocks = [block for block in blocks_of(page) if block.is_run and block.above != NEEDS_YUNET]
+    assert run_page(page, with_yunet=False) == len(blocks)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "page", [page for page in RUNNING_PAGES if any(block.above == NEEDS_YUNET for block in blocks_of(page))]
+)
+def test_every_block_of_a_page_runs_with_the_default_detector(page: str, sandbox: Path, shared: Path) -> None:
+    yunet = Path(os.environ["MARLIN_HOME"]) / "assets" / YUNET.filename
+    yunet.parent.mkdir(parents=True)
+    shutil.copy(shared / "weights" / YUNET.filename, yunet)
+    shutil.copy(yunet, sandbox / YUNET.filename)
+    shutil.copy(sandbox / "interview.mp4", sandbox / "talk.mp4")
+    assert run_page(page, with_yunet=True) == sum(block.is_run for block in blocks_of(page))
+
+
+def test_blocks_that_are_not_run_are_these() -> None:
+    skipped = [
+        (page, block.code.splitlines()[0])
+        for page in PAGES
+        for block in blocks_of(page)
+        if block.language in RUNNABLE and not block.is_run
+    ]
+    assert skipped == NOT_RUN_BLOCKS
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_fence_is_a_block_of_a_known_language(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = blocks_of(page)
+    assert len(re.findall(r"^ *```", text, re.M)) == 2 * len(blocks)
+    assert {block.language for block in blocks} <= {*RUNNABLE, *SHOWN}
+
+
+# Completeness ---------------------------------------------------------------------------------------------------------
+
+
+def test_reference_names_everything_public() -> None:
+    named = re.findall(r"^::: marlin_sdk\.(\w+)$", (DOCS / "reference" / "index.md").read_text(encoding="utf-8"), re.M)
+    errors = set(marlin_sdk.errors.__all__)
+    assert sorted({*named, *errors} - {"errors"}) == sorted(set(marlin_sdk.__all__) - {"__version__"})
+    assert "errors" in named
+    assert len(named) == len(set(named))
+
+
+def test_reference_of_the_command_has_every_option() -> None:
+    from docs.hooks import on_page_markdown
+
+    page = on_page_markdown((DOCS / "reference" / "cli.md").read_text(encoding="utf-8"))
+    options = [parameter for parameter in marlin_extract.params if isinstance(parameter, click.Option)]
+    assert len(options) > 20
+    for option in options:
+        assert f"| `{option.opts[0]}" in page, option.name
+        assert option.help is not None
+        assert option.help.split("\n")[0].rstrip(".") in page
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    missing = [
+        page for page in PAGES if page.startswith("docs/") and f": {page[5:]}" not in nav and f"- {page[5:]}" not in nav
+    ]
+    assert missing == []
+
+
+def test_links_of_the_readme_lead_to_files_and_headings() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", text, re.M)
+    }
+    links = re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", text)
+    local = [one or other for one, other in links if not (one or other).startswith("https://")]
+    assert len(local) > 10
+    broken = [
+        link
+        for link in local
+        if not (link[1:] in headings if link.startswith("#") else (ROOT / link.split("#")[0]).exists())
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/explanation/model-card.md"])
+def test_pages_that_must_say_so_name_the_licence_of_the_weights(page: str) -> None:
+    assert "CC BY-NC 4.0" in (ROOT / page).read_text(encoding="utf-8")

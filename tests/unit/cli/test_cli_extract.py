@@ -1,0 +1,322 @@
+"""`marlin-extract` in this process: arguments, exit codes, what is said."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from tests.making import lay, noise, write_checkpoint, write_video
+
+from marlin_sdk import ExtractionConfig, Marlin, VideoFeatures, __version__
+from marlin_sdk.cli.extract import main
+
+
+@dataclass(frozen=True)
+class Result:
+    """How the command ended, and what it printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[..., Result]
+OUT = Path("out")
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tiny: Marlin, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("tiny"), tiny)
+
+
+@pytest.fixture
+def run(tiny_folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command with the tiny model, unless the arguments say otherwise; what it raises, a test sees."""
+
+    def run_it(*arguments: str | Path) -> Result:
+        usual = ["--model", str(tiny_folder), "--detector", "lbp", "--device", "cpu"]
+        with pytest.raises(SystemExit) as ended:
+            main([*usual, *map(str, arguments)], prog_name="marlin-extract")
+        assert isinstance(ended.value.code, int)
+        return Result(ended.value.code, *capsys.readouterr())
+
+    return run_it
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """60 frames of 32x32."""
+    folder = lay(tmp_path / "in" / "notes.txt", b"no video").parent
+    return write_video(folder / "small.mp4", noise(60, 32, 32))
+
+
+def files(folder: Path = OUT) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_file_a_video_and_a_summary(run: Run, small: Path, tiny: Marlin) -> None:
+    write_video(small.with_name("other.mkv"), noise(10, 32, 32))
+    done = run(small.parent, "-o", OUT)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert files() == ["other.npz", "small.npz"]
+    result = VideoFeatures.load(OUT / "small.npz")
+    np.testing.assert_allclose(result.features, tiny.extract(small).features, atol=1e-6)
+    assert result.meta["source"] == str(small)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("2 of 2 videos done: 3 rows, 0 windows skipped, 0 failed, ")
+
+
+def test_folders_are_mirrored_and_names_never_clash(run: Run, small: Path) -> None:
+    for name in ("a/talk.mp4", "b/talk.mp4", "b/talk.mkv"):
+        lay(small.parent / name, small.read_bytes())
+    more = lay(Path("more/talk.mp4"), small.read_bytes())
+    done = run(small.parent, more, f"{small.parent}/a/../b/talk.mkv", "-o", OUT)
+    assert done.exit_code == 0, done.stderr
+    assert files() == ["a/talk.npz", "b/talk.mkv.npz", "b/talk.mp4.npz", "small.npz", "talk.npz"]
+    sources = {VideoFeatures.load(OUT / name).meta["source"] for name in files()}
+    assert len(sources) == 5
+
+
+@pytest.mark.parametrize("suffix", ["npz", "npy", "safetensors"])
+def test_formats(run: Run, small: Path, suffix: str) -> None:
+    assert run(small, "-o", OUT, "--format", suffix).exit_code == 0
+    assert files() == (["small.json", "small.npy"] if suffix == "npy" else [f"small.{suffix}"])
+    assert VideoFeatures.load(OUT / f"small.{suffix}").features.shape == (2, 32)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--stride 8 --sample-rate 1 --tail drop --batch-size 3", {"stride": 8, "sample_rate": 1, "tail": "drop"}),
+        ("--fps 12.5", {"fps": 12.5}),
+        ("--reduction max", {"reduction": "max"}),
+        ("--keep-seq", {"keep_seq": True}),
+        ("--crop-face no", {"crop_face": False}),
+        ("--faces all --detect-every 2 --no-smooth", {"faces": "all", "detect_every": 2, "smooth": False}),
+        ("--compat marlin_pytorch", {"compat": "marlin_pytorch"}),
+    ],
+)
+def test_options_reach_the_extraction(run: Run, small: Path, options: str, expected: dict[str, Any]) -> None:
+    done = run(small, "-o", OUT, *options.split())
+    assert done.exit_code == 0, done.stderr
+    saved = VideoFeatures.load(OUT / "small.npz").meta["settings"]
+    assert saved == {**ExtractionConfig().to_dict(), "batch_size": saved["batch_size"], **expected}
+    assert saved["batch_size"] == (3 if "--batch-size" in options else 8)
+
+
+def test_every_setting_has_an_option_with_the_same_default() -> None:
+    parsed = main.make_context("marlin-extract", ["in.mp4", "-o", "out"]).params
+    defaults = ExtractionConfig().to_dict()
+    assert {name: parsed[name] for name in defaults} == defaults
+
+
+def test_dtype_and_device_reach_the_model(run: Run, small: Path) -> None:
+    assert run(small, "-o", OUT, "--dtype", "bfloat16").exit_code == 0
+    meta = VideoFeatures.load(OUT / "small.npz").meta
+    assert (meta["dtype"], meta["device"]) == ("bfloat16", "cpu")
+
+
+def test_bad_video_costs_the_others_nothing(run: Run, small: Path) -> None:
+    lay(small.with_name("broken.mp4"), b"no video at all")
+    write_video(small.with_name("zebra.mp4"), noise(10, 32, 32))
+    done = run(small.parent, "missing.mp4", "-o", OUT)
+    assert done.exit_code == 1
+    assert files() == ["small.npz", "zebra.npz"]
+    failed = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 2
+    assert "broken.mp4" in failed[0]
+    assert "no such video: missing.mp4 (VideoNotFoundError)" in failed[1]
+    assert done.stderr.splitlines()[-1].startswith("2 of 4 videos done: 3 rows, 0 windows skipped, 2 failed, ")
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_setting_that_one_video_cannot_have_costs_the_others_nothing(run: Run, small: Path) -> None:
+    write_video(small.with_name("brief.mp4"), noise(10, 32, 32))
+    done = run(small.parent, "-o", OUT, "--reduction", "mean", "--tail", "drop")
+    assert (done.exit_code, files()) == (1, ["small.npz"])
+    assert "no whole window to reduce" in done.stderr
+
+
+def test_file_that_cannot_be_written_costs_the_others_nothing(run: Run, small: Path) -> None:
+    write_video(small.with_name("zebra.mp4"), noise(10, 32, 32))
+    (OUT / "small.npz").mkdir(parents=True)
+    done = run(small.parent, "-o", OUT)
+    assert (done.exit_code, files()) == (1, ["zebra.npz"])
+    assert "cannot write out/small.npz" in done.stderr
+
+
+def test_full_disk_stops_at_once_with_a_summary(run: Run, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(small.with_name("zebra.mp4"), noise(10, 32, 32))
+    sync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if os.fstat(descriptor).st_size:  # the probe of the folder is empty
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = run(small.parent, "-o", OUT)
+    assert (done.exit_code, files()) == (1, [])
+    assert done.stderr.count("No space left on device") >= 1
+    assert "0 of 2 videos done: 0 rows, 0 windows skipped, 1 failed, 1 not done" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-o", "out"], "Missing argument 'INPUT...'"),
+        (["small.mp4"], "Missing option '-o'"),
+        (["", "-o", "out"], "an INPUT is empty"),
+        (["small.mp4", "-o", ""], "-o is empty"),
+        (["small.mp4", "-o", "out", "--model", "marlin_vit_huge"], "unknown model 'marlin_vit_huge'"),
+        (["small.mp4", "-o", "out", "--model", "./none.pt"], "no such file or folder: ./none.pt"),
+        (["small.mp4", "-o", "out", "--model", "x.pt", "--untrained"], "unknown model 'x.pt'"),
+        (["small.mp4", "-o", "out", "--detector", "viola"], "unknown detector 'viola'"),
+        (["small.mp4", "-o", "out", "--detector", "none.onnx"], "no such detector file: none.onnx"),
+        (["small.mp4", "-o", "out", "--dtype", "int8"], "unknown dtype 'int8'"),
+        (["small.mp4", "-o", "out", "--device", "tpu"], "device 'tpu'"),
+        (["small.mp4", "-o", "out", "--device", "cuda:99"], "'cuda:99' is not here"),
+        (["small.mp4", "-o", "out", "--stride", "0"], "stride is 0"),
+        (["small.mp4", "-o", "out", "--stride", "many"], "'many' is not a valid integer"),
+        (["small.mp4", "-o", "out", "--format", "csv"], "'csv' is not one of"),
+        (["small.mp4", "-o", "out", "--fps", "5", "--sample-rate", "3"], "fps and sample_rate"),
+        (["small.mp4", "-o", "out", "--keep-seq", "--reduction", "mean"], "keep_seq=True"),
+        (["small.mp4", "-o", "out", "--strid", "3"], "No such option"),
+        (["small.mp4", "-o", "small.mp4"], "cannot write to small.mp4"),
+        (["small.mp4", "-o", "small.mp4/deep"], "cannot write to small.mp4/deep"),
+        (["small.mp4", "-o", "/proc/none"], "cannot write to /proc/none"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_unusable_command(run: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
+    write_video(tmp_path / "small.mp4", noise(20, 32, 32))
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stderr.startswith("Usage: ")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (files() if OUT.exists() else []) == []
+
+
+def test_detector_that_cannot_be_used_stops_the_command(run: Run, small: Path) -> None:
+    fake = lay(Path("fake.onnx"), b"no network")
+    done = run(small, "-o", OUT, "--detector", fake, "--crop-face", "yes")
+    assert (done.exit_code, files()) == (2, [])
+    assert "fake.onnx" in done.stderr
+    assert "0 of 1 videos done" in done.stderr
+
+
+def test_download_that_fails_stops_the_command(run: Run, small: Path) -> None:
+    write_video(small.with_name("zebra.mp4"), noise(20, 32, 32))
+    options = ("-o", OUT, "--crop-face", "yes", "--detector", "yunet", "--offline")
+    for extra in ((), ("--untrained", "--model", "marlin_vit_small_ytf")):
+        done = run(small.parent, *options, *extra)
+        assert (done.exit_code, files()) == (1, [])
+        assert done.stderr.count("downloads are off") == 1
+        assert "face_detection_yunet_2023mar.onnx" in done.stderr
+        assert "0 of 2 videos done: 0 rows, 0 windows skipped, 0 failed, 2 not done" in done.stderr
+
+
+def test_debug_shows_the_traceback(run: Run, small: Path) -> None:
+    plain = run("missing.mp4", "-o", OUT)
+    shown = run("missing.mp4", "-o", OUT, "--debug")
+    assert "Traceback" not in plain.stderr
+    assert "Traceback" in shown.stderr
+    assert "VideoNotFoundError" in shown.stderr
+    usage = run(small, "-o", OUT, "--dtype", "int8", "--debug")
+    assert "Traceback" in usage.stderr
+    assert usage.exit_code == 2
+
+
+def test_quiet_prints_failures_only(run: Run, small: Path) -> None:
+    done = run(small, "missing.mp4", "-o", OUT, "--quiet")
+    assert done.exit_code == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "missing.mp4" in done.stderr
+
+
+def test_untrained_is_said_and_marked(run: Run, small: Path) -> None:
+    done = run(small, "-o", OUT, "--untrained", "--model", "marlin_vit_small_ytf", "--crop-face", "yes")
+    assert "these features mean nothing" in done.stderr
+    assert done.exit_code == 1  # a small picture of noise shows no face
+    assert "NoFaceError" in done.stderr
+
+
+def lines(done: Result) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in done.stdout.splitlines()]
+
+
+def test_dash_prints_json_lines(run: Run, small: Path, tiny: Marlin) -> None:
+    done = run(small, "-o", "-")
+    assert done.exit_code == 0
+    result = tiny.extract(small)
+    first, second = lines(done)
+    assert set(first) == {
+        *("source", "model", "untrained", "start_s", "end_s", "track_id"),
+        *("frame_index", "frame_valid", "boxes", "face_score", "feature"),
+    }
+    assert first["face_score"] == [None] * 16  # nothing was sought, which is NaN in an array
+    np.testing.assert_allclose([first["feature"], second["feature"]], result.features, atol=1e-6)
+    assert [first["frame_index"], second["frame_index"]] == result.frame_index.tolist()
+    assert [first["start_s"], second["start_s"]] == result.start_s.tolist()
+    assert (first["source"], first["untrained"]) == (str(small), False)
+    assert not OUT.exists()
+    assert "1 of 1 videos done: 2 rows" in done.stderr
+
+
+def test_dash_with_a_reduction_or_tokens(run: Run, small: Path) -> None:
+    (mean,) = lines(run(small, "-o", "-", "--reduction", "mean"))
+    assert (np.shape(mean["feature"]), mean["rows"]) == ((32,), 2)
+    tokens = lines(run(small, "-o", "-", "--keep-seq"))
+    assert [np.shape(line["feature"]) for line in tokens] == [(32, 32)] * 2
+
+
+def test_dash_stays_valid_json_where_features_overflow(run: Run, small: Path, tiny: Marlin, tmp_path: Path) -> None:
+    wild = Marlin.untrained(tiny.config, device="cpu", detector="lbp")
+    wild.encoder.norm.weight.data.fill_(1e38)
+    folder = write_checkpoint(tmp_path / "wild", wild)
+    done = run(small, "-o", "-", "--model", folder, "--dtype", "float16")
+    assert any(value is None for line in lines(done) for value in line["feature"])
+
+
+def test_dash_reports_what_it_skipped(run: Run, astronaut: Path, tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(astronaut)) as container:
+        stills = [frame.to_ndarray(format="rgb24")[::2, ::2] for frame in container.decode(video=0)][:33]
+    grey = [np.full_like(stills[0], 90)] * 64
+    video = write_video(tmp_path / "gone.mp4", [*stills[:32], *grey])
+    printed, saved = run(video, "-o", "-"), run(video, "-o", OUT)
+    assert (printed.exit_code, saved.exit_code) == (0, 0)
+    skipped = len(VideoFeatures.load(OUT / "gone.npz").skipped)
+    assert skipped == 2
+    for done in (printed, saved):
+        assert "1 of 1 videos done: 1 rows, 2 windows skipped, 0 failed" in done.stderr
+    assert printed.stderr.count("no face") == 2
+
+
+@pytest.mark.parametrize("width", [80, 110])
+def test_help_reads_well(width: int) -> None:
+    shown = main.make_context("marlin-extract", ["in", "-o", "out"], terminal_width=width).get_help()
+    assert max(map(len, shown.splitlines())) <= width
+    for parameter in main.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert parameter.opts[-1] in shown
+
+
+def test_help_and_version_end_well(run: Run) -> None:
+    assert run("--version") == Result(0, f"marlin-extract, version {__version__}\n", "")
+    assert run("-h") == run("--help")
+    assert run("-h").exit_code == 0

@@ -1,0 +1,71 @@
+"""What `import marlin_sdk` offers, and what it costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import marlin_sdk
+from marlin_sdk import errors
+
+SLOW = ("torch", "cv2", "av", "huggingface_hub", "face_alignment", "skimage", "requests", "safetensors")
+
+
+def test_export_list_is_whole_and_sorted() -> None:
+    assert list(marlin_sdk.__all__) == sorted(marlin_sdk.__all__)
+    assert set(marlin_sdk.__all__) == {*marlin_sdk._HOMES, "__version__"}
+    assert set(errors.__all__) <= set(marlin_sdk.__all__)
+    assert dir(marlin_sdk) == marlin_sdk.__all__
+
+
+def test_type_checkers_see_the_same_names_at_the_same_homes() -> None:
+    tree = ast.parse(Path(marlin_sdk.__file__).read_text(encoding="utf-8"))
+    mirrors = [node for node in tree.body if isinstance(node, ast.If)]
+    assert len(mirrors) == 1
+    imports = [node for node in mirrors[0].body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name: str(node.module).removeprefix("marlin_sdk.") for node in imports for alias in node.names}
+    assert seen == marlin_sdk._HOMES
+
+
+@pytest.mark.parametrize("name", marlin_sdk.__all__)
+def test_name_comes_from_its_home(name: str) -> None:
+    value = getattr(marlin_sdk, name)
+    if name != "__version__":
+        home = import_module(f"marlin_sdk.{marlin_sdk._HOMES[name]}")
+        assert value is getattr(home, name)
+        assert name in home.__all__
+        assert value.__module__ == home.__name__
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'marlin_sdk' has no attribute 'Merlin'"):
+        _ = marlin_sdk.Merlin
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import marlin_sdk",
+        "from marlin_sdk import MarlinError, ExtractionConfig, ModelConfig",
+        "import marlin_sdk.cli.extract",
+        "import sys; sys.argv[1:] = ['--help']; import atexit; atexit.register(report)\n"
+        "import runpy; runpy.run_module('marlin_sdk.cli', run_name='__main__')",
+    ],
+    ids=["package", "errors and configs", "command", "--help"],
+)
+def test_import_costs_no_slow_package(code: str) -> None:
+    report = (
+        f"import sys\ndef report():\n    print('slow:', sorted(set({SLOW!r}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    ending = "" if "atexit" in code else "\nreport()"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{report}{code}{ending}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "slow: []\n"
+    assert ("INPUT..." in done.stdout) == ("--help" in code)

@@ -1,0 +1,134 @@
+"""From a reader's frames to rows: what is left out, what is warned of, what is noted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.making import TINY, PaintedFace, noise, painted, write_video
+
+from marlin_sdk import ConfigError, ExtractionConfig, Marlin, NoFaceError, VideoDecodeError, VideoFeatures
+from marlin_sdk._version import __version__
+from marlin_sdk.config import ExtractionSettings, Reduction
+from marlin_sdk.extraction import embed_windows
+from marlin_sdk.features import SkippedWindow, WindowFeatures
+from marlin_sdk.video.reader import Frame
+from marlin_sdk.video.sources import ArrayReader
+
+FACE = (40, 20, 80, 60)
+
+
+@pytest.fixture(scope="module")
+def finder() -> Marlin:
+    return Marlin.untrained(TINY, device="cpu", detector=PaintedFace())
+
+
+def test_face_that_leaves_and_returns(finder: Marlin) -> None:
+    shown = [*range(32), *range(96, 160)]
+    result = finder.extract(painted(160, dict.fromkeys(shown, FACE)), source_fps=25.0, detect_every=1)
+    assert result.frame_index[:, 0].tolist() == [0, 96, 128]
+    times = [(window.start_s, window.end_s) for window in result.skipped]
+    np.testing.assert_allclose(times, [(1.28, 2.52), (2.56, 3.8)])
+    assert all("no face" in window.reason for window in result.skipped)
+    assert result.frame_valid.all()
+    assert len(set(result.track_id)) == 2  # who comes back after seconds may be another
+
+
+def test_window_with_a_face_in_fewer_than_half_of_its_frames_is_left_out(finder: Marlin) -> None:
+    settings: ExtractionSettings = {"sample_rate": 1, "detect_every": 1, "smooth": False, "source_fps": 25.0}
+    video = painted(32, dict.fromkeys([*range(16), *range(25, 32)], FACE))
+    result = finder.extract(video, **settings)
+    assert result.frame_index[:, 0].tolist() == [0]
+    (skipped,) = result.skipped
+    assert "7 of 16 frames; 8 are needed" in skipped.reason
+    video[24] = video[25]
+    assert len(finder.extract(video, **settings)) == 2
+
+
+def test_no_face_at_all_is_an_error_that_says_what_to_do(finder: Marlin) -> None:
+    reductions: tuple[Reduction, ...] = ("none", "mean")
+    for reduction in reductions:
+        with pytest.raises(NoFaceError, match=r"<array>: none of 2 windows shows a face.*detector=.*crop_face=False"):
+            finder.extract_video(painted(60, {}), reduction=reduction)
+    with pytest.raises(NoFaceError):
+        list(finder.stream(painted(60, {})))
+
+
+def test_compat_embeds_what_is_no_face_and_warns(finder: Marlin) -> None:
+    result = finder.extract(painted(65, dict.fromkeys(range(40), FACE)), source_fps=25.0, compat="marlin_pytorch")
+    assert (len(result), result.skipped) == (2, ())
+    assert (result.face_score[1] == 0).sum() == 12
+    assert any("12 frames show no face" in warning for warning in result.warnings)
+    assert any("'painted'" in warning and "detector='retinaface'" in warning for warning in result.warnings)
+
+
+def test_video_without_a_whole_window(tiny: Marlin) -> None:
+    result = tiny.extract(noise(20, 32, 32), tail="drop")
+    assert (result.features.shape, result.frame_index.shape, len(result)) == ((0, 32), (0, 16), 0)
+    assert any("shorter than one window" in warning for warning in result.warnings)
+    assert tiny.extract_video(noise(20, 32, 32), tail="drop", keep_seq=True).shape == (0, 32, 32)
+    assert list(tiny.stream(noise(20, 32, 32), tail="drop")) == []
+    with pytest.raises(ConfigError, match="no whole window to reduce; use tail='pad'"):
+        tiny.extract(noise(20, 32, 32), tail="drop", reduction="max")
+
+
+def test_rows_come_before_the_source_has_ended(tiny: Marlin) -> None:
+    given: list[int] = []
+
+    class Counting(ArrayReader):
+        """Notes which frames have been asked for."""
+
+        def __iter__(self) -> Iterator[Frame]:
+            for frame in super().__iter__():
+                given.append(frame.index)
+                yield frame
+
+    reader = Counting(noise(200, 32, 32), 25.0)
+    rows = embed_windows(reader, ExtractionConfig(), tiny._runtime, lambda: tiny.detector, batch_size=1)
+    first = next(rows)
+    assert isinstance(first, WindowFeatures)
+    assert given == list(range(31))
+    next(rows)
+    assert given == list(range(63))
+
+
+def test_skipped_windows_keep_their_place_in_a_stream(finder: Marlin) -> None:
+    reader = ArrayReader(painted(96, dict.fromkeys([*range(32), *range(64, 96)], FACE)), 25.0)
+    config = ExtractionConfig(detect_every=1, smooth=False)
+    rows = list(embed_windows(reader, config, finder._runtime, lambda: finder.detector, batch_size=1))
+    assert [type(row) for row in rows] == [WindowFeatures, SkippedWindow, WindowFeatures]
+
+
+def test_metadata_is_whole_and_survives_json(finder: Marlin, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "face.mp4", painted(40, dict.fromkeys(range(40), FACE)))
+    meta = finder.extract(path, stride=8, batch_size=2).meta
+    assert json.loads(json.dumps(meta)) == meta
+    assert meta["source"] == str(path)
+    assert meta["settings"] == ExtractionConfig(stride=8, batch_size=2).to_dict()
+    assert meta["config"] == TINY.without_decoder().to_dict()
+    assert meta["detector"] == {"name": "painted"}
+    assert (meta["device"], meta["dtype"], meta["untrained"]) == ("cpu", "float32", True)
+    assert meta["video"]["num_frames"] == 40
+    assert meta["versions"]["marlin-sdk"] == __version__
+    assert {"torch", "numpy", "av", "opencv", "python"} <= set(meta["versions"])
+
+
+def test_reader_without_a_frame_is_an_error(tiny: Marlin) -> None:
+    with pytest.raises(VideoDecodeError, match="no frame"):
+        tiny.extract(np.empty((0, 32, 32, 3), dtype=np.uint8))
+
+
+def test_broken_file_gives_the_windows_before_the_break_and_a_warning(tiny: Marlin, tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mkv", noise(200, 32, 32), codec="mpeg4")
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    expected, result = tiny.extract(whole), tiny.extract(cut)
+    assert not expected.warnings
+    assert any("cut off" in warning or "breaks off" in warning for warning in result.warnings)
+    assert 1 < len(result) < len(expected)
+    np.testing.assert_allclose(result.features[:-1], expected.features[: len(result) - 1], atol=1e-6)
+    saved = VideoFeatures.load(result.save(tmp_path / "cut.npz"))
+    assert saved.warnings == result.warnings

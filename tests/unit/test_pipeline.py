@@ -1,0 +1,453 @@
+"""Marlin: every argument of every method, on a tiny model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tests.making import TINY, PaintedFace, lay, noise, painted, write_checkpoint
+
+from marlin_sdk import ConfigError, Detections, DownloadError, Marlin, ShapeError, WeightsError
+from marlin_sdk.config import ExtractionSettings
+from marlin_sdk.features import SkippedWindow, WindowFeatures
+from marlin_sdk.video.sources import ArrayReader
+
+# The signature of issue 2.
+DEFAULTS: dict[str, Any] = {
+    "crop_face": "auto",
+    "sample_rate": 2,
+    "stride": 16,
+    "tail": "pad",
+    "reduction": "none",
+    "keep_seq": False,
+    "faces": "largest",
+    "batch_size": 8,
+    "compat": None,
+    "progress": False,
+}
+METHODS = ("extract_video", "extract", "stream")
+FIELDS = ("start_s", "end_s", "frame_index", "frame_valid", "boxes", "face_score", "track_id")
+
+
+class TwoFaces:
+    """A detector that finds a red and a blue square, the blue one first."""
+
+    name = "two"
+
+    def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        return [self._one(frame.astype(int)) for frame in frames]
+
+    def _one(self, frame: NDArray[Any]) -> Detections:
+        boxes = []
+        for channel in (2, 0):
+            rows, columns = np.nonzero(frame[..., channel] - frame[..., 1] > 150)
+            if len(rows):
+                boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        return Detections.from_rows(boxes, [0.9] * len(boxes))
+
+
+@pytest.fixture(scope="module")
+def clips() -> NDArray[np.uint8]:
+    """uint8 (2, 16, 32, 32, 3)."""
+    return noise(32, 32, 32).reshape(2, 16, 32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def two_faced() -> NDArray[np.uint8]:
+    """A large red face throughout, a small blue one in the first 40 of 80 frames; nothing in the last 32."""
+    frames = painted(112, dict.fromkeys(range(80), (10, 10, 60, 60)))
+    frames[:40, 70:90, 100:120] = (0, 0, 255)
+    return frames
+
+
+# Signatures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_signature_is_spelled_out(method: str) -> None:
+    parameters = inspect.signature(getattr(Marlin, method)).parameters
+    shown = {name: parameters[name].default for name in DEFAULTS}
+    assert shown == DEFAULTS
+    assert {parameters[name].kind for name in DEFAULTS} == {inspect.Parameter.KEYWORD_ONLY}
+    own = {"self", "video", "progress"} | ({"on_skip"} if method == "stream" else set())
+    assert set(parameters) - own == set(get_type_hints(ExtractionSettings))
+
+
+def test_signature_works_as_written(tiny: Marlin) -> None:
+    video = noise(60, 32, 32)
+    plain = tiny.extract_video(video)
+    assert torch.equal(tiny.extract_video(video, **DEFAULTS), plain)
+    assert np.array_equal(tiny.extract(video, **DEFAULTS).features, plain.numpy())
+    assert np.array_equal([row.feature for row in tiny.stream(video, **DEFAULTS)], plain.numpy())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_unknown_setting_is_named_with_what_was_meant(tiny: Marlin, method: str) -> None:
+    call: Any = getattr(tiny, method)
+    with pytest.raises(ConfigError, match=r"unknown setting 'strid'; did you mean 'stride'.*batch_size"):
+        call(noise(60, 32, 32), strid=8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"stride": 0},
+        {"sample_rate": 1.5},
+        {"tail": "keep"},
+        {"crop_face": "yes"},
+        {"faces": "two"},
+        {"batch_size": 0},
+        {"reduction": "sum"},
+        {"compat": "other"},
+        {"keep_seq": 1},
+        {"keep_seq": True, "reduction": "mean"},
+    ],
+    ids=str,
+)
+def test_wrong_value_is_named_before_the_video_is_opened(tiny: Marlin, method: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        getattr(tiny, method)("not-there.mp4", **wrong)
+
+
+# Videos -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("num_frames", "rows"), [(60, 2), (10, 1), (32, 1), (33, 2), (1, 1), (64, 2), (65, 3)])
+def test_rows_of_a_video(tiny: Marlin, num_frames: int, rows: int) -> None:
+    features = tiny.extract_video(noise(num_frames, 32, 32))
+    assert features.shape == (rows, 32)
+    assert (features.dtype, features.device.type, features.requires_grad) == (torch.float32, "cpu", False)
+    assert features.isfinite().all()
+    assert tiny.extract_video(noise(num_frames, 32, 32), keep_seq=True).shape == (rows, 32, 32)
+
+
+def test_reductions_join_the_rows(tiny: Marlin) -> None:
+    video = noise(100, 32, 32)
+    rows = tiny.extract_video(video)
+    mean, most = tiny.extract_video(video, reduction="mean"), tiny.extract_video(video, reduction="max")
+    assert mean.shape == most.shape == (32,)
+    torch.testing.assert_close(mean, rows.mean(dim=0))
+    assert torch.equal(most, rows.amax(dim=0))
+    kept = tiny.extract(video, reduction="mean")
+    assert (len(kept), kept.frame_index.shape) == (len(rows), (len(rows), 16))
+
+
+@pytest.mark.parametrize(
+    ("settings", "starts"),
+    [
+        ({}, [0, 32, 64]),
+        ({"stride": 8}, [0, 16, 32, 48, 64]),
+        ({"sample_rate": 1}, [0, 16, 32, 48, 64, 80]),
+        ({"sample_rate": 3}, [0, 48]),
+        ({"tail": "drop"}, [0, 32]),
+        ({"fps": 12.5}, [0, 32, 64]),
+        ({"fps": 50.0}, [0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88]),
+        ({"compat": "marlin_pytorch"}, [0, 32]),
+    ],
+    ids=str,
+)
+def test_windows_follow_the_settings(tiny: Marlin, settings: dict[str, Any], starts: list[int]) -> None:
+    result = tiny.extract(noise(96 if "compat" in settings else 93, 32, 32), source_fps=25.0, **settings)
+    assert result.frame_index[:, 0].tolist() == starts
+    np.testing.assert_allclose(result.start_s, np.array(starts) / 25, atol=1e-9)
+    assert result.meta["settings"] == {**result.meta["settings"], "source_fps": 25.0, **settings}
+
+
+def test_features_are_those_of_the_frames_that_are_named(tiny: Marlin) -> None:
+    video = noise(75, 32, 32)
+    result = tiny.extract(video)
+    clips = video[result.frame_index]
+    np.testing.assert_allclose(result.features, tiny.extract_clip(clips).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"faces": "all"}, {"keep_seq": True}, {"stride": 5, "faces": "all"}], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_batch_size_changes_no_result(two_faced: NDArray[np.uint8], settings: dict[str, Any], batch_size: int) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector=TwoFaces())
+    usual, other = model.extract(two_faced, **settings), model.extract(two_faced, batch_size=batch_size, **settings)
+    np.testing.assert_allclose(other.features, usual.features, atol=1e-6)
+    for name in FIELDS:
+        assert np.array_equal(getattr(other, name), getattr(usual, name)), name
+    assert other.skipped == usual.skipped
+
+
+@pytest.mark.parametrize("settings", [{}, {"faces": "all"}, {"keep_seq": True}, {"compat": "marlin_pytorch"}], ids=str)
+def test_stream_gives_the_rows_of_extract(two_faced: NDArray[np.uint8], settings: dict[str, Any]) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector=TwoFaces())
+    whole = model.extract(two_faced, source_fps=25.0, **settings)
+    skipped: list[SkippedWindow] = []
+    rows = list(model.stream(two_faced, source_fps=25.0, on_skip=skipped.append, **settings))
+    assert all(isinstance(row, WindowFeatures) for row in rows)
+    np.testing.assert_allclose([row.feature for row in rows], whole.features, atol=1e-6)
+    for name in FIELDS:
+        assert np.array_equal([getattr(row, name) for row in rows], getattr(whole, name)), name
+    assert tuple(skipped) == whole.skipped
+    assert bool(skipped) == ("compat" not in settings)
+
+
+def test_stream_refuses_a_reduction_and_a_bad_video(tiny: Marlin) -> None:
+    with pytest.raises(ConfigError, match=r"stream.*reduction='mean'"):
+        tiny.stream(noise(60, 32, 32), reduction="mean")
+    with pytest.raises(FileNotFoundError, match=r"not-there\.mp4"):
+        next(tiny.stream("not-there.mp4"))
+
+
+def test_stream_logs_what_is_wrong_with_the_video(tiny: Marlin, caplog: pytest.LogCaptureFixture) -> None:
+    assert len(list(tiny.stream(noise(60, 32, 32)))) == 2
+    assert "no frame rate given" in caplog.text
+
+
+def test_stream_lets_go_of_its_source_when_it_is_left(tiny: Marlin, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(ArrayReader, "__exit__", lambda reader, *_: closed.append(reader.name))
+    rows = tiny.stream(noise(90, 32, 32))
+    next(rows)
+    assert closed == []
+    rows.close()  # type: ignore[attr-defined]
+    assert closed == ["<array>"]
+
+
+def test_all_faces_have_rows_and_ids(two_faced: NDArray[np.uint8]) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector=TwoFaces())
+    largest, every = model.extract(two_faced), model.extract(two_faced, faces="all")
+    assert len(set(largest.track_id)) == 1
+    assert len(set(every.track_id)) == 2
+    assert len(every) > len(largest)
+    np.testing.assert_allclose(every.features[every.track_id == largest.track_id[0]], largest.features, atol=1e-6)
+    sides = every.boxes[:, 0, 2] - every.boxes[:, 0, 0]
+    assert set(np.sign(sides[every.track_id == largest.track_id[0]] - 40)) == {1}
+    assert set(np.sign(sides[every.track_id != largest.track_id[0]] - 40)) == {-1}
+
+
+def test_crop_is_chosen_by_size_or_forced() -> None:
+    fitting = painted(40, dict.fromkeys(range(40), (4, 4, 20, 20)), height=32, width=32)
+    detector = PaintedFace()
+    model = Marlin.untrained(TINY, device="cpu", detector=detector)
+    assert (model.extract(fitting).track_id == -1).all()
+    assert model.extract(fitting).meta["detector"] is None
+    assert np.isnan(model.extract(fitting).face_score).all()
+    assert detector.looks == 0
+    cropped = model.extract(fitting, crop_face=True)
+    assert (cropped.track_id == 0).all()
+    assert cropped.meta["detector"]["name"] == "painted"
+    assert detector.looks > 0
+    large = painted(40, dict.fromkeys(range(40), (4, 4, 20, 20)))
+    assert (model.extract(large).track_id == 0).all()
+    with pytest.raises(ShapeError, match=r"128x96.*32x32: pass crop_face=True"):
+        model.extract_video(large, crop_face=False)
+
+
+def test_extract_video_logs_the_warnings(tiny: Marlin, caplog: pytest.LogCaptureFixture) -> None:
+    warnings = tiny.extract(noise(60, 32, 32)).warnings
+    assert not caplog.messages
+    tiny.extract_video(noise(60, 32, 32))
+    assert caplog.messages == [f"<array>: {warning}" for warning in warnings]
+    assert warnings
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_progress_is_a_bar_on_stderr(tiny: Marlin, capfd: pytest.CaptureFixture[str], method: str) -> None:
+    for progress in (False, True):
+        result = getattr(tiny, method)(noise(60, 32, 32), source_fps=25.0, progress=progress)
+        assert len(list(result) if method == "stream" else result) == 2
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert ("0/2" in err and "window" in err) == progress
+        assert bool(err) == progress
+
+
+# Clips --------------------------------------------------------------------------------------------------------------
+
+
+def test_clip_forms_agree(tiny: Marlin, clips: NDArray[np.uint8]) -> None:
+    expected = tiny.extract_clip(clips)
+    assert expected.shape == (2, 32)
+    assert (expected.dtype, expected.requires_grad) == (torch.float32, False)
+    floats = torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float() / 255
+    for form in (torch.from_numpy(clips), floats, floats.numpy(), floats.double()):
+        torch.testing.assert_close(tiny.extract_clip(form), expected, atol=1e-6, rtol=0)
+    for form in (clips[1], floats[1], floats[1].numpy()):
+        single = tiny.extract_clip(form)
+        assert single.shape == (32,)
+        torch.testing.assert_close(single, expected[1], atol=1e-6, rtol=0)
+
+
+def test_clip_tokens_and_layers(tiny: Marlin, clips: NDArray[np.uint8]) -> None:
+    assert tiny.extract_clip(clips, keep_seq=True).shape == (2, 32, 32)
+    layers = tiny.extract_clip(clips, layers=[0, 1, -1])
+    assert layers.shape == (2, 3, 32)
+    torch.testing.assert_close(layers[:, 1], tiny.extract_clip(clips))
+    assert torch.equal(layers[:, 2], layers[:, 1])
+    assert not torch.allclose(layers[:, 0], layers[:, 1])
+    tokens = tiny.extract_clip(clips[0], layers=[-1], keep_seq=True)
+    assert tokens.shape == (1, 32, 32)
+    torch.testing.assert_close(tokens[0], tiny.extract_clip(clips[0], keep_seq=True))
+
+
+@pytest.mark.parametrize("layers", [[], [2], [-3], [0, 7]])
+def test_layer_that_is_not_there(tiny: Marlin, clips: NDArray[np.uint8], layers: list[int]) -> None:
+    with pytest.raises(ConfigError, match=r"layers=.*from -2 to 1"):
+        tiny.extract_clip(clips, layers=layers)
+
+
+def with_value(value: float) -> torch.Tensor:
+    clip = torch.full((1, 3, 16, 32, 32), 0.5)
+    clip[0, 0, 3, 5, 7] = value
+    return clip
+
+
+@pytest.mark.parametrize(
+    ("clip", "said"),
+    [
+        (with_value(float("nan")), "nan"),
+        (with_value(float("inf")), "inf"),
+        (with_value(1.5), r"0\.5 to 1\.5"),
+        (with_value(-0.5), r"-0\.5 to 0\.5"),
+        (torch.full((3, 16, 32, 32), 128.0), "divide 8-bit pixels by 255"),
+        (torch.rand(16, 3, 32, 32), r"got \(16, 3, 32, 32\)"),
+        (torch.rand(1, 16, 32, 32, 3), "order of uint8 clips"),
+        (torch.zeros(3, 16, 32, 32, dtype=torch.uint8), "order of float clips"),
+        (torch.rand(3, 15, 32, 32), r"got \(3, 15, 32, 32\)"),
+        (torch.rand(3, 16, 224, 224), r"\(3, 16, 32, 32\); got"),
+        (torch.rand(1, 16, 32, 32), "got"),
+        (torch.rand(0, 3, 16, 32, 32), "got"),
+        (torch.zeros(3, 16, 32, 32, dtype=torch.int64), "int64 is ambiguous"),
+        ([["a"]], "not list"),
+        (None, "NoneType"),
+    ],
+    ids=str,
+)
+def test_wrong_clip_is_refused(tiny: Marlin, clip: Any, said: str) -> None:
+    with pytest.raises(ShapeError, match=said):
+        tiny.extract_clip(clip)
+
+
+def test_gradients_flow_only_where_they_are_asked_for() -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector="lbp")
+    clip = torch.rand(1, 3, 16, 32, 32, requires_grad=True)
+    assert not model.extract_clip(clip).requires_grad
+    assert not any(weight.requires_grad for weight in model.encoder.parameters())
+    torch.nn.Linear(32, 1)(model.extract_clip(clip)).sum().backward()  # a probe trains on top
+    model.encoder.requires_grad_()
+    assert not model.extract_clip(clip).requires_grad
+    assert all(weight.grad is None for weight in model.encoder.parameters())
+    model.encoder(clip).sum().backward()
+    assert clip.grad is not None
+    assert all(weight.grad is not None for weight in model.encoder.parameters())
+
+
+# Models -------------------------------------------------------------------------------------------------------------
+
+
+def test_properties(tiny: Marlin) -> None:
+    assert (tiny.embedding_dim, tiny.config, tiny.device) == (32, TINY, torch.device("cpu"))
+    assert (tiny.dtype, tiny.is_untrained, tiny.name) == (torch.float32, True, "custom")
+    assert tiny.decoder is not None
+    assert not tiny.encoder.training
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.float16], ids=str)
+def test_to_moves_in_place_and_features_stay_float32(clips: NDArray[np.uint8], dtype: str | torch.dtype) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector="lbp", decoder=True)
+    exact = model.extract_clip(clips)
+    assert model.to(dtype=dtype) is model
+    assert str(model.dtype).endswith(str(dtype).removeprefix("torch."))
+    assert model.decoder is not None
+    assert next(model.decoder.parameters()).dtype == model.dtype
+    rough = model.extract_clip(clips)
+    assert rough.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(rough, exact).min() > 0.99
+    assert model.extract(noise(20, 32, 32)).meta["dtype"] == str(model.dtype).removeprefix("torch.")
+    assert model.to("cpu", torch.float32).dtype == torch.float32
+    assert model.to(torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"device": "cuda:99"}, "'cuda:99' is not here"),
+        ({"device": "meta"}, "'meta' is not supported"),
+        ({"dtype": "float8"}, "unknown dtype 'float8'.*float32, bfloat16, float16"),
+        ({"dtype": torch.int8}, "unknown dtype"),
+        ({"detector": "viola"}, "unknown detector 'viola'.*yunet, lbp"),
+        ({"detector": object()}, "detector is a object"),
+    ],
+    ids=str,
+)
+def test_unknown_choice_is_named_before_anything_is_loaded(change: dict[str, Any], said: str) -> None:
+    for make in (Marlin.from_pretrained, Marlin.untrained):
+        with pytest.raises(ConfigError, match=said):
+            make("marlin_vit_small_ytf", **change)
+
+
+def test_unknown_model_lists_the_published_ones() -> None:
+    for make in (Marlin.from_pretrained, Marlin.untrained):
+        with pytest.raises(ConfigError, match=r"unknown model 'marlin_vit_huge'.*marlin_vit_base_ytf"):
+            make("marlin_vit_huge")
+
+
+def test_untrained_weights_come_from_the_seed_alone(clips: NDArray[np.uint8]) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = Marlin.untrained(TINY, device="cpu", detector="lbp").extract_clip(clips)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    again = Marlin.untrained(TINY, seed=0, device="cpu", detector="lbp").extract_clip(clips)
+    other = Marlin.untrained(TINY, seed=1, device="cpu", detector="lbp").extract_clip(clips)
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_untrained_is_marked(tiny: Marlin) -> None:
+    meta = tiny.extract(noise(20, 32, 32)).meta
+    assert (meta["untrained"], meta["seed"], meta["commit"]) == (True, 0, None)
+
+
+def test_untrained_decoder_needs_a_size() -> None:
+    with pytest.raises(ConfigError, match="decoder"):
+        Marlin.untrained(TINY.without_decoder(), device="cpu", decoder=True)
+
+
+def test_detector_is_fetched_when_first_needed(tmp_path: Path) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector="yunet", local_files_only=True)
+    assert model.extract_video(noise(20, 32, 32)).shape == (1, 32)
+    with pytest.raises(DownloadError, match=r"face_detection_yunet_2023mar\.onnx.*downloads are off") as caught:
+        model.extract_video(noise(20, 64, 64))
+    for part in ('detector="path/to/', "MARLIN_HOME", str(tmp_path / "home")):
+        assert part in str(caught.value)
+    elsewhere = Marlin.untrained(TINY, device="cpu", cache_dir=tmp_path / "elsewhere", local_files_only=True)
+    with pytest.raises(DownloadError, match="elsewhere"):
+        _ = elsewhere.detector
+
+
+def test_folder_in_the_form_of_the_hub_gives_the_same_features(
+    tiny: Marlin, tmp_path: Path, clips: NDArray[np.uint8]
+) -> None:
+    folder = write_checkpoint(tmp_path / "own", tiny)
+    model = Marlin.from_pretrained(folder, device="cpu", dtype="float32", detector="lbp")
+    assert torch.equal(model.extract_clip(clips), tiny.extract_clip(clips))
+    assert (model.is_untrained, model.name, model.decoder) == (False, str(folder), None)
+    assert model.config == TINY.without_decoder()
+    meta = model.extract(noise(20, 32, 32)).meta
+    assert (meta["model"], meta["commit"], meta["untrained"]) == (str(folder), None, False)
+    assert len(meta["weights_sha256"]) == 64
+    with pytest.raises(WeightsError, match="holds no decoder"):
+        Marlin.from_pretrained(folder, detector="lbp", decoder=True)
+
+
+def test_config_may_be_given_for_bare_weights(tiny: Marlin, tmp_path: Path, clips: NDArray[np.uint8]) -> None:
+    weights = write_checkpoint(tmp_path / "own", tiny) / "model.safetensors"
+    bare = lay(tmp_path / "bare.safetensors", weights.read_bytes())
+    with pytest.raises(WeightsError, match="pass config="):
+        Marlin.from_pretrained(bare, detector="lbp")
+    for config in (TINY.without_decoder(), TINY.without_decoder().to_dict()):
+        model = Marlin.from_pretrained(bare, device="cpu", detector="lbp", config=config)
+        assert torch.equal(model.extract_clip(clips), tiny.extract_clip(clips))
