@@ -1,0 +1,42 @@
+"""For mkdocs: writes the options of `marlin-extract` into the page that asks for them, so that it stays true."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import click
+
+from marlin_sdk.cli.extract import main
+
+PLACE = "<!-- options of marlin-extract -->"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Called by mkdocs with the source of each page."""
+    return markdown.replace(PLACE, option_table()) if PLACE in markdown else markdown
+
+
+def option_table() -> str:
+    """A row for each option: how it is written, its default, what it does."""
+    rows = ["| option | default | what it does |", "| --- | --- | --- |"]
+    rows += [_row(option) for option in main.params if isinstance(option, click.Option)]
+    return "\n".join(rows)
+
+
+def _row(option: click.Option) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    if isinstance(option.type, click.Choice):
+        names += "<br>" + " \\| ".join(f"`{choice}`" for choice in option.type.choices)
+    elif option.metavar or not option.is_flag:
+        names += f" {option.metavar or option.type.name.upper()}"
+    shown = "required" if option.required else _default(option)
+    return f"| {names} | {shown} | {option.help} |"
+
+
+def _default(option: click.Option) -> str:
+    value = option.default
+    # click marks "no default" with an enum member since 8.3, with None before.
+    if value is None or value is False or isinstance(value, enum.Enum) or callable(value):
+        return ""
+    return f"`{option.opts[0].removeprefix('--') if value is True else value}`"
