@@ -44,7 +44,8 @@ class Marlin:
     """A MARLIN model that takes videos.
 
     Make one with `from_pretrained` or `untrained`. It is no `nn.Module`: the networks are `encoder` and `decoder`,
-    frozen (`model.encoder.blocks.requires_grad_()` thaws its layers for training). One object serves one thread at a time.
+    frozen (`model.encoder.blocks.requires_grad_()` thaws its layers for training). One object serves one thread at a
+    time.
 
     Args:
         runtime: what multiplies.
