@@ -27,16 +27,18 @@ def answers(url: str) -> bool:
     return True
 
 
-def has_weights() -> bool:
-    """Whether the published weights lie in the Hub's cache, or can be had from the Hub."""
+def why_no_weights() -> str | None:
+    """Why the published weights are not to be had; None where they lie in the Hub's cache, or come from the Hub."""
     try:
         resolve_model(MODEL, local_files_only=True)
     except DownloadError:
+        if not answers(os.environ.get("HF_ENDPOINT", "https://huggingface.co")):
+            return "The Hugging Face Hub cannot be reached and holds nothing in its cache"
         try:
-            return answers(os.environ.get("HF_ENDPOINT", "https://huggingface.co")) and bool(resolve_model(MODEL))
+            resolve_model(MODEL)
         except DownloadError:
-            return False
-    return True
+            return "The Hugging Face Hub can be reached, but does not give the published weights"
+    return None
 
 
 def has_yunet() -> bool:
@@ -82,8 +84,8 @@ def main() -> int:
         "--model",
         MODEL,
     ]
-    if not has_weights():
-        print("The Hugging Face Hub cannot be reached and holds nothing in its cache: running with --untrained.")
+    if reason := why_no_weights():
+        print(f"{reason}: running with --untrained.")
         command.append("--untrained")
     if not has_yunet():
         print("The YuNet face detector cannot be downloaded: running with --detector lbp.")

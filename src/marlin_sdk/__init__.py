@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from marlin_sdk._version import __version__
 
 if TYPE_CHECKING:
+    from marlin_sdk.batch.dataset import WindowDataset, pad_collate
+    from marlin_sdk.batch.reading import FeatureDump, load_features
     from marlin_sdk.config import ExtractionConfig, ModelConfig
     from marlin_sdk.errors import (
         ConfigError,
+        DeviceMemoryError,
         DownloadError,
         FeatureFileError,
         MarlinError,
@@ -34,9 +37,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "ConfigError": "errors",
     "Detections": "face.detections",
+    "DeviceMemoryError": "errors",
     "DownloadError": "errors",
     "ExtractionConfig": "config",
     "FaceDetector": "face.detections",
+    "FeatureDump": "batch.reading",
     "FeatureFileError": "errors",
     "Marlin": "pipeline",
     "MarlinError": "errors",
@@ -49,15 +54,20 @@ _HOMES = {
     "VideoFeatures": "features",
     "VideoNotFoundError": "errors",
     "WeightsError": "errors",
+    "WindowDataset": "batch.dataset",
     "WindowFeatures": "features",
+    "load_features": "batch.reading",
+    "pad_collate": "batch.dataset",
 }
 
 __all__ = [
     "ConfigError",
     "Detections",
+    "DeviceMemoryError",
     "DownloadError",
     "ExtractionConfig",
     "FaceDetector",
+    "FeatureDump",
     "FeatureFileError",
     "Marlin",
     "MarlinError",
@@ -70,8 +80,11 @@ __all__ = [
     "VideoFeatures",
     "VideoNotFoundError",
     "WeightsError",
+    "WindowDataset",
     "WindowFeatures",
     "__version__",
+    "load_features",
+    "pad_collate",
 ]
 
 

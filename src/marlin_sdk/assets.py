@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLAZEFACE_BACK",
     "BLAZEFACE_BACK_ANCHORS",
+    "LICENCES_LOGGER",
     "RETINAFACE",
     "SCRFD",
     "SFD",
@@ -26,6 +27,7 @@ __all__ = [
     "Asset",
     "fetch_asset",
     "is_offline",
+    "log_licence",
     "marlin_home",
 ]
 
@@ -38,7 +40,8 @@ _TIMEOUT_S = (10.0, 30.0)
 _TRIES = 4
 _BACKOFF_S = 0.5
 
-_log = logging.getLogger("marlin_sdk")
+LICENCES_LOGGER = "marlin_sdk.licences"
+"""What tells the licence of a download: a logger of its own, so that it can be heard where other warnings are not."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,11 @@ def marlin_home() -> Path:
 def is_offline(local_files_only: bool) -> bool:
     """Whether downloads are off: by argument, or by $HF_HUB_OFFLINE."""
     return local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def log_licence(licence: str) -> None:
+    """Tell the licence of what is about to be downloaded."""
+    logging.getLogger(LICENCES_LOGGER).warning(licence)
 
 
 def fetch_asset(
@@ -151,7 +159,7 @@ def _download(asset: Asset, target: Path, progress: bool) -> None:
         if target.exists():
             return
         if asset.licence:
-            _log.warning(asset.licence)
+            log_licence(asset.licence)
         for attempt in range(_TRIES):
             try:
                 _transfer(asset, part, progress)

@@ -67,6 +67,8 @@ def cut_clips(
     for step in faced:
         if step.index >= plan.start(index):  # not what lies between two windows
             held[step.index] = step
+            if step.frame.is_large:
+                crops.cut_ahead(step)
         seen = step.index + 1
         while window := plan.ready(index, seen):
             yield _cut(window, held, crops, config)
@@ -126,17 +128,30 @@ def _cut(window: Window, held: dict[int, _Step], crops: _Crops, config: Extracti
     for step in real:
         for face in step.faces:
             seen.setdefault(face.track_id, []).append(face)
+    if config.track is not None:
+        seen = {track: faces for track, faces in seen.items() if track == config.track}
     needed = (len(real) + 1) // 2
     tracks = sorted(
         (track for track in seen if len(seen[track]) >= needed), key=lambda track: -_prominence(seen[track])
     )
     if not tracks:
-        longest = max(map(len, seen.values()), default=0)
-        what = f"a face in only {longest} of {len(real)} frames; {needed} are needed" if longest else "no face"
-        return SkippedWindow(start_s, end_s, what)
+        return SkippedWindow(start_s, end_s, _why_not(real, seen, needed, config.track))
     if config.faces == "largest":
         tracks = tracks[:1]
     return [_clip(steps, window.valid, track, crops, start_s, end_s) for track in tracks]
+
+
+def _why_not(real: list[_Step], seen: dict[int, list[TrackedFace]], needed: int, track: int | None) -> str:
+    longest = max(map(len, seen.values()), default=0)
+    if not longest:
+        return "no face"
+    faced = sum(1 for step in real if step.faces)
+    if track is None and faced >= needed:  # at scene cuts, or where tracks break
+        return (
+            f"faces in {faced} of {len(real)} frames, but the longest-seen one in only {longest}; {needed} are needed"
+        )
+    whose = "a face" if track is None else f"face {track}"
+    return f"{whose} in only {longest} of {len(real)} frames; {needed} are needed"
 
 
 def _clip(steps: list[_Step], valid: tuple[bool, ...], track: int, crops: _Crops, start_s: float, end_s: float) -> Clip:
@@ -174,11 +189,21 @@ class _Crops:
         """The pixels of a face, and the square they were cut from."""
         key = (step.index, face.track_id)
         if key not in self._made:
-            square = square_box(face.box)
-            whole = face.track_id == WHOLE_FRAME
-            pixels = step.frame.rgb if whole else crop_square(step.frame.rgb, square, self._size_px)
-            self._made[key] = (pixels, square)
+            self._made[key] = self._cut(step.frame.rgb, face)
         return self._made[key]
+
+    def cut_ahead(self, step: _Step) -> None:
+        """Cut every face of a large frame at once, so that its picture need not be held, and is converted only once."""
+        rgb = step.frame.rgb if step.faces else None
+        for face in step.faces:
+            assert rgb is not None
+            self._made[step.index, face.track_id] = self._cut(rgb, face)
+        step.frame.let_go()
+
+    def _cut(self, rgb: NDArray[np.uint8], face: TrackedFace) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        square = square_box(face.box)
+        whole = face.track_id == WHOLE_FRAME
+        return rgb if whole else crop_square(rgb, square, self._size_px), square
 
     def keep_from(self, step: int) -> None:
         """Forget the frames before a step."""

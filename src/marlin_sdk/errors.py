@@ -11,6 +11,7 @@ A message names the thing, what was got, what was expected, and what to do.
       VideoDecodeError(OSError)            a video from which no frame can be had
         VideoNotFoundError(FileNotFoundError)
       NoFaceError(RuntimeError)            a video in which no window shows a face
+      DeviceMemoryError(MemoryError)       a device that has no memory left for the model, or for one clip
       FeatureFileError(OSError)            a feature file that cannot be written or read
       MissingExtraError(ImportError)       an optional dependency that is not installed
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "DeviceMemoryError",
     "DownloadError",
     "FeatureFileError",
     "MarlinError",
@@ -61,6 +63,10 @@ class VideoNotFoundError(VideoDecodeError, FileNotFoundError):
 
 class NoFaceError(MarlinError, RuntimeError):
     """A video in which no window shows a face."""
+
+
+class DeviceMemoryError(MarlinError, MemoryError):
+    """A device that has no memory left for the model, or for one clip."""
 
 
 class FeatureFileError(MarlinError, OSError):

@@ -1,27 +1,22 @@
-"""VideoFeatures: what a video turned into, where each row comes from, and the files it is kept in."""
+"""VideoFeatures: what a video turned into, and where each row comes from."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError, ShapeError
+from marlin_sdk.feature_files import ARRAY_DTYPES, FeatureFormat, read_features, row_shapes, write_features
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["FaceWindow", "FeatureFormat", "SkippedWindow", "VideoFeatures", "WindowFeatures"]
-
-FeatureFormat = Literal["npz", "npy", "safetensors"]
-_MAX_EXPANSION = 100  # an .npz that unpacks to more than this times its size is a trap, not features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +102,12 @@ class VideoFeatures:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, dtype in _DTYPES.items():
+        for name, dtype in ARRAY_DTYPES.items():
             if getattr(self, name).dtype != dtype:
                 raise ShapeError(f"{name} has dtype {getattr(self, name).dtype}, expected {np.dtype(dtype)}")
         rows, steps = len(self.track_id), self.frame_index.shape[-1]
-        for name, shape in _ROW_SHAPES.items():
-            got, expected = getattr(self, name).shape, (rows, *_sizes(shape, steps))
+        for name, shape in row_shapes(steps).items():
+            got, expected = getattr(self, name).shape, (rows, *shape)
             if got != expected:
                 raise ShapeError(f"{name} has shape {got}, expected {expected} for {rows} rows")
         shape = self.features.shape
@@ -197,31 +192,18 @@ class VideoFeatures:
 
         Args:
             path: `.npz` or `.safetensors` keep everything in one file; `.npy` keeps the features, and everything else
-                in a `.json` beside it.
+                in a `.npy.json` beside it.
         Returns:
             The path.
         Raises:
             FeatureFileError: another suffix, a folder or disk that cannot be written, or metadata that is not JSON.
         """
-        path = Path(path)
-        suffix = _suffix(path)
-        try:
-            if suffix == "npy":
-                # Both are written before either is renamed, so that a full disk leaves no half of the pair.
-                with atomic_path(path) as part, atomic_path(path.with_suffix(".json")) as sidecar:
-                    sidecar.write_text(json.dumps({**self._lists(), **self._notes()}, indent=1), encoding="utf-8")
-                    with part.open("wb") as file:
-                        np.save(file, self.features, allow_pickle=False)
-            else:
-                with atomic_path(path) as part:
-                    _WRITERS[suffix](part, self._arrays(), json.dumps(self._notes()))
-        except OSError as error:
-            raise FeatureFileError(
-                f"cannot write {path}: {error.strerror or error}; check the folder and free space"
-            ) from error
-        except (TypeError, ValueError) as error:
-            raise FeatureFileError(f"cannot write {path}: its metadata is not plain JSON: {error}") from error
-        return path
+        notes = {
+            "skipped": [asdict(window) for window in self.skipped],
+            "warnings": list(self.warnings),
+            "meta": dict(self.meta),
+        }
+        return write_features(Path(path), {name: getattr(self, name) for name in ARRAY_DTYPES}, notes)
 
     @classmethod
     def load(cls, path: str | Path) -> VideoFeatures:
@@ -233,10 +215,9 @@ class VideoFeatures:
             FeatureFileError: no such file, or one that `save` did not write.
         """
         path = Path(path)
-        suffix = _suffix(path)
         try:
-            arrays, notes = _READERS[suffix](path)
-            rows: dict[str, Any] = {name: arrays[name] for name in _DTYPES}
+            arrays, notes = read_features(path)
+            rows: dict[str, Any] = {name: arrays[name] for name in ARRAY_DTYPES}
             return cls(**rows, **_checked(notes))
         except FileNotFoundError as error:
             raise FeatureFileError(f"no such feature file: {error.filename or path}") from error
@@ -244,52 +225,6 @@ class VideoFeatures:
             raise FeatureFileError(f"{path}: {error}") from error
         except Exception as error:  # a hostile or broken file fails in as many ways as numpy, zip and JSON know
             raise FeatureFileError(f"{path} is no feature file of marlin-sdk, or is cut off: {error!r}") from error
-
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {name: getattr(self, name) for name in _DTYPES}
-
-    def _notes(self) -> dict[str, Any]:
-        skipped = [asdict(window) for window in self.skipped]
-        return {"skipped": skipped, "warnings": list(self.warnings), "meta": dict(self.meta)}
-
-    def _lists(self) -> dict[str, Any]:
-        lists = {name: getattr(self, name).tolist() for name in _ROW_SHAPES}
-        lists["face_score"] = [[None if np.isnan(score) else score for score in row] for row in lists["face_score"]]
-        return lists
-
-
-_STEPS = -1  # stands for the number of frames in a window
-_ROW_SHAPES: dict[str, tuple[int, ...]] = {
-    "start_s": (),
-    "end_s": (),
-    "frame_index": (_STEPS,),
-    "frame_valid": (_STEPS,),
-    "boxes": (_STEPS, 4),
-    "face_score": (_STEPS,),
-    "track_id": (),
-}
-_DTYPES: dict[str, Any] = {
-    "features": np.float32,
-    "start_s": np.float64,
-    "end_s": np.float64,
-    "frame_index": np.int64,
-    "frame_valid": np.bool_,
-    "boxes": np.float32,
-    "face_score": np.float32,
-    "track_id": np.int64,
-}
-_Content = tuple[dict[str, NDArray[Any]], dict[str, Any]]
-
-
-def _sizes(shape: tuple[int, ...], steps: int) -> tuple[int, ...]:
-    return tuple(steps if size == _STEPS else size for size in shape)
-
-
-def _suffix(path: Path) -> FeatureFormat:
-    suffix = path.suffix.removeprefix(".").lower()
-    if suffix not in get_args(FeatureFormat):
-        raise FeatureFileError(f"{path.name!r} has no feature format; expected .npz, .npy or .safetensors")
-    return suffix  # type: ignore[return-value]
 
 
 def _checked(notes: dict[str, Any]) -> dict[str, Any]:
@@ -303,52 +238,3 @@ def _checked(notes: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise FeatureFileError(f"its meta is a {type(meta).__name__}, expected an object")
     return {"skipped": skipped, "warnings": tuple(warnings), "meta": meta}
-
-
-def _write_npz(path: Path, arrays: dict[str, NDArray[Any]], notes: str) -> None:
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, notes=np.array(notes), **arrays)
-
-
-def _write_safetensors(path: Path, arrays: dict[str, NDArray[Any]], notes: str) -> None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    try:
-        save_file(tensors, path, metadata={"marlin_sdk": notes})
-    except SafetensorError as error:  # what it makes of a full disk
-        raise OSError(str(error)) from error
-
-
-def _read_npz(path: Path) -> _Content:
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > _MAX_EXPANSION * path.stat().st_size:
-        raise FeatureFileError(f"unpacks to {unpacked} bytes from {path.stat().st_size}; it is refused")
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return arrays, json.loads(str(arrays.pop("notes")))
-
-
-def _read_npy(path: Path) -> _Content:
-    features = np.load(path, allow_pickle=False)
-    content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    rows = len(content["track_id"])
-    arrays = {name: np.array(content[name], dtype=_DTYPES[name]) for name in _ROW_SHAPES}
-    steps = arrays["frame_index"].shape[1] if rows else 16
-    for name, shape in _ROW_SHAPES.items():
-        arrays[name] = arrays[name].reshape(rows, *_sizes(shape, steps))
-    return {"features": features, **arrays}, content
-
-
-def _read_safetensors(path: Path) -> _Content:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return arrays, json.loads(file.metadata()["marlin_sdk"])
-
-
-_WRITERS = {"npz": _write_npz, "safetensors": _write_safetensors}
-_READERS = {"npz": _read_npz, "npy": _read_npy, "safetensors": _read_safetensors}

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from marlin_sdk.assets import OFFLINE_REASON, Asset, fetch_asset, is_offline
+from marlin_sdk.assets import OFFLINE_REASON, Asset, fetch_asset, is_offline, log_licence
 from marlin_sdk.config import PRESETS
 from marlin_sdk.errors import ConfigError, DownloadError, WeightsError
 
@@ -157,7 +157,7 @@ def _from_hub(
     try:
         cached = try_to_load_from_cache(repo, _HUB_FILES[-1], cache_dir=cache, revision=revision)
         if licence and not offline and not isinstance(cached, str):
-            _log.warning(licence)
+            log_licence(licence)
         for filename in _HUB_FILES:
             path = hf_hub_download(
                 repo,

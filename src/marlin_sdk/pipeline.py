@@ -7,32 +7,28 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marlin_sdk.checkpoints import load_weights, read_checkpoint
-from marlin_sdk.config import ExtractionConfig, ModelConfig, preset
-from marlin_sdk.errors import ConfigError, WeightsError
-from marlin_sdk.extraction import (
-    count_on_bar,
-    embed_windows,
-    extract_features,
-    read_settings,
-    spell_out_settings,
-)
+from marlin_sdk.config import ExtractionConfig, ModelConfig
+from marlin_sdk.cutting import ClipCutter, SourceFacts
+from marlin_sdk.errors import ConfigError
+from marlin_sdk.extraction import Tally, count_on_bar, embed_clips, embed_cuts, gather_features
 from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
-from marlin_sdk.hub import resolve_model
+from marlin_sdk.loading import load_network, make_network
 from marlin_sdk.model import Decoder, Encoder, MaskedAutoencoder
-from marlin_sdk.provenance import describe_untrained, describe_weights
-from marlin_sdk.runtime.inputs import as_clips
-from marlin_sdk.runtime.torch import TorchRuntime, resolve_device, resolve_dtype
-from marlin_sdk.video.reader import VideoSource, open_video
+from marlin_sdk.runtime.inputs import as_clips, as_layers
+from marlin_sdk.runtime.torch import DTYPES, TorchRuntime, resolve_device, resolve_dtype
+from marlin_sdk.settings import read_settings, spell_out_settings
+from marlin_sdk.video.reader import VideoReader, VideoSource, open_video
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from marlin_sdk.clips import Clip
     from marlin_sdk.config import ExtractionSettings
 
 __all__ = ["Marlin"]
@@ -66,6 +62,7 @@ class Marlin:
         self._detector = detector
         self._identity = dict(identity)
         self.decoder = decoder
+        self._cutter = ClipCutter(runtime.config, lambda: self.detector)
 
     @classmethod
     def from_pretrained(
@@ -101,30 +98,22 @@ class Marlin:
             ConfigError: an unknown model, device, dtype or detector.
             DownloadError: a file cannot be had; the message says how to provide it by hand.
             WeightsError: the checkpoint does not fit, lacks a decoder that was asked for, or is not safe to open.
+            DeviceMemoryError: the weights do not fit into the device's memory.
         """
         where, precision = resolve_device(device), resolve_dtype(dtype)
         check_detector(detector)
-        files = resolve_model(
+        network, identity = load_network(
             model,
             decoder=decoder,
             revision=revision,
             token=token,
             cache_dir=cache_dir,
             local_files_only=local_files_only,
+            config=config,
         )
-        given = ModelConfig.from_dict(config) if isinstance(config, Mapping) else config
-        if given is not None and not isinstance(given, ModelConfig):
-            raise ConfigError(f"config is a {type(config).__name__}; expected a ModelConfig or a mapping of its values")
-        size, state = read_checkpoint(files.weights, config=given, config_path=files.config, preset=files.preset)
-        if decoder and not size.has_decoder:
-            raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or leave out decoder=True")
-        size = size if decoder else size.without_decoder()
-        with torch.device("meta"):
-            network = MaskedAutoencoder(size) if decoder else Encoder(size)
-        load_weights(network, state, source=str(files.weights))
         return cls._assemble(
-            network.requires_grad_(requires_grad=False),
-            describe_weights(files.name, files.commit, files.weights, size),
+            network,
+            identity,
             device=where,
             dtype=precision,
             detector=_detector_maker(detector, where, cache_dir, local_files_only),
@@ -133,7 +122,7 @@ class Marlin:
     @classmethod
     def untrained(
         cls,
-        model: str | ModelConfig,
+        model: str | ModelConfig | Mapping[str, Any],
         *,
         seed: int = 0,
         device: str | torch.device = "auto",
@@ -146,7 +135,7 @@ class Marlin:
         """A model with random weights, for trying things out with no download. Its features mean nothing.
 
         Args:
-            model: a published name, for its size; or a config.
+            model: a published name, for its size; or a config, or its values as `ModelConfig.to_dict` gives them.
             seed: the same seed gives the same weights.
             device: as in `from_pretrained`.
             dtype: as in `from_pretrained`.
@@ -159,14 +148,10 @@ class Marlin:
         """
         where, precision = resolve_device(device), resolve_dtype(dtype)
         check_detector(detector)
-        size = preset(model) if isinstance(model, str) else model
-        size = size if decoder else size.without_decoder()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = MaskedAutoencoder(size) if decoder else Encoder(size)
+        network, identity = make_network(model, seed=seed, decoder=decoder)
         return cls._assemble(
-            network.requires_grad_(requires_grad=False),
-            describe_untrained(model if isinstance(model, str) else "custom", seed, size),
+            network,
+            identity,
             device=where,
             dtype=precision,
             detector=_detector_maker(detector, where, cache_dir, local_files_only),
@@ -187,6 +172,11 @@ class Marlin:
         if decoder is not None:
             decoder.eval().to(device=device, dtype=dtype)
         return cls(runtime, detector=detector, identity=identity, decoder=decoder)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the weights are: name, Hub commit or sha256, config, or that they are untrained."""
+        return self._identity
 
     @property
     def name(self) -> str:
@@ -236,15 +226,15 @@ class Marlin:
         """Move the weights, in place.
 
         Args:
-            device: as in `from_pretrained`; None leaves it. A torch dtype may stand in its place.
+            device: as in `from_pretrained`; None leaves it. A dtype may stand in its place.
             dtype: as in `from_pretrained`; None leaves it.
         Returns:
             The same object.
         Raises:
             ConfigError: no such device or dtype.
         """
-        if isinstance(device, torch.dtype):
-            device, dtype = None, device
+        if isinstance(device, torch.dtype) or device in DTYPES:
+            device, dtype = None, str(device)
         where = None if device is None else resolve_device(device)
         precision = None if dtype is None else resolve_dtype(dtype)
         self._runtime.to(where, precision)
@@ -253,7 +243,11 @@ class Marlin:
         return self
 
     def extract_clip(
-        self, clip: Tensor | NDArray[Any], *, keep_seq: bool = False, layers: Sequence[int] | None = None
+        self,
+        clip: Tensor | NDArray[Any],
+        *,
+        keep_seq: bool = False,
+        layers: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None = None,
     ) -> Tensor:
         """Embed clips that are cropped already.
 
@@ -261,19 +255,19 @@ class Marlin:
             clip: float (B, 3, 16, 224, 224) or (3, 16, 224, 224) in [0, 1], or uint8 (B, 16, 224, 224, 3) or
                 (16, 224, 224, 3); RGB; tensor or array.
             keep_seq: keep the tokens of each clip instead of their pooled vector.
-            layers: give the output of these blocks, indices from 0 or from the end, pooled and normalised as the last.
+            layers: give the output of these blocks, a list or array of indices from 0 or from the end, pooled and
+                normalised as the last.
         Returns:
             float32 on `device`: (B, D); (B, 1568, D) with `keep_seq`; (B, len(layers), ...) with `layers`. Without the
             batch dimension where the clip has none. No gradients flow.
         Raises:
             ShapeError: another shape or dtype, NaN, or floats outside [0, 1].
             ConfigError: a layer that is not there.
+            DeviceMemoryError: the GPU has no memory left for one clip.
         """
         clips, batched = as_clips(clip, self.config)
-        depth = self.config.encoder_depth
-        if layers is not None and not (layers and all(-depth <= layer < depth for layer in layers)):
-            raise ConfigError(f"layers={list(layers)}; expected at least one index from {-depth} to {depth - 1}")
-        features = self._runtime.encode(clips, keep_seq=keep_seq, layers=layers)
+        wanted = None if layers is None else as_layers(layers, self.config)
+        features = self._runtime.encode(clips, keep_seq=keep_seq, layers=wanted)
         return features if batched else features[0]
 
     @spell_out_settings
@@ -317,10 +311,36 @@ class Marlin:
             MarlinError: as in `extract_video`.
         """
         config = read_settings(settings)
+        rows: list[WindowFeatures] = []
+        skipped: list[SkippedWindow] = []
         with open_video(video, source_fps=config.source_fps) as reader:
-            return extract_features(
-                reader, config, self._runtime, self._find_detector, self._identity, progress=progress
-            )
+            for row in self._rows(reader, config, config.batch_size, progress):
+                rows.append(row) if isinstance(row, WindowFeatures) else skipped.append(row)
+            return self.gather(rows, skipped, self._cutter.facts(reader), config)
+
+    def embed_clips(self, clips: Sequence[Clip], *, keep_seq: bool = False) -> list[WindowFeatures]:
+        """Embed clips that a `ClipCutter` has cut, of one video or of several, in one batch.
+
+        Args:
+            clips: with their pixels.
+            keep_seq: as in `extract_clip`.
+        """
+        return embed_clips(clips, self._runtime, keep_seq=keep_seq)
+
+    def gather(
+        self,
+        rows: Sequence[WindowFeatures],
+        skipped: Sequence[SkippedWindow],
+        facts: SourceFacts,
+        config: ExtractionConfig,
+    ) -> VideoFeatures:
+        """Join the rows of one video; see `marlin_sdk.extraction.gather_features`.
+
+        Raises:
+            NoFaceError: every window was left out.
+            ConfigError: a reduction over a video that has no window.
+        """
+        return gather_features(rows, skipped, facts, config, self._runtime, self._identity)
 
     @spell_out_settings
     def stream(
@@ -339,8 +359,8 @@ class Marlin:
             progress: as in `extract_video`.
             settings: as in `extract_video`; each window is embedded at once, whatever `batch_size` says.
         Yields:
-            Each row as soon as the frames it needs have been seen. Windows without a face are passed over. What is
-            wrong with the video is logged at its end.
+            Each row as soon as the frames it needs have been seen. Windows without a face are passed over, and not
+            kept. What `extract` would give as warnings is logged at the end.
         Raises:
             ConfigError: a setting that cannot be used, or a reduction, which has no rows to yield.
             MarlinError: as in `extract_video`.
@@ -358,17 +378,24 @@ class Marlin:
         progress: bool,
     ) -> Iterator[WindowFeatures]:
         with open_video(video, source_fps=config.source_fps) as reader:
-            rows = embed_windows(reader, config, self._runtime, self._find_detector, batch_size=1)
-            for row in count_on_bar(rows, reader, config, self.config.n_frames, disable=not progress):
+            tally = Tally()
+            for row in self._rows(reader, config, 1, progress):
+                tally.add(row)
                 if isinstance(row, WindowFeatures):
                     yield row
                 elif on_skip:
                     on_skip(row)
-            for warning in reader.warnings:
-                logger.warning("%s: %s", reader.name, warning)
+            facts = self._cutter.facts(reader)
+            tally.check_faces(facts.name, self.config.img_size)
+            for warning in tally.warnings(facts, config):
+                logger.warning("%s: %s", facts.name, warning)
 
-    def _find_detector(self) -> FaceDetector:
-        return self.detector
+    def _rows(
+        self, reader: VideoReader, config: ExtractionConfig, batch_size: int, progress: bool
+    ) -> Iterator[WindowFeatures | SkippedWindow]:
+        cuts = self._cutter.cut(reader, config)
+        rows = embed_cuts(cuts, self._runtime, batch_size=batch_size, keep_seq=config.keep_seq)
+        return count_on_bar(rows, reader, config, self.config.n_frames, disable=not progress)
 
 
 def _detector_maker(

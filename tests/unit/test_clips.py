@@ -122,6 +122,14 @@ def test_window_needs_a_face_in_half_of_its_real_frames(steps: set[int], real: i
         assert skipped[0].reason == f"a face in only {held} of {real} frames; {-(-real // 2)} are needed"
 
 
+def test_faces_that_change_are_told_from_a_face_that_is_away() -> None:
+    places = [(4, 4, 24, 24), (60, 50, 80, 70), (100, 4, 120, 24)]
+    _, skipped = cut(painted(16, {step: places[step // 6] for step in range(16)}), PaintedFace(), **EXACT)
+    assert [window.reason for window in skipped] == [
+        "faces in 16 of 16 frames, but the longest-seen one in only 6; 8 are needed"
+    ]
+
+
 def test_skipped_window_has_its_time_and_its_reason() -> None:
     clips, skipped = cut(painted(56, shown(*range(20), *range(48, 56))), PaintedFace(), **EXACT)
     assert [clip.start_s for clip in clips] == [0.0, pytest.approx(48 / 25)]
@@ -284,6 +292,41 @@ def test_frames_that_are_not_sampled_are_never_converted() -> None:
 
     assert len(list(cut_clips(frames(), ExtractionConfig(sample_rate=4), TINY, Everywhere()))) == 1
     assert converted == list(range(0, 64, 4))
+
+
+@pytest.mark.parametrize("settings", [{"sample_rate": 1}, {"compat": "marlin_pytorch"}])
+def test_no_pixels_of_large_frames_are_held(settings: dict[str, Any]) -> None:
+    alive: list[weakref.ref[NDArray[np.uint8]]] = []
+    height, width = 1500, 2000
+    held, converted = [], 0
+
+    def frames() -> Iterator[Frame]:
+        for index in range(70):
+
+            def convert() -> NDArray[np.uint8]:
+                nonlocal converted
+                converted += 1
+                pixels = np.zeros((height, width, 3), dtype=np.uint8)
+                alive.append(weakref.ref(pixels))
+                return pixels
+
+            held.append(sum(pixels() is not None for pixels in alive))
+            yield Frame(index, index / 25, 1 / 25, height, width, convert)
+
+    clips = [one for one in cut_clips(frames(), ExtractionConfig(**settings), TINY, Everywhere()) if one]
+    assert len(clips) == (5 if "sample_rate" in settings else 2)
+    assert max(held) <= 3
+    assert converted <= 2 * 70 + 2
+
+
+def test_crops_of_large_frames_are_those_of_their_pixels() -> None:
+    rng = np.random.default_rng(3)
+    video = [np.repeat(np.repeat(rng.integers(0, 256, (15, 20, 3), dtype=np.uint8), 100, 0), 100, 1) for _ in range(20)]
+    clips, _ = cut(video, Everywhere(), sample_rate=1)
+    for clip in clips:
+        for place, index in enumerate(clip.frame_index):
+            square = clip.boxes[place].astype(np.int64)
+            np.testing.assert_array_equal(clip.pixels[place], crop_square(video[index], square, 32))
 
 
 def test_frames_taken_whole_are_the_pixels_themselves() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -204,3 +205,22 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any
 def test_compat_takes_what_the_reference_takes() -> None:
     config = ExtractionConfig(compat="marlin_pytorch", sample_rate=3, stride=8, crop_face=True, reduction="mean")
     assert (config.sample_rate, config.stride) == (3, 8)
+
+
+@pytest.mark.parametrize("name", ["sample_rate", "stride", "detect_every", "batch_size", "track"])
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_whole_numbers_of_numpy_are_whole_numbers(name: str, kind: type[np.integer[Any]]) -> None:
+    value = getattr(ExtractionConfig(**{name: kind(3)}), name)
+    assert (value, type(value)) == (3, int)
+
+
+@pytest.mark.parametrize("value", [True, np.bool_(True), 2.0, np.float64(2), "2", None, [2]])
+def test_what_is_no_whole_number_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"stride is .*expected a whole number of at least 1"):
+        ExtractionConfig(stride=value)
+
+
+def test_looks_are_not_further_apart_than_memory_allows() -> None:
+    assert ExtractionConfig(detect_every=32).detect_every == 32
+    with pytest.raises(ConfigError, match=r"detect_every is 33; expected at most 32.*wait in memory"):
+        ExtractionConfig(detect_every=33)

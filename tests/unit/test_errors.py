@@ -38,7 +38,7 @@ def test_written_tree_is_the_real_one() -> None:
 @pytest.mark.parametrize("kind", LEAVES)
 def test_each_error_is_a_marlin_error_and_a_builtin_and_is_public(kind: type[MarlinError]) -> None:
     assert issubclass(kind, MarlinError)
-    assert issubclass(kind, (ValueError, OSError, RuntimeError, ImportError))
+    assert issubclass(kind, (ValueError, OSError, RuntimeError, ImportError, MemoryError))
     assert getattr(marlin_sdk, kind.__name__) is kind
 
 

@@ -13,7 +13,8 @@ from tests.making import TINY, PaintedFace, noise, painted, write_video
 from marlin_sdk import ConfigError, ExtractionConfig, Marlin, NoFaceError, VideoDecodeError, VideoFeatures
 from marlin_sdk._version import __version__
 from marlin_sdk.config import ExtractionSettings, Reduction
-from marlin_sdk.extraction import embed_windows
+from marlin_sdk.cutting import ClipCutter
+from marlin_sdk.extraction import embed_cuts
 from marlin_sdk.features import SkippedWindow, WindowFeatures
 from marlin_sdk.video.reader import Frame
 from marlin_sdk.video.sources import ArrayReader
@@ -51,10 +52,21 @@ def test_window_with_a_face_in_fewer_than_half_of_its_frames_is_left_out(finder:
 def test_no_face_at_all_is_an_error_that_says_what_to_do(finder: Marlin) -> None:
     reductions: tuple[Reduction, ...] = ("none", "mean")
     for reduction in reductions:
-        with pytest.raises(NoFaceError, match=r"<array>: none of 2 windows shows a face.*detector=.*crop_face=False"):
+        with pytest.raises(NoFaceError, match=r"<array>: none of 2 windows shows one face.*detector=.*crop_face=False"):
             finder.extract_video(painted(60, {}), reduction=reduction)
-    with pytest.raises(NoFaceError):
+    with pytest.raises(NoFaceError, match=r"none of 2 windows shows one face .*\(the first: no face\)"):
         list(finder.stream(painted(60, {})))
+
+
+def test_faces_between_scene_cuts_are_no_single_face(finder: Marlin) -> None:
+    video = painted(48, dict.fromkeys(range(48), FACE))
+    for start in range(0, 48, 12):  # a new shot each six steps
+        video[start : start + 6, :, 90:] = 255
+        video[start : start + 6, 70:] = 255
+    with pytest.raises(
+        NoFaceError, match=r"faces in 16 of 16 frames, but the longest-seen one in only \d; 8 are needed"
+    ):
+        finder.extract(video, source_fps=25.0)
 
 
 def test_compat_embeds_what_is_no_face_and_warns(finder: Marlin) -> None:
@@ -87,7 +99,8 @@ def test_rows_come_before_the_source_has_ended(tiny: Marlin) -> None:
                 yield frame
 
     reader = Counting(noise(200, 32, 32), 25.0)
-    rows = embed_windows(reader, ExtractionConfig(), tiny._runtime, lambda: tiny.detector, batch_size=1)
+    cuts = ClipCutter(TINY, lambda: tiny.detector).cut(reader, ExtractionConfig())
+    rows = embed_cuts(cuts, tiny._runtime, batch_size=1, keep_seq=False)
     first = next(rows)
     assert isinstance(first, WindowFeatures)
     assert given == list(range(31))
@@ -98,7 +111,8 @@ def test_rows_come_before_the_source_has_ended(tiny: Marlin) -> None:
 def test_skipped_windows_keep_their_place_in_a_stream(finder: Marlin) -> None:
     reader = ArrayReader(painted(96, dict.fromkeys([*range(32), *range(64, 96)], FACE)), 25.0)
     config = ExtractionConfig(detect_every=1, smooth=False)
-    rows = list(embed_windows(reader, config, finder._runtime, lambda: finder.detector, batch_size=1))
+    cuts = ClipCutter(TINY, lambda: finder.detector).cut(reader, config)
+    rows = list(embed_cuts(cuts, finder._runtime, batch_size=1, keep_seq=False))
     assert [type(row) for row in rows] == [WindowFeatures, SkippedWindow, WindowFeatures]
 
 

@@ -113,7 +113,7 @@ def test_everything_survives_a_file(tmp_path: Path, suffix: str, name: str) -> N
     path = tmp_path / "new folder" / f"talk.v2.{suffix}"
     assert EXAMPLES[name].save(path) == path
     assert_same(VideoFeatures.load(path), EXAMPLES[name])
-    files = {path.name, "talk.v2.json"} if suffix == "npy" else {path.name}
+    files = {path.name, "talk.v2.npy.json"} if suffix == "npy" else {path.name}
     assert {file.name for file in path.parent.iterdir()} == files
 
 
@@ -165,14 +165,14 @@ def test_npy_and_npz_open_with_numpy_alone(tmp_path: Path) -> None:
     assert np.array_equal(np.load(result.save(tmp_path / "talk.npy")), result.features)
     with np.load(result.save(tmp_path / "talk.npz")) as archive:
         assert np.array_equal(archive["boxes"], result.boxes)
-    sidecar = json.loads((tmp_path / "talk.json").read_text(), parse_constant=pytest.fail)  # NaN is not JSON
+    sidecar = json.loads((tmp_path / "talk.npy.json").read_text(), parse_constant=pytest.fail)  # NaN is not JSON
     assert sidecar["meta"] == META
     assert sidecar["skipped"] == [{"start_s": 1.5, "end_s": 2, "reason": "no face"}]
 
 
 def test_sidecar_is_json_where_scores_are_nan(tmp_path: Path) -> None:
     whole_frames().save(tmp_path / "talk.npy")
-    sidecar = json.loads((tmp_path / "talk.json").read_text(), parse_constant=pytest.fail)
+    sidecar = json.loads((tmp_path / "talk.npy.json").read_text(), parse_constant=pytest.fail)
     assert sidecar["face_score"][0] == [None] * 16
 
 
@@ -262,16 +262,16 @@ def test_missing_file_is_named(tmp_path: Path, suffix: str) -> None:
 
 def test_missing_sidecar_is_named(tmp_path: Path) -> None:
     make().save(tmp_path / "talk.npy")
-    (tmp_path / "talk.json").unlink()
-    with pytest.raises(FeatureFileError, match=r"no such feature file: .*talk\.json"):
+    (tmp_path / "talk.npy.json").unlink()
+    with pytest.raises(FeatureFileError, match=r"no such feature file: .*talk\.npy\.json"):
         VideoFeatures.load(tmp_path / "talk.npy")
 
 
 def test_sidecar_of_another_video_is_refused(tmp_path: Path) -> None:
     make(3).save(tmp_path / "talk.npy")
-    sidecar = (tmp_path / "talk.json").read_bytes()
+    sidecar = (tmp_path / "talk.npy.json").read_bytes()
     make(2).save(tmp_path / "talk.npy")
-    (tmp_path / "talk.json").write_bytes(sidecar)
+    (tmp_path / "talk.npy.json").write_bytes(sidecar)
     with pytest.raises(FeatureFileError, match=r"talk\.npy: features have shape \(2, 32\).* 3 rows"):
         VideoFeatures.load(tmp_path / "talk.npy")
 
@@ -285,11 +285,11 @@ def test_file_that_is_none_is_named(tmp_path: Path, suffix: str, content: bytes)
         VideoFeatures.load(tmp_path / f"talk.{suffix}")
 
 
-@pytest.mark.parametrize("name", ["talk.npz", "talk.safetensors", "talk.npy", "talk.json"])
+@pytest.mark.parametrize("name", ["talk.npz", "talk.safetensors", "talk.npy", "talk.npy.json"])
 @settings(deadline=None, max_examples=30, database=None)
 @given(share=st.floats(0, 0.9999))
 def test_cut_off_file_is_refused(tmp_path_factory: pytest.TempPathFactory, name: str, share: float) -> None:
-    path = tmp_path_factory.mktemp("cut") / name.replace("json", "npy")
+    path = tmp_path_factory.mktemp("cut") / name.removesuffix(".json")
     make().save(path)
     whole = path.with_name(name).read_bytes()
     path.with_name(name).write_bytes(whole[: int(len(whole) * share)])
@@ -297,13 +297,13 @@ def test_cut_off_file_is_refused(tmp_path_factory: pytest.TempPathFactory, name:
         VideoFeatures.load(path)
 
 
-@pytest.mark.parametrize("name", ["talk.npz", "talk.safetensors", "talk.npy", "talk.json"])
+@pytest.mark.parametrize("name", ["talk.npz", "talk.safetensors", "talk.npy", "talk.npy.json"])
 @settings(deadline=None, max_examples=60, database=None)
 @given(data=st.data())
 def test_damaged_file_never_fails_but_with_an_error_of_ours(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
-    path = tmp_path_factory.mktemp("damaged") / name.replace("json", "npy")
+    path = tmp_path_factory.mktemp("damaged") / name.removesuffix(".json")
     make().save(path)
     content = bytearray(path.with_name(name).read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):

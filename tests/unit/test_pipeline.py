@@ -204,6 +204,18 @@ def test_stream_logs_what_is_wrong_with_the_video(tiny: Marlin, caplog: pytest.L
     assert "no frame rate given" in caplog.text
 
 
+@pytest.mark.parametrize("settings", [{"compat": "marlin_pytorch"}, {"tail": "drop"}, {}], ids=str)
+@pytest.mark.parametrize("num_frames", [20, 112])
+def test_stream_logs_what_extract_warns_of(
+    two_faced: NDArray[np.uint8], caplog: pytest.LogCaptureFixture, settings: dict[str, Any], num_frames: int
+) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector=TwoFaces())
+    warnings = model.extract(two_faced[:num_frames], **settings).warnings
+    list(model.stream(two_faced[:num_frames], **settings))
+    assert caplog.messages == [f"<array>: {warning}" for warning in warnings]
+    assert len(warnings) == 1 + (len(settings) if num_frames == 20 else 2 * ("compat" in settings))
+
+
 def test_stream_lets_go_of_its_source_when_it_is_left(tiny: Marlin, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
     monkeypatch.setattr(ArrayReader, "__exit__", lambda reader, *_: closed.append(reader.name))
@@ -297,6 +309,19 @@ def test_layer_that_is_not_there(tiny: Marlin, clips: NDArray[np.uint8], layers:
         tiny.extract_clip(clips, layers=layers)
 
 
+@pytest.mark.parametrize(
+    "layers", [(0, 1), np.array([0, 1]), [np.int64(0), torch.tensor(1)], torch.tensor([0, 1])], ids=str
+)
+def test_layers_may_be_whole_numbers_of_any_kind(tiny: Marlin, clips: NDArray[np.uint8], layers: Any) -> None:
+    assert torch.equal(tiny.extract_clip(clips, layers=layers), tiny.extract_clip(clips, layers=[0, 1]))
+
+
+@pytest.mark.parametrize("layers", [1, 1.5, [0.5], [True], ["0"], "01", np.array([0.0]), np.array(1), [None]], ids=str)
+def test_layers_that_are_no_list_of_whole_numbers(tiny: Marlin, clips: NDArray[np.uint8], layers: Any) -> None:
+    with pytest.raises(ConfigError, match=r"layers=.*list of block indices.*from -2 to 1"):
+        tiny.extract_clip(clips, layers=layers)
+
+
 def with_value(value: float) -> torch.Tensor:
     clip = torch.full((1, 3, 16, 32, 32), 0.5)
     clip[0, 0, 3, 5, 7] = value
@@ -367,6 +392,7 @@ def test_to_moves_in_place_and_features_stay_float32(clips: NDArray[np.uint8], d
     assert model.extract(noise(20, 32, 32)).meta["dtype"] == str(model.dtype).removeprefix("torch.")
     assert model.to("cpu", torch.float32).dtype == torch.float32
     assert model.to(torch.bfloat16).dtype == torch.bfloat16
+    assert model.to("float16").dtype == torch.float16
 
 
 @pytest.mark.parametrize(
@@ -392,6 +418,20 @@ def test_unknown_model_lists_the_published_ones() -> None:
     for make in (Marlin.from_pretrained, Marlin.untrained):
         with pytest.raises(ConfigError, match=r"unknown model 'marlin_vit_huge'.*marlin_vit_base_ytf"):
             make("marlin_vit_huge")
+
+
+@pytest.mark.parametrize("model", [None, 7, b"marlin_vit_small_ytf", ["marlin_vit_small_ytf"]])
+def test_what_names_no_model_is_refused(model: Any) -> None:
+    for make in (Marlin.from_pretrained, Marlin.untrained):
+        with pytest.raises(ConfigError, match=rf"model is a {type(model).__name__}; expected .*name"):
+            make(model, detector="lbp")
+
+
+def test_untrained_takes_a_config_in_the_form_of_a_file(tiny: Marlin, clips: NDArray[np.uint8]) -> None:
+    model = Marlin.untrained(TINY.to_dict(), device="cpu", detector="lbp", decoder=True)
+    assert torch.equal(model.extract_clip(clips), tiny.extract_clip(clips))
+    with pytest.raises(ConfigError, match="unknown keys"):
+        Marlin.untrained({**TINY.to_dict(), "size": 3})
 
 
 def test_untrained_weights_come_from_the_seed_alone(clips: NDArray[np.uint8]) -> None:

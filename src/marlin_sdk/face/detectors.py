@@ -27,6 +27,7 @@ __all__ = [
     "YuNetDetector",
     "check_detector",
     "load_detector",
+    "published_sha256",
 ]
 
 DETECTORS = ("yunet", "lbp", "sfd", "blazeface", "retinaface", "scrfd")
@@ -144,7 +145,7 @@ class FaceAlignmentDetector:
         device: torch device it runs on.
     Raises:
         MissingExtraError: "retinaface" needs torchvision, "scrfd" needs onnxruntime.
-        WeightsError: the file does not hold this detector's weights.
+        WeightsError: the file does not hold this detector's weights; of "scrfd", known when it first looks.
     """
 
     def __init__(self, name: str, weights: Sequence[Path], *, device: str = "cpu") -> None:
@@ -173,7 +174,15 @@ class FaceAlignmentDetector:
             beside += 1
         if below or beside:
             frame = np.pad(frame, ((0, below), (0, beside), (0, 0)))
-        rows = np.asarray(self._network.detect_from_image(frame), dtype=np.float32).reshape(-1, 5)
+        try:
+            rows = np.asarray(self._network.detect_from_image(frame), dtype=np.float32).reshape(-1, 5)
+        except Exception as error:
+            if self.name != "scrfd":  # its ONNX file brings its own network, which may be any
+                raise
+            raise WeightsError(
+                f"{self.provenance['file']} is no SCRFD network ({type(error).__name__}: {error}); "
+                f"scrfd takes {assets.SCRFD.url}"
+            ) from error
         return Detections.from_rows(rows[:, :4], rows[:, 4])
 
 
@@ -242,6 +251,12 @@ def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]
     if missing := [str(path) for path in weights if not path.is_file()]:
         raise WeightsError(f"no such detector file: {', '.join(missing)}")
     return name, weights
+
+
+def published_sha256(name: str) -> list[str]:
+    """What the weights of a named detector are known by; empty where that was never published."""
+    known = [asset.sha256 for asset in _ASSETS.get(name, ()) if asset.sha256 and len(asset.sha256) == 64]
+    return known if len(known) == len(_ASSETS.get(name, ())) else []
 
 
 _ASSETS: dict[str, tuple[assets.Asset, ...]] = {

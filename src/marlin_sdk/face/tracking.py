@@ -134,18 +134,20 @@ class FaceTracker:
         waiting: deque[tuple[int, FrameT]] = deque()
         picture = None
         for step, frame in enumerate(frames):
-            picture, before = _Picture.of(frame.rgb), picture
+            rgb = frame.rgb  # once: a large frame is converted anew at each use
+            picture, before = _Picture.of(rgb), picture
             if before is not None and picture.is_cut_from(before):
-                self._look(*waiting[-1])
+                self._look(waiting[-1][0], waiting[-1][1].rgb)
                 self._open = []
-                self._look(step, frame)
+                self._look(step, rgb)
             elif step == 0 or step - self._last_look >= self._every:
-                self._look(step, frame)
+                self._look(step, rgb)
+            del rgb
             waiting.append((step, frame))
             while waiting[0][0] + self.delay <= self._last_look:
                 yield self._settle(*waiting.popleft())
         if waiting:
-            self._look(*waiting[-1])
+            self._look(waiting[-1][0], waiting[-1][1].rgb)
         while waiting:
             yield self._settle(*waiting.popleft())
 
@@ -154,10 +156,10 @@ class FaceTracker:
         """Frames between one and the look that settles its faces: the longest gap, and the reach of the median."""
         return self._gap + self._reach
 
-    def _look(self, step: int, frame: HasPixels) -> None:
+    def _look(self, step: int, rgb: NDArray[np.uint8]) -> None:
         if step == self._last_look:
             return
-        found = detect_one(self._detector, frame.rgb)
+        found = detect_one(self._detector, rgb)
         boxes = found.boxes.astype(np.float64)
         self._open = [track for track in self._open if track.steps[-1] >= step - self._gap]
         overlaps = self._overlaps(step, boxes)

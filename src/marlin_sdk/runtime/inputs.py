@@ -1,4 +1,4 @@
-"""What an encoder accepts: clips checked before they are multiplied."""
+"""What an encoder accepts: clips and layers, checked before anything is multiplied."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marlin_sdk.config import ModelConfig
-from marlin_sdk.errors import ShapeError
+from marlin_sdk.config import ModelConfig, whole_number
+from marlin_sdk.errors import ConfigError, ShapeError
 
-__all__ = ["as_clips"]
+__all__ = ["as_clips", "as_layers"]
 
 _RANGE_SLACK = 1e-4  # what interpolation may add to [0, 1]
 
@@ -62,3 +62,23 @@ def as_clips(clip: Tensor | NDArray[Any], model: ModelConfig) -> tuple[Tensor, b
                 "divide 8-bit pixels by 255, and do not subtract a mean"
             )
     return clips, batched
+
+
+def as_layers(layers: Any, model: ModelConfig) -> list[int]:
+    """Check the blocks that a user asks for.
+
+    Args:
+        layers: a list or array of whole numbers, from 0 or from the end.
+        model: gives the number of blocks.
+    Raises:
+        ConfigError: something else (a single number, a text), none, or a block that is not there.
+    """
+    depth = model.encoder_depth
+    try:
+        wanted = [whole_number(layer) for layer in layers]
+    except TypeError:
+        wanted = []
+    indices = [layer for layer in wanted if layer is not None and -depth <= layer < depth]
+    if not wanted or len(indices) != len(wanted):
+        raise ConfigError(f"layers={layers!r}; expected a list of block indices, from {-depth} to {depth - 1}")
+    return indices

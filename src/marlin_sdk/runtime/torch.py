@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from marlin_sdk.config import ModelConfig
-from marlin_sdk.errors import ConfigError
+from marlin_sdk.errors import ConfigError, DeviceMemoryError
 from marlin_sdk.model import Encoder
 
-__all__ = ["Dtype", "TorchRuntime", "resolve_device", "resolve_dtype"]
+__all__ = ["DTYPES", "Dtype", "TorchRuntime", "resolve_device", "resolve_dtype"]
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+DTYPES: tuple[str, ...] = get_args(Dtype)
 
 
 class TorchRuntime:
@@ -24,10 +25,13 @@ class TorchRuntime:
         encoder: the network, with its weights.
         device: where it runs.
         dtype: of its weights and arithmetic. Features come back as float32 in any case.
+    Raises:
+        DeviceMemoryError: the weights do not fit into the device's memory.
     """
 
     def __init__(self, encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> None:
-        self.encoder = encoder.eval().to(device=device, dtype=dtype)
+        self.encoder = encoder.eval()
+        self._move(device, dtype)
         self._largest_batch: int | None = None  # known once the device has run out of memory
 
     @property
@@ -46,13 +50,27 @@ class TorchRuntime:
         return self.encoder.norm.weight.dtype
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Move the weights."""
-        self.encoder.to(device=device or self.device, dtype=dtype or self.dtype)
+        """Move the weights.
+
+        Raises:
+            DeviceMemoryError: they do not fit into the device's memory.
+        """
+        self._move(device or self.device, dtype or self.dtype)
         self._largest_batch = None
+
+    def _move(self, device: torch.device, dtype: torch.dtype) -> None:
+        try:
+            self.encoder.to(device=device, dtype=dtype)
+        except torch.cuda.OutOfMemoryError as error:
+            raise self._too_small(device, dtype, "the model") from error
 
     @torch.no_grad()  # not inference_mode: a probe must be able to train on the features
     def encode(self, clips: Tensor, *, keep_seq: bool = False, layers: Sequence[int] | None = None) -> Tensor:
-        """See `EncoderRuntime.encode`. A batch that does not fit into GPU memory is halved until it does."""
+        """See `EncoderRuntime.encode`. A batch that does not fit into GPU memory is halved until it does.
+
+        Raises:
+            DeviceMemoryError: one clip does not fit.
+        """
         limit = self._largest_batch or len(clips)
         if len(clips) > limit:
             parts = [clips[start : start + limit] for start in range(0, len(clips), limit)]
@@ -60,11 +78,20 @@ class TorchRuntime:
         try:
             return self._forward(clips, keep_seq, layers)
         except torch.cuda.OutOfMemoryError:
-            if len(clips) == 1:
-                raise
-            self._largest_batch = len(clips) // 2
-        torch.cuda.empty_cache()  # outside the handler, whose traceback still holds the failed batch's tensors
+            pass  # what follows is outside the handler, whose traceback still holds the failed batch's tensors
+        torch.cuda.empty_cache()
+        if len(clips) == 1:
+            raise self._too_small(self.device, self.dtype, "one clip")
+        self._largest_batch = len(clips) // 2
         return self.encode(clips, keep_seq=keep_seq, layers=layers)
+
+    def _too_small(self, device: torch.device, dtype: torch.dtype, what: str) -> DeviceMemoryError:
+        size_mb = sum(parameter.numel() for parameter in self.encoder.parameters()) * dtype.itemsize / 1e6
+        precision = str(dtype).removeprefix("torch.")
+        return DeviceMemoryError(
+            f"no memory left on {device} for {what}; the weights take {size_mb:.1f} MB in {precision}; end what else "
+            "runs there, or use dtype='float16', a smaller model, or device='cpu'"
+        )
 
     def _forward(self, clips: Tensor, keep_seq: bool, layers: Sequence[int] | None) -> Tensor:
         pixels = clips.to(self.device, non_blocking=True)
@@ -109,7 +136,7 @@ def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
         ConfigError: not one of float32, bfloat16 and float16.
     """
     name = str(dtype).removeprefix("torch.")
-    if name not in get_args(Dtype):
-        raise ConfigError(f"unknown dtype {str(dtype)!r}; expected one of {', '.join(get_args(Dtype))}")
+    if name not in DTYPES:
+        raise ConfigError(f"unknown dtype {str(dtype)!r}; expected one of {', '.join(DTYPES)}")
     found: torch.dtype = getattr(torch, name)
     return found

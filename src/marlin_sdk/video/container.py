@@ -26,6 +26,7 @@ __all__ = ["ContainerReader"]
 _TIMEOUT_S = (15.0, 60.0)  # to open, and to wait for more of a live stream
 _DEFAULT_FPS = 25.0  # of a stream that has neither times nor a rate
 _JOINT_S = 1.0  # a clock that goes back by more has started anew; by less, a muxer was careless
+_JUMP_S = 600.0  # a clock that leaps ahead by more is wrong; no picture stands still for so long
 _SQUARE = 0.05  # how far from 1 a pixel's width by its height may be without a warning
 # Playlists name other files; a terminal log is text that FFmpeg would paint.
 _REFUSED_FORMATS = {"hls", "concat", "dash", "tty", "lavfi"}
@@ -50,8 +51,10 @@ class ContainerReader:
     def __init__(self, source: str | BinaryIO, *, name: str, is_url: bool = False) -> None:
         self.name = name
         self.warnings: list[str] = []
+        self.is_damaged = False
         self._started = False
         self._joined_s = 0.0
+        self._turned: tuple[int, Orientation] | None = None
         self._container = _open(source, name, is_url)
         try:
             self._stream = _video_stream(self._container, name)
@@ -94,6 +97,7 @@ class ContainerReader:
             raise ConfigError(f"{self.name} has been read; open it again to read it again")
         self._started = True
         step_s = 1 / (self.fps or _DEFAULT_FPS)
+        step_s = step_s if step_s <= _JUMP_S else 1 / _DEFAULT_FPS  # an average over a clock that leaps
         waiting: Callable[[float], Frame] | None = None
         time_s, count, corrupt, timed = -step_s, 0, 0, True
         for picture in self._pictures():
@@ -103,13 +107,14 @@ class ContainerReader:
                 yield waiting(time_s - last_s)
             check_pixels(self.name, picture.width, picture.height)
             corrupt += picture.is_corrupt
-            waiting = partial(_frame, picture, count, time_s)
+            waiting = partial(_frame, picture, self._shown(picture), count, time_s)
             count += 1
             shown_s = float(picture.duration * self._time_base) if picture.duration else step_s
+            shown_s = shown_s if shown_s <= _JUMP_S else step_s
         if waiting is None:
             raise VideoDecodeError(f"{self.name} has no frame that can be decoded{self._reasons()}")
         if corrupt:
-            self.warnings.append(f"{corrupt} frames are damaged")
+            self._damaged(f"{corrupt} frames are damaged")
         if not timed:
             self.warnings.append(f"some frames have no time of their own; {1 / step_s:g} frames a second are assumed")
         self._note_early_end(count, time_s + shown_s)
@@ -126,7 +131,7 @@ class ContainerReader:
             try:
                 packet = next(packets, None)
             except Exception as error:  # of FFmpeg, or whatever a file object raises
-                self.warnings.append(f"breaks off at {at_s:.2f} s: {_reason(error)}")
+                self._damaged(f"breaks off at {at_s:.2f} s: {_reason(error)}")
                 packet = None
             drained = packet is None  # to decode None is to ask for the pictures that the decoder still holds
             if packet is not None and not packet.size:
@@ -145,7 +150,16 @@ class ContainerReader:
                 first_s = first_s if undecoded else at_s
                 undecoded += 1
         if undecoded:
-            self.warnings.append(f"{undecoded} packets cannot be decoded, the first at {first_s:.2f} s")
+            self._damaged(f"{undecoded} packets cannot be decoded, the first at {first_s:.2f} s")
+
+    def _shown(self, picture: av.VideoFrame) -> Orientation:
+        """Which way up a picture is shown: looked up where the angle changes.
+
+        To ask for its side data ties a picture into a cycle, so that it stays until the garbage collector runs.
+        """
+        if self._turned is None or self._turned[0] != picture.rotation:
+            self._turned = picture.rotation, orientation_of(picture)
+        return self._turned[1]
 
     @property
     def _origin_s(self) -> float:
@@ -160,6 +174,13 @@ class ContainerReader:
         if picture.pts is None:
             return last_s + step_s
         time_s = float(picture.pts * self._time_base) - self._origin_s + self._joined_s
+        if time_s > last_s + step_s + _JUMP_S:
+            jump_s = time_s - last_s - step_s
+            self.warnings.append(
+                f"the clock jumps by {jump_s:.0f} s at {last_s + step_s:.2f} s; times go on as if it had not"
+            )
+            self._joined_s -= jump_s
+            return last_s + step_s
         if time_s < last_s - _JOINT_S:
             self.warnings.append(f"the clock starts again at {last_s + step_s:.2f} s; times go on from there")
             self._joined_s += last_s + step_s - time_s
@@ -174,8 +195,12 @@ class ContainerReader:
         if self.num_frames:
             missing = self.num_frames - count
             slack_s = 2 / (self.fps or _DEFAULT_FPS) if missing > 1 else float("inf")
-        if end_s < self.duration_s - slack_s:
-            self.warnings.append(f"ends at {end_s:.2f} s of {self.duration_s:.2f} s promised: the file is cut off")
+        if end_s - min(0.0, self._joined_s) < self.duration_s - slack_s:  # promised on a clock that leaps ahead
+            self._damaged(f"ends at {end_s:.2f} s of {self.duration_s:.2f} s promised: the file is cut off")
+
+    def _damaged(self, how: str) -> None:
+        self.is_damaged = True
+        self.warnings.append(how)
 
     def _reasons(self) -> str:
         return f" ({'; '.join(self.warnings)})" if self.warnings else ""
@@ -256,8 +281,7 @@ def _promised_end_s(container: InputContainer, stream: VideoStream) -> float | N
     return (container.duration + start) / 1_000_000
 
 
-def _frame(picture: av.VideoFrame, index: int, time_s: float, duration_s: float) -> Frame:
-    shown = orientation_of(picture)
+def _frame(picture: av.VideoFrame, shown: Orientation, index: int, time_s: float, duration_s: float) -> Frame:
     height, width = (picture.width, picture.height) if shown.transposed else (picture.height, picture.width)
     return Frame(index, time_s, duration_s, height, width, partial(_convert, picture, shown))
 

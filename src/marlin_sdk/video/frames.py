@@ -11,14 +11,20 @@ from numpy.typing import NDArray
 
 from marlin_sdk.errors import VideoDecodeError
 
-__all__ = ["MAX_PIXELS", "Frame", "VideoReader", "check_pixels"]
+__all__ = ["LARGE_PIXELS", "MAX_PIXELS", "Frame", "VideoReader", "check_pixels"]
 
 MAX_PIXELS = 64 * 2**20
 """The largest frame that is decoded, in pixels; 8K has 33 million."""
 
+LARGE_PIXELS = 2_500_000
+"""Above full HD, the pixels of a frame are not kept."""
+
 
 class Frame:
     """A decoded frame, not yet converted: cheap until its pixels are asked for.
+
+    The pixels of a frame of up to `LARGE_PIXELS` are kept in place of the decoder's picture. Those of a larger one are
+    converted at each use: many frames wait for the tracker, and the decoder's picture is mostly half the size.
 
     Args:
         index: its number in display order, counted from 0.
@@ -26,7 +32,7 @@ class Frame:
         duration_s: for how long.
         height: in pixels, as it is shown.
         width: in pixels, as it is shown.
-        convert: gives its pixels; called once at most.
+        convert: gives its pixels; called once at most, unless the frame is large.
     """
 
     def __init__(
@@ -47,13 +53,24 @@ class Frame:
         self._rgb: NDArray[np.uint8] | None = None
 
     @property
+    def is_large(self) -> bool:
+        """Whether its pixels are converted anew at each use."""
+        return self.height * self.width > LARGE_PIXELS
+
+    @property
     def rgb(self) -> NDArray[np.uint8]:
         """The pixels: uint8 (H, W, 3), RGB, contiguous."""
-        if self._convert is not None:
-            self._rgb = np.ascontiguousarray(self._convert())
-            self._convert = None  # lets go of the decoder's own picture
-        assert self._rgb is not None
-        return self._rgb
+        if self._convert is None:
+            assert self._rgb is not None, "let_go() was called"
+            return self._rgb
+        rgb = np.ascontiguousarray(self._convert())
+        if not self.is_large:
+            self._rgb, self._convert = rgb, None  # lets go of the decoder's own picture
+        return rgb
+
+    def let_go(self) -> None:
+        """Free its picture; the pixels cannot be had any more."""
+        self._rgb = self._convert = None
 
 
 class VideoReader(Protocol):
@@ -65,6 +82,7 @@ class VideoReader(Protocol):
         duration_s: how long it promises to be; None where it does not say.
         fps: its average rate; None where it does not say.
         warnings: what went wrong so far without ending it.
+        is_damaged: whether part of it could not be read.
     """
 
     name: str
@@ -72,6 +90,7 @@ class VideoReader(Protocol):
     duration_s: float | None
     fps: float | None
     warnings: list[str]
+    is_damaged: bool
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames, in display order."""

@@ -19,7 +19,16 @@ from marlin_sdk.video.container import ContainerReader, is_playlist
 from marlin_sdk.video.frames import MAX_PIXELS, Frame, VideoReader
 from marlin_sdk.video.sources import IMAGE_SUFFIXES, ArrayReader, ImageFolderReader
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "VIDEO_SUFFIXES", "Frame", "VideoReader", "VideoSource", "open_video"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "VIDEO_SUFFIXES",
+    "Frame",
+    "VideoReader",
+    "VideoSource",
+    "display_name",
+    "open_video",
+]
 
 VideoSource: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, NDArray[np.uint8]]
 """A path, a URL, the bytes of a file, an open binary file, a folder of images, or an array or tensor (T, H, W, 3)."""
@@ -29,6 +38,35 @@ VIDEO_SUFFIXES = frozenset(
     | {".vob", ".webm", ".wmv"}
 )
 """The files that a folder of videos is searched for."""
+
+
+def display_name(video: VideoSource) -> str:
+    """What messages, metadata and manifests call a video: a path as it is, a URL without what may be secret in it.
+
+    User, password, query and fragment are left out: "https://me:word@host/talk.mp4?key=1" is
+    "https://host/talk.mp4?...".
+
+    Args:
+        video: see `VideoSource`.
+    """
+    if isinstance(video, np.ndarray) or (hasattr(video, "detach") and hasattr(video, "numpy")):
+        return "<array>"
+    if isinstance(video, bytes | bytearray | memoryview):
+        return "<bytes>"
+    if not isinstance(video, str | os.PathLike):
+        return _redacted(str(getattr(video, "name", "<file>")))
+    return _redacted(_as_path(video)) if isinstance(video, str) else str(Path(video))
+
+
+def _redacted(name: str) -> str:
+    if "://" not in name:
+        return name
+    # Up to the last @ before the path: who writes a URL by hand escapes no @, # or ? in a password.
+    return re.sub(r"([?#]).*", r"\1...", re.sub(r"(?<=://)[^/]*@", "", name), flags=re.DOTALL)
+
+
+def _as_path(video: str) -> str:
+    return url2pathname(urlsplit(video).path) if video.startswith("file://") else video
 
 
 def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoReader:
@@ -43,12 +81,14 @@ def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoR
         VideoNotFoundError: no such file or folder.
         VideoDecodeError: it is no video; the message says what it is.
         ShapeError: an array that is not uint8 (T, H, W, 3).
-        ConfigError: something else than a video, or a frame rate for a file.
+        ConfigError: something else than a video, an empty name, or a frame rate for a file.
     """
     if hasattr(video, "detach") and hasattr(video, "numpy"):  # a tensor, on whatever device; open files detach too
         video = _array_of(video)
-    if isinstance(video, str) and video.startswith("file://"):
-        video = url2pathname(urlsplit(video).path)
+    if isinstance(video, str):
+        video = _as_path(video)
+    if isinstance(video, str) and not video:
+        raise ConfigError("the name of the video is empty; expected a path, URL, bytes, file or array")
     if isinstance(video, np.ndarray):
         return ArrayReader(video, source_fps)
     if isinstance(video, str | os.PathLike) and _is_folder(video):
@@ -58,11 +98,11 @@ def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoR
     if isinstance(video, bytes | bytearray | memoryview):
         return _open_stream(io.BytesIO(video), "<bytes>")
     if hasattr(video, "read"):
-        return _open_stream(cast(BinaryIO, video), str(getattr(video, "name", "<file>")))
+        return _open_stream(cast(BinaryIO, video), display_name(cast(BinaryIO, video)))
     if not isinstance(video, str | os.PathLike):
         raise ConfigError(f"a video is a path, URL, bytes, file or array, not {type(video).__name__}")
     if _is_url(video):
-        return ContainerReader(str(video), name=re.sub(r"(?<=://)[^/@]*@", "", str(video)), is_url=True)
+        return ContainerReader(str(video), name=display_name(video), is_url=True)
     return _open_file(Path(video))
 
 

@@ -26,6 +26,7 @@ class _ClocklessReader:
     def __init__(self, name: str, num_frames: int, source_fps: float | None) -> None:
         self.name = name
         self.warnings: list[str] = []
+        self.is_damaged = False
         if source_fps is None:
             self.warnings.append(f"no frame rate given: times assume {ASSUMED_FPS:g} fps; pass source_fps=")
         self.fps: float | None = source_fps or ASSUMED_FPS
@@ -108,6 +109,7 @@ class ImageFolderReader(_ClocklessReader):
         for index, file in enumerate(self._files):
             rgb = _read_image(file)
             if rgb is None:
+                self.is_damaged = True
                 self.warnings.append(f"{file.name}, frame {index}, is no image that can be decoded")
                 continue
             check_pixels(str(file), rgb.shape[1], rgb.shape[0])

@@ -173,7 +173,11 @@ FrameT = TypeVar("FrameT", bound=TimedFrame)
 
 def sample_by_index(frames: Iterable[FrameT], sample_rate: int) -> Iterator[FrameT]:
     """Every `sample_rate`-th frame, from the first."""
-    return (frame for frame in frames if frame.index % sample_rate == 0)
+    first: int | None = None
+    for frame in frames:
+        first = frame.index if first is None else first
+        if (frame.index - first) % sample_rate == 0:
+            yield frame
 
 
 def sample_by_time(frames: Iterable[FrameT], fps: float) -> Iterator[FrameT]:

@@ -6,6 +6,7 @@ import pickle
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -268,6 +269,28 @@ def test_weights_of_another_network_are_named(sfd_file: Path, blazeface_files: t
         load_detector(f"sfd:{weights}")
     with pytest.raises(WeightsError, match=r"s3fd\.pth, .*anchors\.npy cannot be read as weights of the blazeface"):
         load_detector(f"blazeface:{sfd_file},{anchors}")
+
+
+def test_onnx_file_of_another_network_is_no_scrfd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Session:
+        """Runs a network with one input and one output, as onnxruntime does."""
+
+        def __init__(self, path: str, providers: Sequence[str]) -> None:
+            self.node = SimpleNamespace(name="x")
+
+        def get_inputs(self) -> list[SimpleNamespace]:
+            return [self.node]
+
+        def get_outputs(self) -> list[SimpleNamespace]:
+            return [self.node]
+
+        def run(self, names: Sequence[str], inputs: object) -> list[NDArray[np.float32]]:
+            return [np.zeros((1, 10), np.float32) for _ in names]
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
+    detector = load_detector(f"scrfd:{lay(tmp_path / 'other.onnx')}")
+    with pytest.raises(WeightsError, match=r"other\.onnx is no SCRFD network \(IndexError.*scrfd takes http"):
+        detector.detect([np.zeros((100, 100, 3), dtype=np.uint8)])
 
 
 def test_object_of_ones_own_is_taken_as_it_is() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from marlin_sdk.config import ModelConfig
-from marlin_sdk.errors import ConfigError
+from marlin_sdk.errors import ConfigError, DeviceMemoryError
 from marlin_sdk.model import Encoder
 from marlin_sdk.runtime.torch import TorchRuntime, resolve_device, resolve_dtype
 
@@ -141,8 +141,21 @@ def test_larger_batches_are_tried_again_after_a_move() -> None:
 
 def test_one_clip_that_does_not_fit_is_an_error() -> None:
     runtime, _ = _small(0)
-    with pytest.raises(torch.cuda.OutOfMemoryError):
+    said = r"no memory left on cpu for one clip.*weights take 0\.0 MB in float32.*dtype=.*smaller model.*device='cpu'"
+    with pytest.raises(DeviceMemoryError, match=said) as caught:
         runtime.encode(SPECKS)
+    assert caught.value.__context__ is None  # whose traceback would hold the tensors
+
+
+def test_weights_that_do_not_fit_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = _encoder(SPECK)
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(encoder, "to", full)
+    with pytest.raises(DeviceMemoryError, match=r"no memory left on cpu for the model"):
+        TorchRuntime(encoder, device=CPU, dtype=torch.float16)
 
 
 def test_other_errors_are_not_taken_for_a_full_memory() -> None:

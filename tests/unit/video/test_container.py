@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import struct
@@ -512,6 +513,28 @@ def test_files_joined_end_to_end_keep_one_clock(tmp_path: Path) -> None:
     assert sum("the clock starts again at" in warning for warning in reader.warnings) == 2
 
 
+def pictures() -> int:
+    """Decoded pictures in memory."""
+    return sum(type(one) is VideoFrame for one in gc.get_objects())
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
+def test_pictures_are_let_go_without_the_garbage_collector(tmp_path: Path, codec: str) -> None:
+    path = write_video(tmp_path / "v.mkv", noise(60, 64, 64), codec=codec, pix_fmt="yuvj420p")
+    gc.collect()
+    before = pictures()
+    gc.disable()
+    try:
+        with ContainerReader(f"file:{path}", name="v.mkv") as reader:
+            shapes = {frame.rgb.shape for frame in reader}
+            alive = pictures() - before
+    finally:
+        gc.enable()
+
+    assert shapes == {(64, 64, 3)}
+    assert alive <= 3
+
+
 def test_a_reader_is_read_once(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", noise(3, 64, 64))
 
@@ -527,3 +550,51 @@ def test_one_frame_is_a_video(tmp_path: Path) -> None:
 
         assert (times(frames), reader.warnings) == ([0.0], [])
         assert frames[0].duration_s == pytest.approx(0.04, abs=2e-3)
+
+
+@pytest.mark.parametrize(("suffix", "jump_s"), [(".mp4", 100_000), (".mkv", 2_000_000), (".mkv", 1000)])
+def test_clock_that_jumps_far_ahead_goes_on_where_it_was(tmp_path: Path, suffix: str, jump_s: int) -> None:
+    shown_ms = [index * 40 for index in range(20)]
+    late_ms = [1000 * jump_s * (index >= 10) + time for index, time in enumerate(shown_ms)]
+    path = write_video(tmp_path / f"v{suffix}", noise(20, 64, 64), times=late_ms)
+
+    frames, reader = read(path)
+
+    assert times(frames) == pytest.approx([index * 0.04 for index in range(20)], abs=2e-3)
+    assert max(frame.duration_s for frame in frames) < 0.1
+    assert reader.warnings == [f"the clock jumps by {jump_s} s at 0.40 s; times go on as if it had not"]
+    assert not reader.is_damaged
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_still_that_is_shown_for_minutes_is_shown_for_minutes(tmp_path: Path, suffix: str) -> None:
+    shown_ms = [0, 40, 80, 30_080, 30_120, 330_120, 330_160]
+    path = write_video(tmp_path / f"v{suffix}", noise(7, 64, 64), times=shown_ms)
+
+    frames, reader = read(path)
+
+    assert times(frames) == pytest.approx([time / 1000 for time in shown_ms], abs=2e-3)
+    assert frames[2].duration_s == pytest.approx(30, abs=2e-3)
+    assert reader.warnings == []
+
+
+def test_last_frame_is_not_shown_for_days(tmp_path: Path) -> None:
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.height = stream.width = 64
+        stream.pix_fmt = "yuv420p"
+        packets = []
+        for index, still in enumerate(noise(5, 64, 64)):
+            picture = VideoFrame.from_ndarray(still, format="rgb24")
+            picture.pts, picture.time_base = index, Fraction(1, 25)
+            packets += stream.encode(picture)
+        packets += stream.encode()
+        packets[-1].duration = 50_000_000
+        container.mux(packets)
+
+    frames, _ = read(path)
+
+    assert len(frames) == 5
+    assert frames[-1].duration_s == pytest.approx(0.04, abs=2e-3)

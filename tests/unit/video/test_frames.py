@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -25,6 +28,23 @@ def test_a_frame_is_converted_once_and_not_before_its_pixels_are_asked_for() -> 
     assert calls == [1]
     assert frame.rgb.flags["C_CONTIGUOUS"]
     assert frame.rgb[0, 0].tolist() == [9, 10, 11]
+
+
+def test_pixels_of_a_large_frame_are_not_kept() -> None:
+    calls: list[int] = []
+
+    def convert() -> NDArray[np.uint8]:
+        calls.append(1)
+        return np.zeros((1500, 2000, 3), dtype=np.uint8)
+
+    frame = Frame(0, 0.0, 0.04, 1500, 2000, convert)
+    first, again = weakref.ref(frame.rgb), frame.rgb
+    gc.collect()
+    assert first() is None
+    assert again.shape == (1500, 2000, 3)
+    assert len(calls) == 2
+    assert frame.is_large
+    assert not Frame(0, 0.0, 0.04, 1080, 1920, convert).is_large
 
 
 def test_8k_is_within_the_limit_and_absurd_sizes_are_not() -> None:

@@ -18,7 +18,7 @@ import torch
 from tests.making import lay, noise, write_video
 
 from marlin_sdk.errors import ConfigError, ShapeError, VideoDecodeError, VideoNotFoundError
-from marlin_sdk.video.reader import VideoSource, open_video
+from marlin_sdk.video.reader import VideoSource, display_name, open_video
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +277,45 @@ def test_a_url_that_does_not_answer_is_a_typed_error_without_its_password() -> N
         open_video("http://someone:secret@127.0.0.1:9/camera.mp4")
     assert "secret" not in str(caught.value)
     assert "http://127.0.0.1:9/camera.mp4" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("talk.mp4", "talk.mp4"),
+        (Path("a/b?c.mp4"), "a/b?c.mp4"),
+        ("rtsp://camera/stream", "rtsp://camera/stream"),
+        ("rtsp://user:pass@camera:554/stream", "rtsp://camera:554/stream"),
+        ("rtsp://user:p@ss:w?rd#@camera/stream", "rtsp://camera/stream"),
+        ("https://host/@user/talk.mp4", "https://host/@user/talk.mp4"),
+        ("https://host/talk.mp4?X-Amz-Signature=abc&x=1", "https://host/talk.mp4?..."),
+        ("https://u:p@host/talk.mp4?token=a@b#t=3", "https://host/talk.mp4?..."),
+        ("https://host/talk.mp4#access_token=abc", "https://host/talk.mp4#..."),
+        ("async:http://u:p@host/talk.mp4", "async:http://host/talk.mp4"),
+        ("file:///videos/talk%20one.mp4", "/videos/talk one.mp4"),
+        (b"bytes", "<bytes>"),
+        (np.zeros((1, 2, 2, 3), np.uint8), "<array>"),
+        (torch.zeros(1, 2, 2, 3, dtype=torch.uint8), "<array>"),
+        (io.BytesIO(b""), "<file>"),
+    ],
+    ids=str,
+)
+def test_name_of_a_video_tells_no_secret(source: Any, name: str) -> None:
+    assert display_name(source) == name
+
+
+def test_reader_is_called_by_that_name(clip: Path) -> None:
+    for source in (clip, str(clip), clip.as_uri(), clip.read_bytes()):
+        with open_video(source) as reader:
+            assert reader.name == display_name(source)
+    with pytest.raises(VideoDecodeError, match=r"^http://127\.0\.0\.1:9/talk\.mp4\?\.\.\. cannot") as caught:
+        open_video("http://127.0.0.1:9/talk.mp4?signature=secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_empty_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"the name of the video is empty; expected a path, URL"):
+        open_video("")
 
 
 def test_an_unknown_protocol_is_a_typed_error() -> None:

@@ -1,0 +1,158 @@
+"""The files that features are kept in: arrays and notes to .npz, .safetensors or .npy with its sidecar, and back."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.atomic import atomic_path
+from marlin_sdk.errors import FeatureFileError
+
+__all__ = ["ARRAY_DTYPES", "FeatureFormat", "read_features", "row_shapes", "sidecar_of", "write_features"]
+
+FeatureFormat = Literal["npz", "npy", "safetensors"]
+Arrays = Mapping[str, NDArray[Any]]
+Content = tuple[dict[str, NDArray[Any]], dict[str, Any]]
+
+ARRAY_DTYPES: dict[str, Any] = {
+    "features": np.float32,
+    "start_s": np.float64,
+    "end_s": np.float64,
+    "frame_index": np.int64,
+    "frame_valid": np.bool_,
+    "boxes": np.float32,
+    "face_score": np.float32,
+    "track_id": np.int64,
+}
+"""The arrays of `VideoFeatures`."""
+
+_MAX_EXPANSION = 100  # an .npz that unpacks to more than this times its size is a trap, not features
+
+
+def row_shapes(num_steps: int) -> dict[str, tuple[int, ...]]:
+    """Shape of one row of each array but the features, for windows of so many frames."""
+    return {
+        "start_s": (),
+        "end_s": (),
+        "frame_index": (num_steps,),
+        "frame_valid": (num_steps,),
+        "boxes": (num_steps, 4),
+        "face_score": (num_steps,),
+        "track_id": (),
+    }
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where all that an .npy file cannot hold lies: `talk.npy.json`, as a `talk.json` may be somebody's own."""
+    return path.with_name(f"{path.name}.json")
+
+
+def write_features(path: Path, arrays: Arrays, notes: Mapping[str, Any]) -> Path:
+    """Write a file that appears whole or not at all.
+
+    Args:
+        path: its suffix names the format.
+        arrays: those of `ARRAY_DTYPES`.
+        notes: plain JSON values: `skipped`, `warnings`, `meta`.
+    Returns:
+        The path.
+    Raises:
+        FeatureFileError: another suffix, a folder or disk that cannot be written, or notes that are not JSON.
+    """
+    suffix = _suffix(path)
+    try:
+        if suffix == "npy":
+            # Both are written before either is renamed, so that a full disk leaves no half of the pair.
+            with atomic_path(path) as part, atomic_path(sidecar_of(path)) as sidecar:
+                sidecar.write_text(json.dumps({**_lists(arrays), **notes}, indent=1), encoding="utf-8")
+                with part.open("wb") as file:
+                    np.save(file, arrays["features"], allow_pickle=False)
+        else:
+            with atomic_path(path) as part:
+                _WRITERS[suffix](part, arrays, json.dumps(notes))
+    except OSError as error:
+        raise FeatureFileError(
+            f"cannot write {path}: {error.strerror or error}; check the folder and free space"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise FeatureFileError(f"cannot write {path}: its metadata is not plain JSON: {error}") from error
+    return path
+
+
+def read_features(path: Path) -> Content:
+    """Read what `write_features` wrote: arrays and notes, neither of them checked. Nothing in the file is run.
+
+    Raises:
+        FeatureFileError: another suffix, or an archive that is a trap.
+        Exception: whatever numpy, zipfile, safetensors and json make of a broken file.
+    """
+    return _READERS[_suffix(path)](path)
+
+
+def _suffix(path: Path) -> FeatureFormat:
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in get_args(FeatureFormat):
+        raise FeatureFileError(f"{path.name!r} has no feature format; expected .npz, .npy or .safetensors")
+    return suffix  # type: ignore[return-value]
+
+
+def _lists(arrays: Arrays) -> dict[str, Any]:
+    lists = {name: array.tolist() for name, array in arrays.items() if name != "features"}
+    lists["face_score"] = [[None if np.isnan(score) else score for score in row] for row in lists["face_score"]]
+    return lists
+
+
+def _write_npz(path: Path, arrays: Arrays, notes: str) -> None:
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, notes=np.array(notes), **arrays)
+
+
+def _write_safetensors(path: Path, arrays: Arrays, notes: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    try:
+        save_file(tensors, path, metadata={"marlin_sdk": notes})
+    except SafetensorError as error:  # what it makes of a full disk
+        raise OSError(str(error)) from error
+
+
+def _read_npz(path: Path) -> Content:
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > _MAX_EXPANSION * path.stat().st_size:
+        raise FeatureFileError(f"unpacks to {unpacked} bytes from {path.stat().st_size}; it is refused")
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return arrays, json.loads(str(arrays.pop("notes")))
+
+
+def _read_npy(path: Path) -> Content:
+    features = np.load(path, allow_pickle=False)
+    content = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
+    rows = len(content["track_id"])
+    steps = len(content["frame_index"][0]) if rows else 16
+    arrays = {
+        name: np.array(content[name], dtype=ARRAY_DTYPES[name]).reshape(rows, *shape)
+        for name, shape in row_shapes(steps).items()
+    }
+    return {"features": features, **arrays}, content
+
+
+def _read_safetensors(path: Path) -> Content:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        return arrays, json.loads(file.metadata()["marlin_sdk"])
+
+
+_WRITERS = {"npz": _write_npz, "safetensors": _write_safetensors}
+_READERS = {"npz": _read_npz, "npy": _read_npy, "safetensors": _read_safetensors}
