@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ SHARED = Path(os.environ.get("MARLIN_SHARED", ROOT.parent / "shared"))
 ALLOWED_SKIPS = {
     "reference data": "needs the reference data of ../shared (MARLIN_SHARED)",
     "gpu": "needs a CUDA device",
+    "browser": "needs a Chromium browser (chromium or google-chrome on the PATH)",
+    "shellcheck": "needs shellcheck on the PATH",
 }
 
 
@@ -36,6 +39,26 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(ALLOWED_SKIPS["reference data"])
     return SHARED
+
+
+def program(reason: str, *names: str) -> str:
+    """The first of these programs that is installed."""
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(ALLOWED_SKIPS[reason])
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A browser's program."""
+    return program("browser", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="session")
+def shellcheck() -> str:
+    """The linter of shell scripts."""
+    return program("shellcheck", "shellcheck")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.loopback import Loopback
+from tests.integration.warm import WarmCommand
 from tests.making import noise, write_checkpoint, write_video
 
 from marlin_sdk import Marlin, assets
@@ -74,6 +75,15 @@ def no_network(tmp_path: Path, refused_url: str) -> Mapping[str, str]:
         "NO_PROXY": "127.0.0.1,localhost",
         "PYTHONWARNINGS": "error",
     }
+
+
+@pytest.fixture(scope="session")
+def warm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommand]:
+    """The same command, where a test needs it many times over; it has no network either."""
+    nowhere = {"HF_HUB_OFFLINE": "1", "MARLIN_HOME": str(tmp_path_factory.mktemp("home"))}
+    warm_command = WarmCommand(tiny_folder, {**os.environ, **nowhere})
+    yield warm_command
+    warm_command.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from tests.making import TINY, PaintedFace, lay, noise, painted, write_checkpoint, write_video
 
 from marlin_sdk import Marlin, MarlinError, NoFaceError, ShapeError, VideoDecodeError, VideoFeatures
+from marlin_sdk.batch.manifest import read_manifest
 from marlin_sdk.cli.extract import main
 
 Make = Callable[[Path], Path]
@@ -65,8 +67,8 @@ UNREADABLE: dict[str, tuple[Make, type[MarlinError], str]] = {
     "no frames": (without_frames, VideoDecodeError, "no frame|cannot be opened|no video"),
     "folder": (folder_without_videos, VideoDecodeError, "holds no (video|image)"),
     "missing": (lambda path: path, VideoDecodeError, "no such video"),
-    "no face": (lambda path: write_video(path, noise(40, 64, 64)), NoFaceError, "none of 2 windows shows a face"),
-    "16x16": (lambda path: write_video(path, noise(40, 16, 16)), NoFaceError, "none of 2 windows shows a face"),
+    "no face": (lambda path: write_video(path, noise(40, 64, 64)), NoFaceError, "none of 2 windows shows one face"),
+    "16x16": (lambda path: write_video(path, noise(40, 16, 16)), NoFaceError, "none of 2 windows shows one face"),
 }
 
 
@@ -106,7 +108,16 @@ def test_what_is_no_face_video(
         assert failed.endswith((f"({kind.__name__})", "(VideoNotFoundError)"))
         assert "1 of 2 videos done: 1 rows" in printed.err
         assert "Traceback" not in printed.err + printed.out
-    assert [path.name for path in Path("out").iterdir()] == ["good.npz"]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        ".locks",
+        "good.npz",
+        "manifest.jsonl",
+        "settings.json",
+    ]
+    (entry,) = [entry for id, entry in read_manifest(Path("out")).items() if id != "good"]
+    assert entry.status == ("no_face" if kind is NoFaceError else "failed")
+    assert entry.error in (kind.__name__, "VideoNotFoundError")
+    assert re.search(said, entry.message or "")
 
 
 @pytest.mark.parametrize("num_frames", [1, 2])

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import struct
@@ -33,8 +34,8 @@ def test_command_and_module_are_the_same(no_network: Mapping[str, str]) -> None:
         done = subprocess.run([*command, "--help"], env=no_network, capture_output=True, text=True, check=True)
         assert done.stderr == ""
         shown.append(done.stdout.split("\n", 1))
-    assert shown[0][0] == "Usage: marlin-extract [OPTIONS] INPUT..."
-    assert shown[1][0].endswith("[OPTIONS] INPUT...")
+    assert shown[0][0] == "Usage: marlin-extract [OPTIONS] [INPUT]..."
+    assert shown[1][0].endswith("[OPTIONS] [INPUT]...")
     assert shown[0][1] == shown[1][1]
 
 
@@ -91,12 +92,19 @@ def test_disk_without_room_leaves_nothing_half_written(
     no_network: Mapping[str, str], tiny_folder: Path, small_video: Path, suffix: str
 ) -> None:
     command = [*MODULE, str(small_video), "-o", "out", "--format", suffix, "--model", str(tiny_folder), "--keep-seq"]
-    limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *command]
+    limited = ["sh", "-c", 'ulimit -f 8; exec "$@"', "sh", *command]  # 4 kB: enough for the dump's own files
     done = subprocess.run(limited, env=no_network, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    assert f"cannot write out/small.{suffix}" in done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert re.search(
+        rf"stopped: .*(cannot write|disk is full: )out/small\.{suffix}|cannot write out/small\.{suffix}", said
+    )
+    assert "0 of 1 videos done" in done.stderr
     assert "Traceback" not in done.stderr
-    assert list(Path("out").iterdir()) == []
+    assert sorted(path.name for path in Path("out").iterdir()) == [".locks", "manifest.jsonl", "settings.json"]
+    again = subprocess.run(command, env=no_network, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert VideoFeatures.load(f"out/small.{suffix}").features.shape == (2, 32, 32)
 
 
 def test_ctrl_c_leaves_whole_files_only(
@@ -120,28 +128,30 @@ def test_ctrl_c_leaves_whole_files_only(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped by Ctrl-C; finished files are whole" in said
+    assert "Ctrl-C: finishing the videos in flight" in said
+    assert "stopped; what is finished is whole, and a rerun goes on from there" in said
     assert "not done" in said
     assert "Traceback" not in said
-    left = list(Path("out").iterdir())
+    left = list(Path("out").glob("*.npz"))
     assert 1 <= len(left) < 40
     assert all(len(VideoFeatures.load(path)) == 4 for path in left)
 
 
-def test_bars_are_shown_to_a_person(no_network: Mapping[str, str], tiny_folder: Path, small_video: Path) -> None:
+def test_bar_is_shown_to_a_person(no_network: Mapping[str, str], tiny_folder: Path, small_video: Path) -> None:
     leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [*MODULE, str(small_video), "-o", "out", "--model", str(tiny_folder)]
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    command = [*MODULE, str(small_video), "missing.mp4", "-o", "out", "--model", str(tiny_folder)]
     done = subprocess.run(command, env=no_network, stdout=subprocess.PIPE, stderr=follower, check=False)
     os.close(follower)
     said = os.read(leader, 1 << 16).decode()
     os.close(leader)
-    assert (done.returncode, done.stdout) == (0, b"")
-    assert "0/1" in said
-    assert "video" in said
-    assert "0/2" in said
-    assert "window" in said
-    assert "1 of 1 videos done: 2 rows" in said.strip().splitlines()[-1]
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "| 0/2 [" in said
+    bar = [part for line in said.splitlines() for part in line.split("\r") if "| 2/2 [" in part][-1]
+    assert re.search(r"<00:00, .*video(/s|s)?.*, 2 windows, [\d.]+/s, 1 failed\]", bar)
+    assert len(bar) <= 100
+    assert "\033[31mfailed: missing.mp4: no such video" in said
+    assert "1 of 2 videos done: 2 rows" in said.strip().splitlines()[-1]
 
 
 def test_no_network_is_one_clear_error(command: Command, small_video: Path) -> None:

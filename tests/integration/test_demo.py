@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 
 from tests.conftest import ROOT
+from tests.integration.loopback import Loopback
 
 DEMO = [sys.executable, str(ROOT / "examples" / "demo.py")]
 
@@ -25,4 +26,15 @@ def test_demo_without_downloads_says_so_in_plain_lines(no_network: Mapping[str, 
     assert said[2].endswith("--model marlin_vit_small_ytf --untrained --detector lbp")
     assert any("4 windows x 384 features, float32" in line for line in said)
     assert "random (--untrained): the features mean nothing; detector lbp" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_demo_blames_no_network_where_the_hub_answers(no_network: Mapping[str, str]) -> None:
+    with Loopback() as server:  # which holds no such repo
+        environment = {**no_network, "HF_ENDPOINT": server.url}
+        done = subprocess.run(DEMO, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == (
+        "The Hugging Face Hub can be reached, but does not give the published weights: running with --untrained."
+    )
     assert "Traceback" not in done.stderr

@@ -34,7 +34,9 @@ from tests.making import write_checkpoint, write_video
 import marlin_sdk
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.assets import YUNET
+from marlin_sdk.cli.doctor import main as doctor
 from marlin_sdk.cli.extract import main as marlin_extract
+from marlin_sdk.cli.report import main as report
 
 DOCS = ROOT / "docs"
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md"))]
@@ -45,12 +47,22 @@ FENCE = re.compile(
 )
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 NEEDS_YUNET = "<!-- needs: yunet -->"
+ALONE = re.compile(r"<!-- alone: (.+) -->")
 
 # Every block that is shown and not run, by page and first line; the page itself gives the reason, above the block.
 NOT_RUN_BLOCKS = [
     ("README.md", "pip install marlin-sdk"),
     ("README.md", "make demo   # makes .venv, installs, embeds examples/astronaut.mp4, shows what came out"),
+    (
+        "docs/how-to/cluster.md",
+        "VIDEOS=/data/celebs DUMP=/data/features sbatch --array=1-16 examples/slurm.sh --model marlin_vit_base_ytf",
+    ),
+    (
+        "docs/how-to/cluster.md",
+        "marlin-extract --table clips.csv -o features/ --format parquet --engine ray --ray-address 10.0.0.1:6379 \\",
+    ),
     ("docs/how-to/detectors.md", "pip install 'marlin-sdk[retinaface]'   # torchvision"),
+    ("docs/how-to/doctor.md", "marlin-sdk doctor --offline && marlin-extract videos/ -o features/ --device cuda"),
     ("docs/how-to/gpu.md", "marlin-extract talk.mp4 -o features/ --device cuda --dtype bfloat16 --batch-size 32"),
     ("docs/how-to/gpu.md", 'model.to("cuda:0", dtype="bfloat16")'),
     ("docs/how-to/live.md", 'for row in model.stream("rtsp://camera.example/stream1"):'),
@@ -125,6 +137,24 @@ def frames_of(video: Path) -> NDArray[np.uint8]:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
+def write_spoken(path: Path, frames: NDArray[np.uint8]) -> None:
+    """Encode frames of 25 fps with sound: silence in the first half, a tone in the second."""
+    rate = 48_000
+    at = np.arange(len(frames) * rate // 25)
+    tone = np.where(at < len(at) // 2, 0, 0.5 * np.sin(2 * np.pi * 440 * at / rate)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        picture, sound = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=rate, layout="mono")
+        picture.height, picture.width = frames[0].shape[:2]
+        picture.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+        container.mux(picture.encode())
+        samples = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        samples.sample_rate = rate
+        container.mux(sound.encode(samples))
+        container.mux(sound.encode())
+
+
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     """The files that the pages name; `talk.mp4` is cropped already."""
@@ -133,6 +163,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     frames = frames_of(example)
     face = frames[:, CROP[0], CROP[1]]
     write_video(folder / "talk.mp4", face)
+    write_spoken(folder / "spoken.mp4", face)
     shutil.copy(example, folder / "interview.mp4")
     write_video(folder / "meeting.mp4", np.concatenate([frames[:40], frames[:40, :, ::-1]], axis=2))
     for name in ("ann/monday", "ann/tuesday", "bob"):
@@ -199,13 +230,28 @@ def run_page(page: str, *, with_yunet: bool) -> int:
 
 def run_python(block: Block, namespace: dict[str, object]) -> None:
     """Run it; where its prints say in a comment what they print, they must."""
+    if ALONE.fullmatch(block.above):
+        run_alone(block)
+        return
     source = "\n" * (block.line - 1) + block.code
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(compile(source, str(ROOT / block.page), "exec"), namespace)
+    check_prints(block, out.getvalue())
+
+
+def run_alone(block: Block) -> None:
+    """Run it as a file of its own, as it stands. Ray warns of itself."""
+    Path("block.py").write_text(block.code)
+    done = bash("PYTHONWARNINGS=default python block.py")
+    assert done.returncode == 0, f"{block.page}:{block.line}\n{done.stdout}{done.stderr}"
+    check_prints(block, done.stdout)
+
+
+def check_prints(block: Block, got: str) -> None:
     said = re.findall(r"^ *print\(.*\)  # (.+)$", block.code, re.M)
     if said:
-        check_output(block, "\n".join(said), out.getvalue())
+        check_output(block, "\n".join(said), got)
 
 
 def run_shell(block: Block, namespace: dict[str, object]) -> None:
@@ -286,8 +332,13 @@ def test_reference_of_the_command_has_every_option() -> None:
     from docs.hooks import on_page_markdown
 
     page = on_page_markdown((DOCS / "reference" / "cli.md").read_text(encoding="utf-8"))
-    options = [parameter for parameter in marlin_extract.params if isinstance(parameter, click.Option)]
-    assert len(options) > 20
+    options = [
+        parameter
+        for command in (marlin_extract, report, doctor)
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    ]
+    assert len(options) > 40
     for option in options:
         assert f"| `{option.opts[0]}" in page, option.name
         assert option.help is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from tests.conftest import ROOT
-from tests.making import write_video
+from tests.making import noise, write_video
+
+from marlin_sdk.batch.reading import FeatureDump
 
 EXAMPLES = ROOT / "examples"
 
@@ -60,3 +63,99 @@ def test_example_video_is_what_its_script_makes(tmp_path: Path, astronaut: Path)
         for ours, theirs in pairs[::9]:
             assert ours.time_s == theirs.time_s
             assert np.abs(ours.rgb.astype(int) - theirs.rgb).mean() < 2
+
+
+# The examples for dumps -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten small videos, cropped already, dark and bright in turn, with a table that says which."""
+    folder = tmp_path_factory.mktemp("clips")
+    lines = ["path,mood"]
+    for index in range(10):
+        frames = noise(40, 32, 32, seed=index) // 4 + 190 * (index % 2)
+        write_video(folder / f"{index}.mp4", frames.astype(np.uint8))
+        lines.append(f"{index}.mp4,{('dark', 'bright')[index % 2]}")
+    (folder / "clips.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def in_shell(script: str, folder: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of examples/ in a folder, with the commands of this environment first on the PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = ["bash", str(EXAMPLES / script), *map(str, arguments)]
+    environment = {**os.environ, "PATH": path, **variables}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_slurm_script_is_sound(shellcheck: str) -> None:
+    done = subprocess.run([shellcheck, EXAMPLES / "slurm.sh"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_slurm_jobs_share_the_videos(tmp_path: Path, clips: Path, tiny_folder: Path) -> None:
+    usual = ("--model", tiny_folder, "--device", "cpu")
+    for part in ("1", "2"):
+        done = in_shell(
+            "slurm.sh",
+            tmp_path,
+            *usual,
+            VIDEOS=str(clips),
+            DUMP="dump",
+            SLURM_ARRAY_TASK_ID=part,
+            SLURM_ARRAY_TASK_COUNT="2",
+            SLURM_CPUS_PER_TASK="2",
+        )
+        assert done.returncode == 0, done.stderr
+    shards = [f"features-{part}-of-2-00001.parquet" for part in (1, 2)]
+    assert sorted(path.name for path in (tmp_path / "dump").glob("*.parquet")) == shards
+    dump = FeatureDump(tmp_path / "dump")
+    assert sorted(dump) == [str(index) for index in range(10)]
+    again = in_shell("slurm.sh", tmp_path, *usual, VIDEOS=str(clips), DUMP="dump", SLURM_ARRAY_TASK_ID="2", PARTS="2")
+    assert again.returncode == 0, again.stderr
+    assert "done before" in again.stderr
+
+
+def test_slurm_script_without_an_array_says_what_to_do(tmp_path: Path) -> None:
+    done = in_shell("slurm.sh", tmp_path, VIDEOS="videos", DUMP="dump")
+    assert done.returncode != 0
+    assert "run it with sbatch --array=1-16" in done.stderr
+
+
+def test_a_probe_trained_on_a_dump_tells_dark_from_bright(tmp_path: Path, clips: Path, tiny_folder: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "marlin_sdk.cli",
+        "--table",
+        str(clips / "clips.csv"),
+        "-o",
+        str(tmp_path / "dump"),
+    ]
+    made = subprocess.run(
+        [*command, "--model", str(tiny_folder), "--format", "parquet"], capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    done = run("train_on_dump.py", tmp_path / "dump", "--label", "mood", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "2 classes, 8 videos to train on, 2 of 2 others right"
+
+
+def test_ray_example_makes_a_dump_of_a_table(tmp_path: Path, clips: Path, tiny_folder: Path) -> None:
+    table = tmp_path / "clips.csv"
+    table.write_text("path,mood\n" + "".join(f"{clips / f'{index}.mp4'},calm\n" for index in range(3)))
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "ray_dump.py", table, "dump", "--model", tiny_folder, "--actors", "1"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONWARNINGS": "default", "RAY_USAGE_STATS_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "3 videos with features in dump"
+    assert [FeatureDump(tmp_path / "dump").labels(id) for id in "012"] == [{"mood": "calm"}] * 3

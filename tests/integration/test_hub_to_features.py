@@ -127,6 +127,18 @@ def test_detector_with_the_wrong_checksum_is_never_used(
 
 
 @pytest.mark.usefixtures("repo")
+def test_quiet_command_tells_the_licence_at_the_first_download(
+    server: Loopback, tmp_path: Path, command: Command, small_video: Path
+) -> None:
+    there = {"HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
+    for said in (WEIGHTS_LICENCE, None):
+        done = command(small_video, "-o", "out", "--model", PUBLISHED, "-q", **there)
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stderr.splitlines() if "licen" in line.lower()]
+        assert lines == ([said] if said else [])
+
+
+@pytest.mark.usefixtures("repo")
 def test_command_with_a_model_of_the_hub(server: Loopback, tmp_path: Path, command: Command, small_video: Path) -> None:
     there = {"HF_ENDPOINT": server.url, "HF_HUB_CACHE": str(tmp_path / "hub")}
     done = command(small_video, "-o", "out", "--model", PUBLISHED, **there)

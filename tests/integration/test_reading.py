@@ -250,7 +250,7 @@ def test_a_turned_video_is_cropped_upright(tmp_path: Path) -> None:
 def test_a_tiny_frame_has_no_face_but_is_read(tiny: Marlin, tmp_path: Path, size: tuple[int, int]) -> None:
     path = write_video(tmp_path / "v.webm", noise(20, *size), codec="libvpx-vp9")
 
-    with pytest.raises(NoFaceError, match="none of 1 windows shows a face"):
+    with pytest.raises(NoFaceError, match="none of 1 windows shows one face"):
         tiny.extract(path)
 
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 import sys
+import threading
 import traceback
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from marlin_sdk.assets import LICENCES_LOGGER
+from marlin_sdk.batch.progress import json_line
 from marlin_sdk.errors import FeatureFileError, MarlinError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Speaker", "Stop", "numbers", "print_json"]
+__all__ = ["UNTRAINED", "Speaker", "Stop", "leave_at_once", "numbers", "print_json"]
+
+UNTRAINED = "untrained weights (seed 0): these features mean nothing"
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"]+")
 
 
 class Stop(Exception):  # noqa: N818 - no error of its own: it carries one
@@ -54,31 +65,86 @@ def print_json(line: dict[str, Any]) -> None:
 
 
 class Speaker:
-    """What a person sees on stderr, above the progress bars."""
+    """What a person sees on stderr, above the progress bars; or a machine, as JSON lines."""
 
-    def __init__(self, *, quiet: bool, debug: bool) -> None:
+    def __init__(self, *, quiet: bool, debug: bool, as_json: bool = False) -> None:
         self._quiet = quiet
         self._debug = debug
-        self.bars = sys.stderr.isatty() and not quiet
+        self._as_json = as_json
+        self.bars = sys.stderr.isatty() and not quiet and not as_json
 
     def note(self, text: str) -> None:
         if not self._quiet:
-            self._write(text)
+            self._write("note", text)
+
+    def warn(self, text: str) -> None:
+        """Said even where notes are not."""
+        self._write("note", text)
 
     def failure(self, what: str, error: Exception | None) -> None:
-        self._write(click.style(f"failed: {what}" if error is None else f"failed: {what}: {_reason(error)}", fg="red"))
+        text = f"failed: {what}" if error is None else f"failed: {what}: {_reason(error)}"
+        self._write("failure", text, colour="red")
         if error is not None:
             self.trace(error)
 
+    def refuse(self, error: Exception) -> NoReturn:
+        """End a command that cannot be used as it stands.
+
+        Raises:
+            SystemExit: with status 2.
+        """
+        self.trace(error)
+        if not self._as_json:
+            raise click.UsageError(str(error)) from error
+        self._write("failure", str(error))
+        sys.exit(2)
+
     def trace(self, error: Exception) -> None:
         if self._debug:
-            self._write("".join(traceback.format_exception(error)))
+            text = "".join(traceback.format_exception(error))
+            self._write("note", _URL.sub(lambda url: _without_secrets(url[0]), text))
 
-    def _write(self, text: str) -> None:
+    @contextmanager
+    def hears_logs(self) -> Iterator[None]:
+        """Say what is logged meanwhile: warnings, or with `quiet` only errors and the licences of downloads."""
+        handler = _LogHandler(self, logging.ERROR if self._quiet else logging.WARNING)
+        logging.getLogger().addHandler(handler)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(handler)
+
+    def _write(self, event: str, text: str, *, colour: str | None = None) -> None:
         from tqdm.auto import tqdm
 
         with tqdm.external_write_mode(file=sys.stderr):
-            click.echo(text, err=True)
+            click.echo(json_line(event, {"text": text}) if self._as_json else click.style(text, fg=colour), err=True)
+
+
+class _LogHandler(logging.Handler):
+    def __init__(self, say: Speaker, least: int) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+        self._least = least
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= self._least or record.name == LICENCES_LOGGER:
+            self._say.warn(record.getMessage())
+
+
+def _without_secrets(url: str) -> str:
+    from marlin_sdk.video.reader import display_name
+
+    return display_name(url)
+
+
+def leave_at_once(status: int, threads: str) -> NoReturn:
+    """End the process, also while a thread whose name begins with `threads` is in the middle of something long."""
+    if any(thread.name.startswith(threads) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _reason(error: Exception) -> str:

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.making import lay
 
-from marlin_sdk.batch.inputs import find_videos
+from marlin_sdk.batch.inputs import VideoInput, check_id, find_videos, fold
 from marlin_sdk.errors import ConfigError
 
 
 def names(*inputs: str) -> list[str]:
-    return [str(video.name) for video in find_videos(inputs)]
+    return [video.id for video in find_videos(inputs)]
 
 
 def test_file_is_named_by_its_stem() -> None:
@@ -43,14 +43,63 @@ def test_folder_without_videos_stands_for_its_frames() -> None:
 
 
 def test_what_is_not_there_is_kept_to_fail_by_name() -> None:
-    assert [(video.source, str(video.name)) for video in find_videos(["no/such.mp4"])] == [("no/such.mp4", "such")]
+    assert [(video.source, video.id) for video in find_videos(["no/such.mp4"])] == [("no/such.mp4", "such")]
     assert names("x" * 5000) == ["x" * 5000]
 
 
-def test_file_named_twice_counts_once() -> None:
+def test_file_named_twice_counts_once_but_a_link_is_a_sample_of_its_own() -> None:
     lay(Path("in/talk.mp4"))
+    Path("elsewhere").symlink_to("in")
     Path("link.mp4").symlink_to("in/talk.mp4")
-    assert names("in/talk.mp4", "./in/talk.mp4", "in", str(Path("in").resolve()), "link.mp4") == ["talk"]
+    assert names("in/talk.mp4", "./in/talk.mp4", "in", str(Path("in").resolve()), "elsewhere") == ["talk"]
+    assert names("in", "link.mp4") == ["talk", "link"]
+
+
+def test_a_linked_folder_is_entered_once() -> None:
+    lay(Path("in/a/talk.mp4"))
+    Path("in/a/again").symlink_to("..")
+    assert names("in") == ["a/talk"]
+
+
+def test_pattern_is_expanded_below_its_fixed_part() -> None:
+    for file in ("in/a/1.mp4", "in/b/1.mp4", "in/b/2.mkv", "in/c/x.txt"):
+        lay(Path(file))
+    assert names("in/*/*.mp4") == ["a/1", "b/1"]
+    assert names("in/**/*.m*") == ["a/1", "b/1", "b/2"]
+    lay(Path("odd[1].mp4"))
+    assert names("odd[1].mp4") == ["odd[1]"]
+    with pytest.raises(ConfigError, match="matches no file"):
+        find_videos(["in/*.avi"])
+
+
+def test_ids_of_an_earlier_run_are_kept_and_not_given_again() -> None:
+    lay(Path("in/talk.mp4"))
+    first = find_videos(["in"])
+    lay(Path("in/talk.mkv"))
+    known = {video.source: video.id for video in first}
+    again = {video.source: video.id for video in find_videos(["in"], known=known)}
+    assert again == {"in/talk.mp4": "talk", "in/talk.mkv": "talk.mkv"}
+
+
+def test_list_mirrors_the_paths_below_it() -> None:
+    for file in ("data/a/1.mp4", "data/b/1.mp4"):
+        lay(Path(file))
+    inputs = ["data/a/1.mp4", str(Path("data/b/1.mp4").resolve())]
+    assert [video.id for video in find_videos(inputs, base=Path("data"))] == ["a/1", "b/1"]
+
+
+def test_pieces_are_folded_and_ids_must_differ() -> None:
+    lay(Path("a.mp4"))
+    whole, same, part = VideoInput("a", "a.mp4"), VideoInput("b", "./a.mp4"), VideoInput("p", "a.mp4", 1.0, 2.0)
+    assert fold([whole, same, part]) == [whole, part]
+    with pytest.raises(ConfigError, match="stands for both"):
+        fold([whole, VideoInput("A", "other.mp4")])
+
+
+@pytest.mark.parametrize("id", ["", "/a", "../a", "a/../b", "a//b", "a\\b", "a\nb", "x" * 300, "."])
+def test_what_cannot_be_an_id(id: str) -> None:
+    with pytest.raises(ConfigError, match="id"):
+        check_id(id)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +135,7 @@ def test_names_that_clash_are_told_apart(files: list[str], expected: list[str]) 
 )
 def test_url_gives_a_plain_name(url: str, name: str) -> None:
     (video,) = find_videos([url])
-    assert (video.source, str(video.name)) == (url, name)
+    assert (video.source, video.id) == (url, name)
 
 
 def test_urls_that_clash_stay_in_the_output_folder() -> None:
@@ -118,9 +167,9 @@ INPUTS = st.tuples(st.sampled_from(["", "/", "http://", "file://", "http://u@h/"
 def test_names_differ_and_never_lead_out(inputs: list[str]) -> None:
     outside = [text for text in inputs if not os.path.isdir(text)]  # noqa: PTH112 - no folder of this machine is walked
     found = find_videos(outside)
-    assert len({str(video.name).casefold() for video in found}) == len(found)
+    assert len({video.id.casefold() for video in found}) == len(found)
     for video in found:
-        assert not video.name.is_absolute()
-        assert ".." not in video.name.parts
-        assert video.name.name not in ("", ".")
-        assert PurePosixPath("out", f"{video.name}.npz").is_relative_to("out")
+        name = PurePosixPath(video.id)
+        assert not name.is_absolute()
+        assert ".." not in name.parts
+        assert name.name not in ("", ".")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +63,17 @@ def files(folder: Path = OUT) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def features(folder: Path = OUT) -> list[str]:
+    """All but what a dump tells of itself."""
+    own = ("manifest.jsonl", "settings.json")
+    return [name for name in files(folder) if name not in own and not name.startswith(".locks/")]
+
+
 def test_one_file_a_video_and_a_summary(run: Run, small: Path, tiny: Marlin) -> None:
     write_video(small.with_name("other.mkv"), noise(10, 32, 32))
     done = run(small.parent, "-o", OUT)
     assert (done.exit_code, done.stdout) == (0, "")
-    assert files() == ["other.npz", "small.npz"]
+    assert features() == ["other.npz", "small.npz"]
     result = VideoFeatures.load(OUT / "small.npz")
     np.testing.assert_allclose(result.features, tiny.extract(small).features, atol=1e-6)
     assert result.meta["source"] == str(small)
@@ -80,15 +87,15 @@ def test_folders_are_mirrored_and_names_never_clash(run: Run, small: Path) -> No
     more = lay(Path("more/talk.mp4"), small.read_bytes())
     done = run(small.parent, more, f"{small.parent}/a/../b/talk.mkv", "-o", OUT)
     assert done.exit_code == 0, done.stderr
-    assert files() == ["a/talk.npz", "b/talk.mkv.npz", "b/talk.mp4.npz", "small.npz", "talk.npz"]
-    sources = {VideoFeatures.load(OUT / name).meta["source"] for name in files()}
+    assert features() == ["a/talk.npz", "b/talk.mkv.npz", "b/talk.mp4.npz", "small.npz", "talk.npz"]
+    sources = {VideoFeatures.load(OUT / name).meta["source"] for name in features()}
     assert len(sources) == 5
 
 
 @pytest.mark.parametrize("suffix", ["npz", "npy", "safetensors"])
 def test_formats(run: Run, small: Path, suffix: str) -> None:
     assert run(small, "-o", OUT, "--format", suffix).exit_code == 0
-    assert files() == (["small.json", "small.npy"] if suffix == "npy" else [f"small.{suffix}"])
+    assert features() == (["small.npy", "small.npy.json"] if suffix == "npy" else [f"small.{suffix}"])
     assert VideoFeatures.load(OUT / f"small.{suffix}").features.shape == (2, 32)
 
 
@@ -115,7 +122,11 @@ def test_options_reach_the_extraction(run: Run, small: Path, options: str, expec
 def test_every_setting_has_an_option_with_the_same_default() -> None:
     parsed = main.make_context("marlin-extract", ["in.mp4", "-o", "out"]).params
     defaults = ExtractionConfig().to_dict()
-    assert {name: parsed[name] for name in defaults} == defaults
+    of_a_table = {"start_s", "end_s", "track"}  # each video has its own
+    assert defaults.keys() - parsed.keys() == of_a_table
+    assert {name: parsed[name] for name in defaults.keys() - of_a_table} == {
+        name: value for name, value in defaults.items() if name not in of_a_table
+    }
 
 
 def test_dtype_and_device_reach_the_model(run: Run, small: Path) -> None:
@@ -129,7 +140,7 @@ def test_bad_video_costs_the_others_nothing(run: Run, small: Path) -> None:
     write_video(small.with_name("zebra.mp4"), noise(10, 32, 32))
     done = run(small.parent, "missing.mp4", "-o", OUT)
     assert done.exit_code == 1
-    assert files() == ["small.npz", "zebra.npz"]
+    assert features() == ["small.npz", "zebra.npz"]
     failed = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 2
     assert "broken.mp4" in failed[0]
@@ -141,7 +152,7 @@ def test_bad_video_costs_the_others_nothing(run: Run, small: Path) -> None:
 def test_setting_that_one_video_cannot_have_costs_the_others_nothing(run: Run, small: Path) -> None:
     write_video(small.with_name("brief.mp4"), noise(10, 32, 32))
     done = run(small.parent, "-o", OUT, "--reduction", "mean", "--tail", "drop")
-    assert (done.exit_code, files()) == (1, ["small.npz"])
+    assert (done.exit_code, features()) == (1, ["small.npz"])
     assert "no whole window to reduce" in done.stderr
 
 
@@ -149,7 +160,7 @@ def test_file_that_cannot_be_written_costs_the_others_nothing(run: Run, small: P
     write_video(small.with_name("zebra.mp4"), noise(10, 32, 32))
     (OUT / "small.npz").mkdir(parents=True)
     done = run(small.parent, "-o", OUT)
-    assert (done.exit_code, files()) == (1, ["zebra.npz"])
+    assert (done.exit_code, features()) == (1, ["zebra.npz"])
     assert "cannot write out/small.npz" in done.stderr
 
 
@@ -158,21 +169,24 @@ def test_full_disk_stops_at_once_with_a_summary(run: Run, small: Path, monkeypat
     sync = os.fsync
 
     def full(descriptor: int) -> None:
-        if os.fstat(descriptor).st_size:  # the probe of the folder is empty
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".npz":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", full)
-    done = run(small.parent, "-o", OUT)
-    assert (done.exit_code, files()) == (1, [])
-    assert done.stderr.count("No space left on device") >= 1
-    assert "0 of 2 videos done: 0 rows, 0 windows skipped, 1 failed, 1 not done" in done.stderr
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        done = run(small.parent, "-o", OUT)
+    assert (done.exit_code, features()) == (1, [])
+    assert done.stderr.count("failed: stopped: the disk is full: out/small.npz was not written") == 1
+    assert "0 of 2 videos done: 0 rows, 0 windows skipped, 0 failed, 2 not done" in done.stderr
+    assert run(small.parent, "-o", OUT).exit_code == 0
+    assert features() == ["small.npz", "zebra.npz"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-o", "out"], "Missing argument 'INPUT...'"),
+        (["-o", "out"], "no INPUT; name a video"),
         (["small.mp4"], "Missing option '-o'"),
         (["", "-o", "out"], "an INPUT is empty"),
         (["small.mp4", "-o", ""], "-o is empty"),
@@ -193,6 +207,15 @@ def test_full_disk_stops_at_once_with_a_summary(run: Run, small: Path, monkeypat
         (["small.mp4", "-o", "small.mp4"], "cannot write to small.mp4"),
         (["small.mp4", "-o", "small.mp4/deep"], "cannot write to small.mp4/deep"),
         (["small.mp4", "-o", "/proc/none"], "cannot write to /proc/none"),
+        (["small.mp4", "-o", "out", "--shard", "4/3"], "expected K/N with 1 <= K <= N"),
+        (["small.mp4", "-o", "out", "--shard-size", "0"], "shard-size is 0"),
+        (["small.mp4", "-o", "out", "--workers", "0"], "workers is 0; expected at least 1"),
+        (["small.mp4", "-o", "out", "--timeout", "0"], "timeout is 0"),
+        (["small.mp4", "-o", "out", "--device", "cpu,tpu"], "device 'tpu'"),
+        (["small.mp4", "-o", "out", "--format", "parquet", "--reduction", "mean"], "use --format npz"),
+        (["--list", "none.txt", "-o", "out"], "list none.txt cannot be read"),
+        (["--table", "none.csv", "-o", "out"], "table none.csv cannot be read"),
+        (["small.mp4", "-o", "-", "--dry-run"], "need -o DIR"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -206,23 +229,31 @@ def test_unusable_command(run: Run, tmp_path: Path, arguments: list[str], said: 
     assert (files() if OUT.exists() else []) == []
 
 
-def test_detector_that_cannot_be_used_stops_the_command(run: Run, small: Path) -> None:
+@pytest.mark.parametrize("output", ["out", "-"])
+def test_detector_that_cannot_be_had_stops_only_videos_that_need_it(run: Run, small: Path, output: str) -> None:
+    write_video(small.with_name("larger.mp4"), noise(20, 64, 64))
     fake = lay(Path("fake.onnx"), b"no network")
-    done = run(small, "-o", OUT, "--detector", fake, "--crop-face", "yes")
-    assert (done.exit_code, files()) == (2, [])
-    assert "fake.onnx" in done.stderr
-    assert "0 of 1 videos done" in done.stderr
+    done = run(small.parent, "-o", output, "--detector", fake)
+    assert done.exit_code == 1
+    assert features() == (["small.npz"] if output == "out" else [])
+    (failed,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert "larger.mp4" in failed
+    assert "fake.onnx" in failed
+    assert "1 of 2 videos done: 2 rows" in done.stderr
 
 
-def test_download_that_fails_stops_the_command(run: Run, small: Path) -> None:
+@pytest.mark.parametrize("output", ["out", "-"])
+def test_download_that_fails_for_every_video_is_said_once_more(run: Run, small: Path, output: str) -> None:
     write_video(small.with_name("zebra.mp4"), noise(20, 32, 32))
-    options = ("-o", OUT, "--crop-face", "yes", "--detector", "yunet", "--offline")
-    for extra in ((), ("--untrained", "--model", "marlin_vit_small_ytf")):
-        done = run(small.parent, *options, *extra)
-        assert (done.exit_code, files()) == (1, [])
-        assert done.stderr.count("downloads are off") == 1
-        assert "face_detection_yunet_2023mar.onnx" in done.stderr
-        assert "0 of 2 videos done: 0 rows, 0 windows skipped, 0 failed, 2 not done" in done.stderr
+    options = ("-o", output, "--crop-face", "yes", "--detector", "yunet", "--offline")
+    done = run(small.parent, *options)
+    assert (done.exit_code, features(), done.stdout) == (1, [], "")
+    told = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert ["small.mp4" in told[0], "zebra.mp4" in told[1]] == [True, True]
+    assert "no video could be embedded, for want of the detector" in told[2]
+    assert all("downloads are off" in line and "face_detection_yunet_2023mar.onnx" in line for line in told)
+    assert len(told) == 3
+    assert "0 of 2 videos done: 0 rows, 0 windows skipped, 2 failed" in done.stderr
 
 
 def test_debug_shows_the_traceback(run: Run, small: Path) -> None:
@@ -263,14 +294,14 @@ def test_dash_prints_json_lines(run: Run, small: Path, tiny: Marlin) -> None:
     result = tiny.extract(small)
     first, second = lines(done)
     assert set(first) == {
-        *("source", "model", "untrained", "start_s", "end_s", "track_id"),
+        *("id", "source", "model", "untrained", "start_s", "end_s", "track_id"),
         *("frame_index", "frame_valid", "boxes", "face_score", "feature"),
     }
     assert first["face_score"] == [None] * 16  # nothing was sought, which is NaN in an array
     np.testing.assert_allclose([first["feature"], second["feature"]], result.features, atol=1e-6)
     assert [first["frame_index"], second["frame_index"]] == result.frame_index.tolist()
     assert [first["start_s"], second["start_s"]] == result.start_s.tolist()
-    assert (first["source"], first["untrained"]) == (str(small), False)
+    assert (first["id"], first["source"], first["untrained"]) == ("small", str(small), False)
     assert not OUT.exists()
     assert "1 of 1 videos done: 2 rows" in done.stderr
 
@@ -304,6 +335,55 @@ def test_dash_reports_what_it_skipped(run: Run, astronaut: Path, tmp_path: Path)
     for done in (printed, saved):
         assert "1 of 1 videos done: 1 rows, 2 windows skipped, 0 failed" in done.stderr
     assert printed.stderr.count("no face") == 2
+
+
+def test_dash_takes_its_shard(run: Run, small: Path) -> None:
+    for name in "abc":
+        lay(small.with_name(f"{name}.mp4"), small.read_bytes())
+    parts = [{line["id"] for line in lines(run(small.parent, "-o", "-", "--shard", f"{k}/2"))} for k in (1, 2)]
+    assert parts[0] | parts[1] == {"a", "b", "c", "small"}
+    assert parts[0] & parts[1] == set()
+
+
+def test_log_json_is_json_whatever_happens(run: Run, small: Path) -> None:
+    lay(small.with_name("broken.mp4"), b"no video at all")
+    for arguments, status, events in (
+        ((small.parent, "-o", OUT), 1, ["start", "video", "video", "note", "end", "note"]),
+        ((small.parent, "-o", OUT, "--stride", "8"), 2, ["failure"]),
+        ((small.parent, "-o", "-", "--untrained", "--model", "marlin_vit_small_ytf"), 1, ["note", "failure"]),
+    ):
+        done = run(*arguments, "--log-json", "--crop-face", "no")
+        told = [json.loads(line) for line in done.stderr.splitlines()]
+        assert (done.exit_code, [line["event"] for line in told][: len(events)]) == (status, events)
+        assert all(line["time"] > 1.7e9 for line in told)
+    assert (
+        json.loads(run(small, "-o", OUT, "--stride", "8", "--log-json").stderr)["text"].count("stride: 16 there") == 1
+    )
+
+
+def test_credentials_in_a_url_are_not_told(run: Run) -> None:
+    url = "http://me:word@127.0.0.1:9/talk.mp4?key=secret"
+    for output in ("out", "-"):
+        done = run(url, "-o", output, "--debug")
+        assert done.exit_code == 1
+        assert "http://127.0.0.1:9/talk.mp4?..." in done.stderr
+        assert "word" not in done.stdout + done.stderr
+        assert "secret" not in done.stdout + done.stderr
+    assert "secret" not in (OUT / "manifest.jsonl").read_text()
+
+
+def test_dry_run_lists_and_writes_nothing(run: Run, small: Path) -> None:
+    write_video(small.with_name("long.mp4"), noise(200, 32, 32))
+    done = run(small.parent, "-o", OUT, "--dry-run")
+    assert done.exit_code == 0
+    told = done.stdout.splitlines()
+    assert told[0].endswith("in/long.mp4 -> long  7 windows")
+    assert told[1].endswith("in/small.mp4 -> small  2 windows")
+    assert told[2] == "2 videos to do, 0 done before"
+    assert re.fullmatch(r"9 windows; time: about \d+ s", told[3])
+    assert not OUT.exists()
+    run(small, "-o", OUT)
+    assert "1 videos to do, 1 done before" in run(small.parent, "-o", OUT, "--dry-run").stdout
 
 
 @pytest.mark.parametrize("width", [80, 110])

@@ -1,0 +1,82 @@
+"""Train a linear probe on the features of a dump: `python examples/train_on_dump.py DUMP --label emotion`.
+
+The dump is what `marlin-extract --table clips.csv -o DUMP` makes, in any format; the label is a column of that table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, random_split
+
+from marlin_sdk import VideoFeatures
+from marlin_sdk.batch.dataset import pad_collate
+from marlin_sdk.batch.reading import FeatureDump
+
+
+class LabelledVideos(Dataset[tuple[VideoFeatures, int]]):
+    """The videos of a dump that have rows and a label; each is read from the disk when it is asked for."""
+
+    def __init__(self, dump: FeatureDump, label: str) -> None:
+        self.dump = dump
+        texts = {id: dump.labels(id).get(label, "") for id in dump if dump.entries[id].rows}
+        self.ids = [id for id, text in texts.items() if text]
+        if not self.ids:
+            known = sorted({name for id in dump for name in dump.labels(id)})
+            raise SystemExit(f"no video of {dump.folder} has a label {label!r}; there are {known}")
+        self.classes = sorted({texts[id] for id in self.ids})
+        self.targets = [self.classes.index(texts[id]) for id in self.ids]
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[VideoFeatures, int]:
+        """A video, and the index of its class."""
+        return self.dump[self.ids[index]], self.targets[index]
+
+
+def mean_over_rows(features: Tensor, mask: Tensor) -> Tensor:
+    """(B, N, D) and its mask (B, N) -> (B, D), without the padding."""
+    return (features * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train on four videos of five, and count the right answers on the fifth."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dump", help="folder that marlin-extract has filled")
+    parser.add_argument("--label", required=True, help="column of the table of inputs")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=0, help="processes that read the dump")
+    options = parser.parse_args(arguments)
+
+    torch.manual_seed(0)
+    videos = LabelledVideos(FeatureDump(options.dump), options.label)
+    train, test = random_split(videos, [len(videos) - len(videos) // 5, len(videos) // 5])
+    probe = torch.nn.Linear(videos[0][0].features.shape[-1], len(videos.classes))
+    optimizer = torch.optim.AdamW(probe.parameters(), lr=1e-2)
+
+    for epoch in range(options.epochs):
+        losses = []
+        for batch in DataLoader(train, 32, shuffle=True, collate_fn=pad_collate, num_workers=options.workers):
+            logits = probe(mean_over_rows(batch["features"], batch["mask"]))
+            loss = torch.nn.functional.cross_entropy(logits, batch["labels"])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.item())
+        print(f"epoch {epoch + 1}: loss {sum(losses) / len(losses):.3f}")
+
+    right = 0
+    with torch.no_grad():
+        for batch in DataLoader(test, 32, collate_fn=pad_collate):
+            logits = probe(mean_over_rows(batch["features"], batch["mask"]))
+            right += int((logits.argmax(dim=1) == batch["labels"]).sum())
+    print(f"{len(videos.classes)} classes, {len(train)} videos to train on, {right} of {len(test)} others right")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What a run would do, and how long it would take: measured on its first video, not guessed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from marlin_sdk.batch.dump import DumpPlan
+from marlin_sdk.batch.inputs import VideoInput, fold
+from marlin_sdk.batch.manifest import ManifestEntry
+from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.clips import Clip
+from marlin_sdk.config import ExtractionConfig
+from marlin_sdk.errors import MarlinError
+from marlin_sdk.video.reader import VideoReader, display_name, open_video
+from marlin_sdk.video.windows import count_windows, window_plan
+
+if TYPE_CHECKING:
+    from marlin_sdk.pipeline import Marlin
+
+__all__ = ["RunEstimate", "estimate_run"]
+
+_SAMPLE_WINDOWS = 4  # enough to see past the first one, which pays for warming up
+_MAX_TRIED = 5  # videos opened in search of one that can be read
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """What a run would do.
+
+    Attributes:
+        todo: the videos, each with its number of windows; None where that cannot be told without reading it.
+        done_before: videos that earlier runs did.
+        cut_s: seconds to decode and cut one window, measured here; None where no video could be read.
+        embed_s: seconds to embed one, measured here.
+        workers: processes that cut.
+        shares_cores: whether cutting and embedding take turns on the same cores.
+        trouble: why nothing could be measured; None where it could.
+    """
+
+    todo: list[tuple[VideoInput, int | None]]
+    done_before: int
+    cut_s: float | None
+    embed_s: float | None
+    workers: int
+    shares_cores: bool
+    trouble: str | None = None
+
+    @property
+    def windows(self) -> int:
+        """Of all videos of which it is known."""
+        return sum(count or 0 for _, count in self.todo)
+
+    @property
+    def seconds(self) -> float | None:
+        """The whole run, about; None where nothing could be measured."""
+        if self.cut_s is None or self.embed_s is None:
+            return None
+        cutting, embedding = self.windows * self.cut_s / self.workers, self.windows * self.embed_s
+        return cutting + embedding if self.shares_cores else max(cutting, embedding)
+
+    def show(self) -> None:
+        """Print it: a line for each video, and the sum."""
+        for video, count in self.todo:
+            print(f"{display_name(video.source)} -> {video.id}  {'?' if count is None else count} windows")  # noqa: T201
+        known = "" if all(count is not None for _, count in self.todo) else " (of some videos the number is not known)"
+        time_needed = "unknown" if self.seconds is None else f"about {_duration(self.seconds)}"
+        print(f"{len(self.todo)} videos to do, {self.done_before} done before")  # noqa: T201
+        print(f"{self.windows} windows{known}; time: {time_needed}")  # noqa: T201
+        if self.cut_s is not None and self.embed_s is not None:
+            print(  # noqa: T201
+                f"measured: {1000 * self.cut_s:.0f} ms a window to decode and find faces ({self.workers} workers), "
+                f"{1000 * self.embed_s:.0f} ms to embed"
+            )
+        if self.trouble is not None:
+            print(f"nothing could be measured: {self.trouble}")  # noqa: T201
+        sys.stdout.flush()
+
+
+def estimate_run(
+    recipe: Recipe,
+    model: Marlin,
+    plan: DumpPlan,
+    videos: Sequence[VideoInput],
+    entries: Mapping[str, ManifestEntry],
+    *,
+    workers: int,
+) -> RunEstimate:
+    """Open each video that is to be done, without decoding it, and measure the first that can be read.
+
+    Args:
+        recipe: how.
+        model: what would embed.
+        plan: how the dump is kept.
+        videos: all that the dump is to hold.
+        entries: of earlier runs.
+        workers: processes that would cut.
+    """
+    mine = [video for video in fold(videos) if plan.shard.takes(video.id)]
+    todo = [video for video in mine if plan.is_missing(entries.get(video.id))]
+    cut_s = embed_s = trouble = None
+    for video in todo[:_MAX_TRIED]:
+        try:
+            cut_s, embed_s = _measure(recipe, model, video)
+            trouble = None
+            break
+        except (MarlinError, OSError) as error:
+            trouble = str(error)
+    counted = [(video, _count(recipe.settings_for(video), video, model.config.n_frames)) for video in todo]
+    return RunEstimate(counted, len(mine) - len(todo), cut_s, embed_s, workers, model.device.type == "cpu", trouble)
+
+
+def _count(config: ExtractionConfig, video: VideoInput, clip_steps: int) -> int | None:
+    try:
+        with open_video(video.source, source_fps=config.source_fps) as reader:
+            return _count_in(config, reader, clip_steps)
+    except (MarlinError, OSError):
+        return None
+
+
+def _count_in(config: ExtractionConfig, reader: VideoReader, clip_steps: int) -> int | None:
+    if config.start_s is None and config.end_s is None and not config.fps and reader.num_frames:
+        return count_windows(reader.num_frames, config, clip_steps)
+    rate = config.fps or reader.fps
+    if rate is None or reader.duration_s is None:
+        return None
+    part_s = min(reader.duration_s, config.end_s or reader.duration_s) - (config.start_s or 0)
+    frames = max(0, round(part_s * rate))
+    return window_plan(config, clip_steps).count(frames) if config.fps else count_windows(frames, config, clip_steps)
+
+
+def _measure(recipe: Recipe, model: Marlin, video: VideoInput) -> tuple[float, float]:
+    """Seconds to cut a window, and to embed one."""
+    config = recipe.settings_for(video)
+    cutter = recipe.load_cutter(model.config)
+    with open_video(video.source, source_fps=config.source_fps) as reader:
+        started_s = time.perf_counter()
+        cuts = list(islice(cutter.cut(reader, config), _SAMPLE_WINDOWS))
+        cut_s = (time.perf_counter() - started_s) / max(len(cuts), 1)
+    clips: list[Clip] = [clip for cut in cuts if isinstance(cut, list) for clip in cut][: config.batch_size]
+    if not clips:
+        return cut_s, 0.0
+    model.embed_clips(clips[:1])  # warms up
+    started_s = time.perf_counter()
+    model.embed_clips(clips)
+    return cut_s, (time.perf_counter() - started_s) / len(clips)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

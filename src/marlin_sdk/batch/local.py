@@ -1,0 +1,287 @@
+"""The engine for one machine: workers cut videos, one consumer for each device embeds their clips, across videos."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.batch.results import VideoResult
+from marlin_sdk.batch.workers import Failure, Finished, Message, Worker, WorkerLimits, WorkerLostError
+from marlin_sdk.clips import Clip
+from marlin_sdk.cutting import SourceFacts
+from marlin_sdk.errors import ConfigError, NoFaceError
+from marlin_sdk.features import SkippedWindow, WindowFeatures
+
+if TYPE_CHECKING:
+    from marlin_sdk.pipeline import Marlin
+
+__all__ = ["ENCODER_THREADS", "LocalEngine"]
+
+ENCODER_THREADS = "marlin-encoder"
+"""What the names of the threads that embed begin with."""
+
+_TRIES = 2  # of a video whose worker was lost
+_LOOK_S = 0.1
+_IDLE_S = 0.02  # without a new clip, after which an encoder that has nothing to do takes a batch that is not full
+_END_S = 5.0  # for a thread to notice that its worker is gone
+_IN_FLIGHT = 2  # batches for each device: one that it embeds, one that waits
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A worker begins with a video, or begins again: what came of it before does not count."""
+
+
+@dataclass(eq=False)
+class _OpenVideo:
+    """A video of which not every row is there yet."""
+
+    video: VideoInput
+    started_s: float = field(default_factory=time.monotonic)
+    rows: dict[int, WindowFeatures] = field(default_factory=dict)
+    num_clips: int = 0
+    skipped: list[SkippedWindow] = field(default_factory=list)
+    facts: SourceFacts | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A clip on its way to the encoder, and the row it will be."""
+
+    owner: _OpenVideo
+    row: int
+    clip: Clip
+
+
+class LocalEngine:
+    """Embeds many videos with processes that decode and models that embed.
+
+    Args:
+        recipe: how.
+        models: one for each device, with the same weights.
+        workers: processes that decode and find faces.
+        limits: when one of them is replaced.
+    Raises:
+        ConfigError: no workers.
+    """
+
+    def __init__(self, recipe: Recipe, models: Sequence[Marlin], *, workers: int, limits: WorkerLimits) -> None:
+        if workers < 1:
+            raise ConfigError(f"workers is {workers}; expected at least 1")
+        self._recipe = recipe
+        self._models = models
+        self._num_workers = workers
+        self._limits = limits
+
+    def run(
+        self,
+        videos: Iterable[VideoInput],
+        *,
+        drain: threading.Event | None = None,
+        on_rows: Callable[[int], object] = lambda _: None,
+    ) -> Generator[VideoResult, None, None]:
+        """Embed videos; each result comes as soon as its last row is there, so not in the order of the inputs.
+
+        Args:
+            videos: with ids that differ; taken one by one as workers become free.
+            drain: once set, no new video is begun; those in flight are finished.
+            on_rows: called with the number of rows of each batch that has been embedded.
+        Raises:
+            MarlinError: what would fail for every video: a recipe that no worker can have, a device without memory.
+        """
+        workers = [Worker(self._recipe, self._models[0].config, self._limits) for _ in range(self._num_workers)]
+        source = _Source(videos, drain or threading.Event())
+        return _Run(self._recipe, self._models, workers, source, on_rows).results()
+
+
+class _Run:
+    """One run of the engine: threads that hand on what workers cut, and the consumer of their clips."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        models: Sequence[Marlin],
+        workers: Sequence[Worker],
+        source: _Source,
+        on_rows: Callable[[int], object],
+    ) -> None:
+        self._recipe = recipe
+        self._model = models[0]
+        self._free_models: queue.SimpleQueue[Marlin] = queue.SimpleQueue()
+        for model in models:
+            self._free_models.put(model)
+        self._encoders = ThreadPoolExecutor(len(models), thread_name_prefix=ENCODER_THREADS)
+        self._max_in_flight = _IN_FLIGHT * len(models)
+        self._workers = workers
+        self._source = source
+        self._on_rows = on_rows
+        self._batch_size = recipe.settings.batch_size
+        # Clips that wait are what memory is spent on, so their number is bounded, whatever the videos' number.
+        self._inbox: queue.Queue[tuple[VideoInput, Message | _Started] | BaseException | None] = queue.Queue(
+            maxsize=max(2 * self._batch_size, len(workers))
+        )
+        self._abort = threading.Event()
+        self._open: dict[str, _OpenVideo] = {}
+        self._batch: list[_Job] = []
+        self._in_flight: deque[tuple[Future[list[WindowFeatures]], list[_Job]]] = deque()
+
+    def results(self) -> Generator[VideoResult, None, None]:
+        pumps = [threading.Thread(target=self._pump, args=(worker,), daemon=True) for worker in self._workers]
+        for pump in pumps:
+            pump.start()
+        try:
+            yield from self._consume(len(pumps))
+        finally:
+            self._abort.set()
+            for worker in self._workers:
+                worker.kill()
+            for pump in pumps:
+                pump.join(_END_S)
+            # A batch on its way through a large model may take a minute, which a stop at once does not have.
+            self._encoders.shutdown(wait=False, cancel_futures=True)
+
+    # Pumps: a thread for each worker -----------------------------------------------------------------------------
+
+    def _pump(self, worker: Worker) -> None:
+        try:
+            while not self._abort.is_set() and (video := self._source.take()) is not None:
+                self._pump_video(worker, video)
+        except BaseException as error:
+            self._put(error)
+        finally:
+            worker.stop()
+            self._put(None)
+
+    def _pump_video(self, worker: Worker, video: VideoInput) -> None:
+        for attempt in range(1, _TRIES + 1):
+            self._put((video, _Started()))
+            try:
+                with closing(worker.cut(video)) as messages:
+                    for message in messages:
+                        if not self._put((video, message)):
+                            break
+                return
+            except WorkerLostError as error:
+                if self._abort.is_set():
+                    return
+                if attempt == _TRIES:
+                    self._put((video, Failure(type(error).__name__, f"{error}; tried {_TRIES} times")))
+
+    def _put(self, item: tuple[VideoInput, Message | _Started] | BaseException | None) -> bool:
+        """Wait until there is room; whether anybody still wants it."""
+        while not self._abort.is_set():
+            try:
+                self._inbox.put(item, timeout=_LOOK_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    # The consumer --------------------------------------------------------------------------------------------------
+
+    def _consume(self, pumping: int) -> Iterator[VideoResult]:
+        while pumping:
+            yield from self._collect(wait=len(self._in_flight) >= self._max_in_flight)
+            try:
+                item = self._inbox.get(timeout=_LOOK_S if self._in_flight or not self._batch else _IDLE_S)
+            except queue.Empty:
+                if not self._in_flight:
+                    self._send()  # an idle encoder gains nothing by waiting for a full batch
+                continue
+            if item is None:
+                pumping -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield from self._take(*item)
+        self._send()
+        while self._in_flight:
+            yield from self._collect(wait=True)
+
+    def _take(self, video: VideoInput, message: Message | _Started) -> Iterator[VideoResult]:
+        if isinstance(message, _Started):
+            self._forget(video.id)
+            self._open[video.id] = _OpenVideo(video)
+            return
+        owner = self._open[video.id]
+        if isinstance(message, Failure):
+            self._forget(video.id)
+            yield VideoResult(video, None, message, time.monotonic() - owner.started_s)
+        elif isinstance(message, Finished):
+            owner.facts = message.facts
+            yield from self._close(owner)
+        elif isinstance(message, SkippedWindow):
+            owner.skipped.append(message)
+        else:
+            for clip in message:
+                self._batch.append(_Job(owner, owner.num_clips, clip))
+                owner.num_clips += 1
+                if len(self._batch) == self._batch_size:
+                    self._send()
+
+    def _forget(self, id: str) -> None:
+        """Let go of what came of a video whose worker was lost, or that cannot be read to its end."""
+        gone = self._open.pop(id, None)
+        self._batch = [job for job in self._batch if job.owner is not gone]
+
+    def _send(self) -> None:
+        if self._batch:
+            batch, self._batch = self._batch, []
+            future = self._encoders.submit(self._embed, [job.clip for job in batch])
+            self._in_flight.append((future, batch))
+
+    def _embed(self, clips: list[Clip]) -> list[WindowFeatures]:
+        model = self._free_models.get()
+        try:
+            return model.embed_clips(clips, keep_seq=self._recipe.settings.keep_seq)
+        finally:
+            self._free_models.put(model)
+
+    def _collect(self, *, wait: bool) -> Iterator[VideoResult]:
+        """Rows that are there; with `wait`, at least the oldest batch's."""
+        while self._in_flight and (wait or self._in_flight[0][0].done()):
+            future, batch = self._in_flight.popleft()
+            wait = False
+            for job, row in zip(batch, future.result(), strict=True):
+                job.owner.rows[job.row] = row
+            self._on_rows(len(batch))
+            for owner in dict.fromkeys(job.owner for job in batch):
+                yield from self._close(owner)
+
+    def _close(self, owner: _OpenVideo) -> Iterator[VideoResult]:
+        """The result of a video that has been read to its end and embedded whole."""
+        if owner.facts is None or len(owner.rows) < owner.num_clips:
+            return  # never whole: one that was forgotten, for its worker was lost before the end
+        del self._open[owner.video.id]
+        seconds = time.monotonic() - owner.started_s
+        rows = [owner.rows[index] for index in range(owner.num_clips)]
+        try:
+            features = self._model.gather(rows, owner.skipped, owner.facts, self._recipe.settings_for(owner.video))
+        except (NoFaceError, ConfigError) as error:
+            failure = Failure(type(error).__name__, str(error))
+            yield VideoResult(owner.video, None, failure, seconds, owner.facts)
+            return
+        yield VideoResult(owner.video, features, None, seconds, owner.facts)
+
+
+class _Source:
+    """Videos still to be begun, for several threads to take from."""
+
+    def __init__(self, videos: Iterable[VideoInput], drain: threading.Event) -> None:
+        self._videos = iter(videos)
+        self._drain = drain
+        self._lock = threading.Lock()
+
+    def take(self) -> VideoInput | None:
+        """The next one; None where there is none, or where no new one is to be begun."""
+        with self._lock:
+            return None if self._drain.is_set() else next(self._videos, None)

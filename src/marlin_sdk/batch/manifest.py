@@ -1,0 +1,207 @@
+"""manifest.jsonl: what became of each video of a dump, a line each, appended as it is known."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, get_args
+
+from marlin_sdk.errors import FeatureFileError
+
+__all__ = ["MANIFEST", "Manifest", "ManifestEntry", "Status", "ids_by_source", "read_manifest"]
+
+MANIFEST = "manifest*.jsonl"
+"""The manifests of a dump: one, or one for each `--shard`."""
+
+Status = Literal["ok", "partial", "no_face", "failed", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestEntry:
+    """What became of a video.
+
+    Attributes:
+        id: of the video in the dump.
+        source: its path, or its URL without what may be secret in it.
+        status: "ok"; "partial" where the video is damaged or some of its windows show no face; "no_face" where none
+            does; "failed"; "skipped" where nothing was to be done (shorter than a window, with `tail="drop"`).
+        rows: windows embedded.
+        skipped_windows: windows left out because they show no face.
+        duration_s: of the part of the video that was read; None where it is not known.
+        seconds: spent on it, from the first look to the last row.
+        error: class of the error of a failed video.
+        message: what the error, or the first warning, says.
+        file: what holds its rows, relative to the dump; None where there are none.
+        settings_hash: of the settings it was made with (`settings.json`).
+        weights: identity of the weights: a Hub commit, a sha256, or "untrained:SEED".
+        labels: columns carried through from the table of inputs.
+        start_s: where the part that was asked for begins; None is the start.
+        end_s: where it ends; None is the end.
+        track: the only face track that was asked for.
+        finished_at: Unix time.
+    """
+
+    id: str
+    source: str
+    status: Status
+    rows: int = 0
+    skipped_windows: int = 0
+    duration_s: float | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    message: str | None = None
+    file: str | None = None
+    settings_hash: str = ""
+    weights: str = ""
+    labels: dict[str, str] | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    track: int | None = None
+    finished_at: float = 0.0
+
+    @property
+    def part(self) -> tuple[float | None, float | None, int | None]:
+        """Which piece of the video it is of."""
+        return self.start_s, self.end_s, self.track
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a rerun has nothing left to do for it."""
+        return self.status != "failed"
+
+    def to_json(self) -> str:
+        """One line, without its end."""
+        return json.dumps({key: value for key, value in asdict(self).items() if value is not None})
+
+
+_NUMBER = (int, float)
+_NONE = type(None)
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "source", "status", "settings_hash", "weights"), (str,)),
+    **dict.fromkeys(("rows", "skipped_windows"), (int,)),
+    **dict.fromkeys(("seconds", "finished_at"), _NUMBER),
+    **dict.fromkeys(("error", "message", "file"), (str, _NONE)),
+    **dict.fromkeys(("duration_s", "start_s", "end_s", "track"), (*_NUMBER, _NONE)),
+    "labels": (dict, _NONE),
+}
+_STATUSES = frozenset(get_args(Status))
+
+
+class Manifest:
+    """Appends entries, each flushed to disk before the next, so that a killed run loses none that it told of.
+
+    Args:
+        path: the file; made with its folder where it is not there. A line that a killed run left unfinished is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = path.open("a+b", buffering=0)  # a buffer would hold on to what a full disk has refused
+        self._drop_torn_line()
+
+    def _drop_torn_line(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        end = size
+        while end:
+            start = max(0, end - 4096)
+            self._file.seek(start)
+            found = self._file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                end = start + found + 1
+                break
+            end = start
+        if end != size:
+            self._file.truncate(end)
+
+    def append(self, entries: Iterable[ManifestEntry]) -> None:
+        """Add lines and wait until they are on the disk.
+
+        Raises:
+            OSError: the disk is full; nothing of these lines is kept.
+        """
+        entries = list(entries)
+        if not entries:
+            return
+        lines = memoryview("".join(f"{entry.to_json()}\n" for entry in entries).encode())
+        before = self._file.seek(0, os.SEEK_END)
+        try:
+            while lines:
+                lines = lines[self._file.write(lines) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(before)
+            raise
+
+    def __enter__(self) -> Manifest:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
+    """The newest entry of each video in a dump, from all of its manifests; empty where there is none.
+
+    Raises:
+        FeatureFileError: a line in the middle of a manifest is none of ours.
+    """
+    newest: dict[str, ManifestEntry] = {}
+    for path in sorted(folder.glob(MANIFEST)):
+        facts = path.stat()
+        for id, entry in _entries_by_id(path, facts.st_size, facts.st_mtime_ns).items():
+            known = newest.get(id)
+            if known is None or known.finished_at <= entry.finished_at:
+                newest[id] = entry
+    return newest
+
+
+def ids_by_source(entries: Mapping[str, ManifestEntry]) -> dict[str, str]:
+    """What whole videos are called in a dump, by their source, where no two share it; see `find_videos`."""
+    whole = [(entry.source, id) for id, entry in entries.items() if entry.part == (None, None, None)]
+    counts = Counter(source for source, _ in whole)
+    return {source: id for source, id in whole if counts[source] == 1}
+
+
+@lru_cache(maxsize=1)  # a command reads it twice: to name its inputs, and again once it holds the folder
+def _entries_by_id(path: Path, size: int, changed_ns: int) -> dict[str, ManifestEntry]:
+    """In one file the last line of a video counts, whatever the clock said."""
+    return {entry.id: entry for entry in _entries(path)}
+
+
+def _entries(path: Path) -> Iterator[ManifestEntry]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # a run is writing it, or was killed while it did
+            try:
+                yield _checked(json.loads(line))
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                raise FeatureFileError(
+                    f"{path}, line {number}, is no entry of a manifest: {error}; mend or remove the line"
+                ) from error
+
+
+def _checked(values: dict[str, Any]) -> ManifestEntry:
+    known: dict[str, Any] = {}
+    for key, value in values.items():
+        if (types := _TYPES.get(key)) is not None:
+            if not isinstance(value, types):
+                raise ValueError(f"{key} is {value!r:.40}")
+            known[key] = value
+    entry = ManifestEntry(**known)
+    if entry.status not in _STATUSES:
+        raise ValueError(f"status is {entry.status!r:.40}")
+    if entry.labels and not all(isinstance(text, str) for text in entry.labels.values()):
+        raise ValueError("a label is no text")
+    return entry

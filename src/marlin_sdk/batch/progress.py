@@ -1,0 +1,232 @@
+"""What a person sees of a run: a bar at a terminal, a line a minute elsewhere, or JSON for a machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol, TextIO
+
+from marlin_sdk.batch.manifest import ManifestEntry
+
+__all__ = [
+    "JsonProgress",
+    "PlainProgress",
+    "Progress",
+    "QuietProgress",
+    "TerminalProgress",
+    "choose_progress",
+    "json_line",
+]
+
+_PLAIN_EVERY_S = 60.0
+
+
+class Progress(Protocol):
+    """Is told of each video as it is done."""
+
+    def start(self, total: int, done: int) -> None:
+        """A run begins: videos to do, and those that earlier runs did."""
+
+    def video(self, entry: ManifestEntry) -> None:
+        """A video is done."""
+
+    def windows(self, count: int) -> None:
+        """So many windows more have been embedded."""
+
+    def note(self, text: str) -> None:
+        """Something a person may want to read."""
+
+    def failure(self, text: str, trace: str) -> None:
+        """Something a person must read, and where it came from."""
+
+    def close(self) -> None:
+        """The run has ended."""
+
+
+class _Counting:
+    """Videos, windows and failures so far, and how fast they come."""
+
+    def __init__(self, stream: TextIO | None = None, *, debug: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._debug = debug
+        self.total = self.done = self.rows = self.failed = 0
+        self.started_s = time.monotonic()
+
+    def start(self, total: int, done: int) -> None:
+        """See `Progress.start`."""
+        self.total = total
+        self.started_s = time.monotonic()
+
+    def video(self, entry: ManifestEntry) -> None:
+        """See `Progress.video`."""
+        self.done += 1
+        self.failed += entry.status in ("failed", "no_face")
+
+    def windows(self, count: int) -> None:
+        """See `Progress.windows`."""
+        self.rows += count
+
+    def failure(self, text: str, trace: str) -> None:
+        """See `Progress.failure`."""
+        self._write(f"\033[31m{text}\033[0m" if self._stream.isatty() else text)
+        if self._debug and trace:
+            self._write(trace)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"{text}\n")  # in one piece, as another thread may be writing too
+        self._stream.flush()
+
+    def close(self) -> None:
+        """See `Progress.close`."""
+
+    @property
+    def windows_per_s(self) -> float:
+        """Since the run began."""
+        return self.rows / max(time.monotonic() - self.started_s, 1e-9)
+
+    @property
+    def left_s(self) -> float | None:
+        """At the rate so far; None while there is none."""
+        spent_s = time.monotonic() - self.started_s
+        return (self.total - self.done) * spent_s / self.done if self.done else None
+
+
+class TerminalProgress(_Counting):
+    """One tqdm line: videos, rate, windows a second, failures, time left."""
+
+    def start(self, total: int, done: int) -> None:
+        """See `Progress.start`."""
+        from tqdm import tqdm
+
+        super().start(total, done)
+        self._bar = tqdm(total=total, unit="video", dynamic_ncols=True, smoothing=0.05, file=self._stream)
+        self._show()
+
+    def video(self, entry: ManifestEntry) -> None:
+        """See `Progress.video`."""
+        super().video(entry)
+        self._show()
+        self._bar.update()
+
+    def windows(self, count: int) -> None:
+        """See `Progress.windows`."""
+        super().windows(count)
+        self._show()
+        self._bar.update(0)
+
+    def _show(self) -> None:
+        failed = f", {self.failed} failed" if self.failed else ""
+        self._bar.set_postfix_str(f"{self.rows} windows, {self.windows_per_s:.1f}/s{failed}", refresh=False)
+
+    def note(self, text: str) -> None:
+        """See `Progress.note`."""
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(text, file=self._stream)
+
+    def close(self) -> None:
+        """See `Progress.close`."""
+        if hasattr(self, "_bar"):
+            self._bar.close()
+
+
+class PlainProgress(_Counting):
+    """A line a minute, for logs; also while nothing comes, which is worth knowing.
+
+    Args:
+        stream: where to.
+        debug: show where failures came from.
+        every_s: from one line to the next.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, debug: bool = False, every_s: float = _PLAIN_EVERY_S) -> None:
+        super().__init__(stream, debug=debug)
+        self._every_s = every_s
+        self._ended = threading.Event()
+        self._clock = threading.Thread(target=self._tell, daemon=True)
+
+    def start(self, total: int, done: int) -> None:
+        """See `Progress.start`."""
+        super().start(total, done)
+        self._clock.start()
+
+    def _tell(self) -> None:
+        while not self._ended.wait(self._every_s):
+            left = "" if self.left_s is None else f", {_duration(self.left_s)} left"
+            self.note(
+                f"{time.strftime('%H:%M:%S')}  {self.done}/{self.total} videos, {self.rows} windows, "
+                f"{self.windows_per_s:.1f} windows/s, {self.failed} failed{left}"
+            )
+
+    def note(self, text: str) -> None:
+        """See `Progress.note`."""
+        self._write(text)
+
+    def close(self) -> None:
+        """See `Progress.close`."""
+        self._ended.set()
+
+
+class QuietProgress(_Counting):
+    """Tells of failures only."""
+
+    def note(self, text: str) -> None:
+        """Passed over."""
+
+
+class JsonProgress(_Counting):
+    """A JSON object a line: {"event": "start" | "video" | "note" | "end", ...}."""
+
+    def start(self, total: int, done: int) -> None:
+        """See `Progress.start`."""
+        super().start(total, done)
+        self._say("start", {"videos": total, "done_before": done})
+
+    def video(self, entry: ManifestEntry) -> None:
+        """See `Progress.video`."""
+        super().video(entry)
+        left = None if self.left_s is None else round(self.left_s, 1)
+        told = {"done": self.done, "of": self.total, "windows_per_s": round(self.windows_per_s, 2), "left_s": left}
+        self._say("video", {**json.loads(entry.to_json()), **told})
+
+    def note(self, text: str) -> None:
+        """See `Progress.note`."""
+        self._say("note", {"text": text})
+
+    def failure(self, text: str, trace: str) -> None:
+        """Its video's own line has told of it; only the traceback is new."""
+        if self._debug and trace:
+            self._say("note", {"text": trace})
+
+    def close(self) -> None:
+        """See `Progress.close`."""
+        self._say("end", {"done": self.done, "rows": self.rows, "failed": self.failed})
+
+    def _say(self, event: str, values: Mapping[str, Any]) -> None:
+        self._write(json_line(event, values))
+
+
+def json_line(event: str, values: Mapping[str, Any]) -> str:
+    """What a machine reads of a run: {"event": ..., "time": Unix time, ...} on one line, in ASCII for any locale."""
+    return json.dumps({"event": event, "time": round(time.time(), 3), **values})
+
+
+def choose_progress(*, quiet: bool = False, as_json: bool = False, debug: bool = False) -> Progress:
+    """JSON where asked for, a bar at a terminal, a line a minute elsewhere."""
+    if as_json:
+        return JsonProgress(debug=debug)
+    if quiet:
+        return QuietProgress(debug=debug)
+    return TerminalProgress(debug=debug) if sys.stderr.isatty() else PlainProgress(debug=debug)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

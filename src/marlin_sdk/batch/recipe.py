@@ -1,0 +1,136 @@
+"""What a dump is made with: the one picklable object under every engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.config import ExtractionConfig, ModelConfig
+from marlin_sdk.cutting import ClipCutter
+from marlin_sdk.errors import ConfigError, MarlinError
+from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector, published_sha256
+
+if TYPE_CHECKING:
+    from marlin_sdk.pipeline import Marlin
+
+__all__ = ["Recipe", "settings_hash"]
+
+# What changes how fast a dump is made, not what is in it.
+_SPEED_ONLY = ("batch_size",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A model, a detector and the settings of an extraction: enough to do the work in any process.
+
+    It imports no torch until a model is asked for, so that processes that only cut videos start fast and stay small.
+
+    Attributes:
+        model: as in `Marlin.from_pretrained`, or, for random weights, a config.
+        untrained: random weights of that model's size instead (seed 0).
+        detector: as in `Marlin.from_pretrained`; an object must be picklable.
+        detector_device: torch device of a detector that runs on torch.
+        dtype: of weights and arithmetic.
+        revision: of a Hub repo.
+        cache_dir: where downloads lie.
+        local_files_only: touch no network.
+        settings: how videos are cut and embedded.
+    """
+
+    model: str | ModelConfig = "marlin_vit_base_ytf"
+    untrained: bool = False
+    detector: str | Path | FaceDetector = "yunet"
+    detector_device: str = "cpu"
+    dtype: str = "float32"
+    revision: str | None = None
+    cache_dir: str | None = None
+    local_files_only: bool = False
+    settings: ExtractionConfig = field(default_factory=ExtractionConfig)
+
+    def load_model(self, device: str = "auto") -> Marlin:
+        """Build the model with its weights.
+
+        Args:
+            device: where it runs.
+        Raises:
+            MarlinError: as `Marlin.from_pretrained` and `Marlin.untrained`.
+        """
+        from marlin_sdk.pipeline import Marlin
+
+        if self.untrained:
+            return Marlin.untrained(
+                self.model,
+                device=device,
+                dtype=self.dtype,
+                detector=self.detector,
+                cache_dir=self.cache_dir,
+                local_files_only=self.local_files_only,
+            )
+        if isinstance(self.model, ModelConfig):
+            raise ConfigError("a config has no weights; name a model, or ask for untrained=True")
+        return Marlin.from_pretrained(
+            self.model,
+            device=device,
+            dtype=self.dtype,
+            detector=self.detector,
+            revision=self.revision,
+            cache_dir=self.cache_dir,
+            local_files_only=self.local_files_only,
+        )
+
+    def load_cutter(self, model: ModelConfig) -> ClipCutter:
+        """Build what turns frames into clips; the detector is made when the first video needs one."""
+        return ClipCutter(model, _Once(self._load_detector))
+
+    def _load_detector(self) -> FaceDetector:
+        return load_detector(
+            self.detector,
+            device=self.detector_device,
+            cache_dir=self.cache_dir,
+            local_files_only=self.local_files_only,
+        )
+
+    def settings_for(self, video: VideoInput) -> ExtractionConfig:
+        """The settings, with the part and the track that the input names."""
+        return replace(self.settings, start_s=video.start_s, end_s=video.end_s, track=video.track)
+
+    def identity(self, model: Marlin) -> dict[str, Any]:
+        """All that decides what the numbers of a dump are: a rerun must find it unchanged."""
+        settings = {key: value for key, value in self.settings.to_dict().items() if key not in _SPEED_ONLY}
+        name, files = check_detector(self.detector)
+        by_hand = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        detector = {"name": name, "sha256": by_hand or published_sha256(name)}
+        weights = dict(model.identity)
+        if weights.get("weights_sha256"):
+            del weights["model"]  # a path, which may be typed in many ways; the content is what counts
+        return {"weights": weights, "dtype": self.dtype, "detector": detector, "settings": settings}
+
+
+class _Once:
+    """Makes the detector when it is first needed; why it cannot be had is remembered, not found out for each video."""
+
+    def __init__(self, make: Callable[[], FaceDetector]) -> None:
+        self._make = make
+        self._made: FaceDetector | None = None
+        self._error: MarlinError | None = None
+
+    def __call__(self) -> FaceDetector:
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        if self._made is None:
+            try:
+                self._made = self._make()
+            except MarlinError as error:
+                self._error = error
+                raise
+        return self._made
+
+
+def settings_hash(identity: Mapping[str, Any]) -> str:
+    """A short name for what a dump is made with: the first 16 hex digits of its sha256."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,66 @@
+"""What becomes of a video, in whatever engine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.manifest import ManifestEntry, Status
+from marlin_sdk.batch.workers import Failure
+from marlin_sdk.cutting import SourceFacts
+from marlin_sdk.features import VideoFeatures
+from marlin_sdk.video.reader import display_name
+
+__all__ = ["VideoResult"]
+
+
+@dataclass(frozen=True)
+class VideoResult:
+    """A video that is done.
+
+    Attributes:
+        video: the input.
+        features: its rows; None where it failed or shows no face.
+        failure: why there are none.
+        seconds: spent on it, from the first look to the last row.
+        facts: of the source, where it could be read.
+    """
+
+    video: VideoInput
+    features: VideoFeatures | None
+    failure: Failure | None
+    seconds: float
+    facts: SourceFacts | None = None
+
+    @property
+    def status(self) -> Status:
+        """See `ManifestEntry.status`."""
+        if self.features is None:
+            return "no_face" if self.failure and self.failure.error == "NoFaceError" else "failed"
+        if len(self.features) == 0:
+            return "skipped"
+        return "partial" if self.features.skipped or (self.facts and self.facts.is_damaged) else "ok"
+
+    def entry(self, settings_hash: str, weights: str) -> ManifestEntry:
+        """Its line in the manifest; which file holds its rows is for the writer to add."""
+        features, failure = self.features, self.failure
+        message = failure.message if failure else next(iter(features.warnings if features else ()), None)
+        return ManifestEntry(
+            id=self.video.id,
+            source=display_name(self.video.source),
+            status=self.status,
+            rows=len(features) if features else 0,
+            skipped_windows=len(features.skipped) if features else 0,
+            duration_s=self.facts.read_s if self.facts else None,
+            seconds=round(self.seconds, 3),
+            error=failure.error if failure else None,
+            message=message,
+            settings_hash=settings_hash,
+            weights=weights,
+            labels=dict(self.video.labels) or None,
+            start_s=self.video.start_s,
+            end_s=self.video.end_s,
+            track=self.video.track,
+            finished_at=round(time.time(), 3),
+        )

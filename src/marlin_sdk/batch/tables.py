@@ -1,0 +1,140 @@
+"""Lists and tables of videos: a line a video, or a part of one."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TextIO
+
+from marlin_sdk.batch.inputs import VideoInput, check_id, distinct_ids, name_below
+from marlin_sdk.errors import ConfigError
+
+__all__ = ["read_list", "read_table", "videos_of_rows"]
+
+_OWN = ("path", "id", "start_s", "end_s", "track")
+_MAX_CELL = 1 << 16
+
+
+def read_list(file: TextIO, *, beside: Path | None = None) -> list[str]:
+    """The lines of a list of videos: paths, folders, patterns and URLs.
+
+    Args:
+        file: a line each; empty lines and lines that start with "#" are passed over.
+        beside: the folder of the list: where a relative path is looked up first, before the current folder.
+    """
+    lines = (line.strip() for line in file)
+    return [_found(line, beside) for line in lines if line and not line.startswith("#")]
+
+
+def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[VideoInput]:
+    """The videos of a table, or parts of them.
+
+    Args:
+        path: CSV with a header, or TSV by its suffix. Column `path` is needed; `id`, `start_s`, `end_s` (seconds) and
+            `track` are optional, and may be empty; every other column is a label and carried through. A relative path
+            is looked up beside the table first, then in the current folder.
+        known: ids of an earlier run, by source, for rows without id.
+    Returns:
+        A video for each row. A row without id is called by its path without suffix, and by its part:
+        "talk@12.00-15.50", "talk@12.00-15.50+track1".
+    Raises:
+        ConfigError: no such table, no column `path`, or a cell that cannot be read; the message names the line.
+    """
+    csv.field_size_limit(_MAX_CELL)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
+            header = list(rows[0]) if rows else []
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise ConfigError(f"table {path} cannot be read: {error}") from error
+    if rows and "path" not in header:
+        raise ConfigError(f"table {path} has columns {header}; expected one called 'path'")
+    return videos_of_rows(rows, f"table {path}", beside=path.parent, known=known)
+
+
+def videos_of_rows(
+    rows: Sequence[Mapping[str, str]],
+    table: str,
+    *,
+    beside: Path | None = None,
+    known: Mapping[str, str] | None = None,
+) -> list[VideoInput]:
+    """The videos of a table's rows; see `read_table`.
+
+    Args:
+        rows: cells by column.
+        table: what they are called in errors.
+        beside: the folder where a relative path is looked up first, and below which videos are called by their path.
+        known: ids of an earlier run, by source.
+    Raises:
+        ConfigError: a cell that cannot be read.
+    """
+    places = [_found(_cell(row, "path", table, line), beside) for line, row in enumerate(rows, start=2)]
+    unique = list(dict.fromkeys(places))
+    base = beside or Path()
+    called = [(place, name_below(base, place) or PurePosixPath(Path(place).name or "video")) for place in unique]
+    names = dict(zip(unique, distinct_ids(called, known or {}), strict=True))
+    return [
+        _row(row, place, names[place], table, line)
+        for line, (row, place) in enumerate(zip(rows, places, strict=True), start=2)
+    ]
+
+
+def _row(row: Mapping[str, str], source: str, name: str, table: str, line: int) -> VideoInput:
+    start_s, end_s = _seconds(row, "start_s", table, line), _seconds(row, "end_s", table, line)
+    if (start_s or 0) < 0 or (end_s is not None and end_s <= (start_s or 0)):
+        raise ConfigError(f"{table}, line {line}: start_s = {start_s}, end_s = {end_s}; expected 0 <= start < end")
+    track = _number(row, "track", table, line)
+    own = (row.get("id") or "").strip()
+    try:
+        id = check_id(own or name + _part(start_s, end_s, track))
+    except ConfigError as error:
+        raise ConfigError(f"{table}, line {line}: {error}") from error
+    labels = {key: value or "" for key, value in row.items() if key is not None and key not in _OWN}
+    return VideoInput(id, source, start_s, end_s, track, labels)
+
+
+def _part(start_s: float | None, end_s: float | None, track: int | None) -> str:
+    span = (
+        "" if start_s is None and end_s is None else f"@{start_s or 0:.2f}-{'end' if end_s is None else f'{end_s:.2f}'}"
+    )
+    return span + ("" if track is None else f"+track{track}")
+
+
+def _cell(row: Mapping[str, str], column: str, table: str, line: int) -> str:
+    value = (row.get(column) or "").strip()
+    if not value:
+        raise ConfigError(f"{table}, line {line}: the {column} is empty")
+    return value
+
+
+def _seconds(row: Mapping[str, str], column: str, table: str, line: int) -> float | None:
+    text = (row.get(column) or "").strip()
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ConfigError(f"{table}, line {line}: {column} is {text!r}; expected a number of seconds") from error
+    if not 0 <= value < float("inf"):
+        raise ConfigError(f"{table}, line {line}: {column} is {text!r}; expected 0 or more seconds")
+    return value
+
+
+def _number(row: Mapping[str, str], column: str, table: str, line: int) -> int | None:
+    text = (row.get(column) or "").strip()
+    if not text:
+        return None
+    if not text.isdecimal():
+        raise ConfigError(f"{table}, line {line}: {column} is {text!r}; expected a whole number")
+    return int(text)
+
+
+def _found(path: str, beside: Path | None) -> str:
+    """A relative path, looked up beside the list that names it."""
+    if beside is None or "://" in path or os.path.isabs(path):
+        return path
+    here = beside / path
+    return str(here) if here.exists() and not Path(path).exists() else path

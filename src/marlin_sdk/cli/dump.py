@@ -1,0 +1,109 @@
+"""`marlin-extract -o DIR`: from the options of the command to a run of the batch engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from marlin_sdk.batch.claim import Shard
+from marlin_sdk.batch.dump import DumpPlan, check_settings
+from marlin_sdk.batch.estimate import estimate_run
+from marlin_sdk.batch.inputs import VideoInput, find_videos
+from marlin_sdk.batch.local import LocalEngine
+from marlin_sdk.batch.manifest import ids_by_source, read_manifest
+from marlin_sdk.batch.progress import choose_progress
+from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.batch.run import Engine, default_workers, make_dump, stop_on_signals
+from marlin_sdk.batch.tables import read_list, read_table
+from marlin_sdk.batch.workers import WorkerLimits
+from marlin_sdk.cli.output import UNTRAINED, Speaker
+from marlin_sdk.errors import ConfigError
+
+__all__ = ["extract_to_folder", "gather_inputs"]
+
+
+def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], say: Speaker, *, quiet: bool, debug: bool) -> int:
+    """Make or go on with a dump.
+
+    Returns:
+        How many videos of this run failed.
+    """
+    plan = _plan(options)
+    limits = WorkerLimits(timeout_s=options["timeout"], max_memory_mb=options["max_worker_memory"])
+    entries = {} if plan.overwrite else read_manifest(plan.folder)
+    videos = gather_inputs(options, known=ids_by_source(entries))
+    devices = [device.strip() for device in options["device"].split(",")]
+    on_ray = options["engine"] == "ray"
+    model = recipe.load_model("cpu" if on_ray else devices[0])  # a cluster's head needs no GPU
+    if recipe.untrained:
+        say.note(UNTRAINED)
+    if not plan.overwrite:
+        check_settings(plan, recipe.identity(model))  # before anything is fetched or started
+    workers = options["workers"]
+    if workers is None:
+        workers = default_workers(len(videos), on_gpu=model.device.type == "cuda")
+    if options["dry_run"]:
+        estimate_run(recipe, model, plan, videos, entries, workers=workers).show()
+        return 0
+    progress = choose_progress(quiet=quiet, as_json=options["log_json"], debug=debug)
+    engine: Engine
+    if on_ray:
+        from marlin_sdk.batch.ray import RayEngine
+
+        engine = RayEngine(
+            recipe, address=options["ray_address"], actors=options["workers"], device=options["device"], limits=limits
+        )
+    else:
+        models = [model, *(recipe.load_model(device) for device in devices[1:])]
+        engine = LocalEngine(recipe, models, workers=workers, limits=limits)
+    with stop_on_signals(say.warn) as drain:
+        summary = make_dump(videos, engine, plan, recipe.identity(model), progress=progress, drain=drain)
+    if drain.is_set() and summary.left:
+        raise KeyboardInterrupt
+    return summary.failed
+
+
+def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> list[VideoInput]:
+    """The videos that the arguments, the list and the table name.
+
+    Args:
+        options: of the command.
+        known: ids of an earlier run, by source.
+    Raises:
+        ConfigError: nothing is named, or a list or table cannot be read.
+    """
+    names = [name for name in options["inputs"] if name != "-"]
+    videos = find_videos(names, known=known)
+    if "-" in options["inputs"]:
+        videos += find_videos(read_list(sys.stdin), base=Path(), known=known)
+    if options["list_file"] is not None:
+        path = Path(options["list_file"])
+        try:
+            with path.open(encoding="utf-8") as file:
+                videos += find_videos(read_list(file, beside=path.parent), base=path.parent, known=known)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"list {path} cannot be read: {error}") from error
+    if options["table"] is not None:
+        videos += read_table(Path(options["table"]), known=known)
+    if not (options["inputs"] or options["list_file"] or options["table"]):
+        raise ConfigError("no INPUT; name a video, a folder, a pattern, --list FILE, --table FILE, or - for stdin")
+    return videos
+
+
+def _plan(options: Mapping[str, Any]) -> DumpPlan:
+    if not options["output"]:
+        raise ConfigError("-o is empty; expected a folder, or - for JSON lines")
+    if options["shard_size"] < 1:
+        raise ConfigError(f"shard-size is {options['shard_size']}; expected at least 1 row")
+    if options["reduction"] != "none" and options["format"] in ("parquet", "webdataset"):
+        raise ConfigError(f"{options['format']} keeps a row for each window; use --format npz with --reduction")
+    return DumpPlan(
+        folder=Path(options["output"]),
+        format=options["format"],
+        shard=Shard.parse(options["shard"]),
+        shard_rows=options["shard_size"],
+        retry_failed=options["retry_failed"],
+        overwrite=options["overwrite"],
+    )

@@ -1,0 +1,43 @@
+"""`marlin-sdk`: the commands under one name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from marlin_sdk._version import __version__
+
+# Each command: where it is, and what it does. Nothing is imported but the one that is called.
+_COMMANDS = {
+    "extract": ("marlin_sdk.cli.extract:main", "Turn face videos into embeddings (also called marlin-extract)."),
+    "report": ("marlin_sdk.cli.report:main", "Show a folder of features as one HTML page."),
+    "doctor": ("marlin_sdk.cli.doctor:main", "Check what this machine has, and what to do about what it lacks."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="marlin-sdk")
+def main() -> None:
+    """A face video in, MARLIN features out.
+
+    `marlin-sdk COMMAND --help` tells more of each command.
+    """

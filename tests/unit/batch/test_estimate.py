@@ -1,0 +1,82 @@
+"""What a run would do: the windows that it then makes, and a time that was measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.making import lay
+from tests.unit.batch.engines import SETTINGS, engine, recipe, video, watched
+
+from marlin_sdk.batch.claim import Shard
+from marlin_sdk.batch.dump import DumpPlan
+from marlin_sdk.batch.estimate import RunEstimate, estimate_run
+from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.manifest import ManifestEntry
+from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.config import ExtractionConfig
+
+
+def estimate(how: Recipe, videos: list[VideoInput], plan: DumpPlan, **entries: ManifestEntry) -> RunEstimate:
+    return estimate_run(how, watched(), plan, videos, entries, workers=2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SETTINGS, replace(SETTINGS, stride=5, tail="drop"), ExtractionConfig(fps=10), ExtractionConfig(sample_rate=3)],
+    ids=["plain", "overlapping", "fps", "every third"],
+)
+def test_windows_are_those_that_a_run_makes(tmp_path: Path, settings: ExtractionConfig) -> None:
+    videos = [video(tmp_path / f"{frames}.mp4", frames, size_px=32) for frames in (10, 40, 75, 128)]
+    videos.append(VideoInput("part", videos[-1].source, 1.0, 3.0))
+    how = recipe(tmp_path, settings=settings)
+    told = estimate(how, videos, DumpPlan(tmp_path / "out"))
+    made = {result.video.id: len(result.features or ()) for result in engine(how).run(videos)}
+    assert {each.id: count for each, count in told.todo} == made
+    assert told.windows == sum(made.values())
+    assert told.trouble is None
+    assert told.seconds is not None
+    assert 0 < told.seconds < 60
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_done_or_of_another_shard_is_left_out(tmp_path: Path) -> None:
+    videos = [video(tmp_path / f"{name}.mp4", size_px=32) for name in "abcd"]
+    done = {
+        "a": ManifestEntry(id="a", source="a.mp4", status="ok"),
+        "b": ManifestEntry(id="b", source="b.mp4", status="failed"),
+    }
+    plan = DumpPlan(tmp_path / "out")
+    expected = [
+        (plan, ["b", "c", "d"]),
+        (replace(plan, retry_failed=False), ["c", "d"]),
+        (replace(plan, overwrite=True), ["a", "b", "c", "d"]),
+        (replace(plan, shard=Shard(1, 2)), [id for id in "bcd" if Shard(1, 2).takes(id)]),
+    ]
+    for asked, ids in expected:
+        assert [each.id for each, _ in estimate(recipe(tmp_path), videos, asked, **done).todo] == ids
+
+
+def test_what_cannot_be_read_has_no_number_and_no_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos = [VideoInput("text", str(lay(tmp_path / "text.mp4", b"Dear video"))), VideoInput("gone", "gone.mp4")]
+    told = estimate(recipe(tmp_path), videos, DumpPlan(tmp_path / "out"))
+    assert ([count for _, count in told.todo], told.seconds) == ([None, None], None)
+    told.show()
+    shown = capsys.readouterr().out
+    assert "gone.mp4 -> gone  ? windows" in shown
+    assert "2 videos to do, 0 done before" in shown
+    assert "0 windows (of some videos the number is not known); time: unknown" in shown
+    assert "nothing could be measured: " in shown
+
+
+def test_first_readable_video_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    videos = [VideoInput("gone", "https://me:word@127.0.0.1:1/gone.mp4?key=1"), video(tmp_path / "good.mp4", 64)]
+    told = estimate(recipe(tmp_path), videos, DumpPlan(tmp_path / "out"))
+    told.show()
+    shown = capsys.readouterr().out
+    assert "https://127.0.0.1:1/gone.mp4?... -> " in shown
+    assert "word" not in shown
+    assert "good  4 windows" in shown
+    assert "ms a window to decode and find faces (2 workers)" in shown
+    assert "nothing could be measured" not in shown
