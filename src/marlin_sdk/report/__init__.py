@@ -1,0 +1,1 @@
+"""A dump of features as one HTML page that a person can look through."""

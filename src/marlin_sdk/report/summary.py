@@ -1,0 +1,169 @@
+"""What a dump's manifest says in all: totals, reasons of failure, and how fast the work went."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.batch.manifest import ManifestEntry, Status
+
+__all__ = ["Reason", "Throughput", "Totals", "count_totals", "group_failures", "measure_throughput", "printable"]
+
+_PAUSE_S = 60.0  # nothing in work for longer than this is a break between two runs
+_NUM_BINS = 60
+_MAX_MESSAGE = 400
+_MAX_REASONS = 40
+_MAX_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The sums of a manifest.
+
+    Attributes:
+        counts: videos of each status, in the order of `Status`; those there are.
+        windows: embedded.
+        skipped_windows: left out because they show no face.
+        duration_s: of all videos whose length is known.
+        num_unknown: videos whose length is not.
+        seconds: spent on all of them, summed over processes.
+    """
+
+    counts: dict[str, int]
+    windows: int
+    skipped_windows: int
+    duration_s: float
+    num_unknown: int
+    seconds: float
+
+    @property
+    def videos(self) -> int:
+        """All videos."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Videos that failed in the same way.
+
+    Attributes:
+        error: class of the error.
+        message: of the first of them, at most 400 characters.
+        count: how many.
+        ids: of the first twenty.
+    """
+
+    error: str
+    message: str
+    count: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """How fast the work went, over the time in which there was any.
+
+    Attributes:
+        edges_s: float64 (bins + 1,), working time from the start of the first video, breaks taken out.
+        videos_per_min: float64 (bins,).
+        windows_per_s: float64 (bins,).
+        pauses_s: where on the axis of working time a break between two runs was taken out.
+    """
+
+    edges_s: NDArray[np.float64]
+    videos_per_min: NDArray[np.float64]
+    windows_per_s: NDArray[np.float64]
+    pauses_s: tuple[float, ...]
+
+
+def count_totals(entries: Iterable[ManifestEntry]) -> Totals:
+    """Add up a manifest."""
+    counts: Counter[str] = Counter()
+    windows = skipped = unknown = 0
+    duration_s = seconds = 0.0
+    for entry in entries:
+        counts[entry.status] += 1
+        windows += entry.rows
+        skipped += entry.skipped_windows
+        seconds += entry.seconds
+        unknown += entry.duration_s is None
+        duration_s += entry.duration_s or 0.0
+    known = [*get_args(Status), *sorted(counts.keys() - set(get_args(Status)))]
+    ordered = {status: counts[status] for status in known if counts[status]}
+    return Totals(ordered, windows, skipped, duration_s, unknown, seconds)
+
+
+def group_failures(entries: Iterable[ManifestEntry]) -> list[Reason]:
+    """Group failed videos by error and message, most frequent first.
+
+    Messages that differ only in the video's own name or in numbers count as one.
+
+    Returns:
+        At most forty reasons; the last one then stands for all the rest.
+    """
+    groups: dict[tuple[str, str], list[ManifestEntry]] = {}
+    for entry in entries:
+        if entry.status == "failed":
+            groups.setdefault((entry.error or "unknown error", _pattern(entry)), []).append(entry)
+    ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
+    reasons = [_reason(error, failed) for (error, _), failed in ranked[:_MAX_REASONS]]
+    if len(ranked) > _MAX_REASONS:
+        rest = [entry for _, failed in ranked[_MAX_REASONS - 1 :] for entry in failed]
+        message = f"{len(ranked) - _MAX_REASONS + 1} more kinds of failure, each rarer than those above"
+        reasons[-1] = Reason("other", message, len(rest), tuple(entry.id for entry in rest[:_MAX_NAMED]))
+    return reasons
+
+
+def _reason(error: str, failed: Sequence[ManifestEntry]) -> Reason:
+    message = failed[0].message or "no message"
+    shown = message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
+    return Reason(error, shown, len(failed), tuple(entry.id for entry in failed[:_MAX_NAMED]))
+
+
+def _pattern(entry: ManifestEntry) -> str:
+    message = entry.message or ""
+    for name in (entry.source, entry.id):
+        message = message.replace(name, "*") if name else message
+    return re.sub(r"\d+(\.\d+)?", "#", message)[:_MAX_MESSAGE]
+
+
+def measure_throughput(entries: Iterable[ManifestEntry]) -> Throughput | None:
+    """Count what was finished in each part of the working time.
+
+    A video was in work from `finished_at - seconds` to `finished_at`. Where none was for more than a minute, nobody was
+    working: the break between a run and its resumption is taken out.
+
+    Returns:
+        None where fewer than two videos say when they were finished.
+    """
+    times = [(entry.finished_at, entry.seconds, entry.rows) for entry in entries if entry.finished_at > 0]
+    table = np.array(times, dtype=np.float64).reshape(-1, 3)
+    table = table[np.isfinite(table).all(axis=1)]
+    if len(table) < 2:
+        return None
+    finished, seconds, rows = table.T
+    started = finished - np.maximum(seconds, 0)
+    order = np.argsort(started)
+    started, finished, rows = started[order], finished[order], rows[order]
+    busy_until = np.concatenate([started[:1], np.maximum.accumulate(finished)[:-1]])
+    idle = np.where(started - busy_until > _PAUSE_S, started - busy_until, 0.0)
+    done_s = finished - np.cumsum(idle) - started[0]
+    pauses_s = (busy_until - np.cumsum(idle) + idle - started[0])[idle > 0]
+    width_s = float(done_s.max()) / _NUM_BINS
+    if width_s <= 0:
+        return None
+    edges = np.linspace(0.0, float(done_s.max()), _NUM_BINS + 1)
+    videos, _ = np.histogram(done_s, edges)
+    windows, _ = np.histogram(done_s, edges, weights=rows)
+    return Throughput(edges, videos / width_s * 60, windows / width_s, tuple(pauses_s.tolist()))
+
+
+def printable(text: str) -> str:
+    """Text with nothing in it that is invisible, turns the direction of writing, or is no character at all."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
