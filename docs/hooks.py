@@ -1,4 +1,4 @@
-"""For mkdocs: writes the options of `marlin-extract` into the page that asks for them, so that it stays true."""
+"""For mkdocs: writes the options of each command into the page that asks for them, so that it stays true."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from typing import Any
 
 import click
 
-from marlin_sdk.cli.extract import main
+from marlin_sdk.cli import doctor, extract, report
 
-PLACE = "<!-- options of marlin-extract -->"
+PLACES = {
+    "<!-- options of marlin-extract -->": extract.main,
+    "<!-- options of marlin-sdk report -->": report.main,
+    "<!-- options of marlin-sdk doctor -->": doctor.main,
+}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by mkdocs with the source of each page."""
-    return markdown.replace(PLACE, option_table()) if PLACE in markdown else markdown
+    for place, command in PLACES.items():
+        if place in markdown:
+            markdown = markdown.replace(place, option_table(command))
+    return markdown
 
 
-def option_table() -> str:
+def option_table(command: click.Command) -> str:
     """A row for each option: how it is written, its default, what it does."""
     rows = ["| option | default | what it does |", "| --- | --- | --- |"]
-    rows += [_row(option) for option in main.params if isinstance(option, click.Option)]
+    rows += [_row(option) for option in command.params if isinstance(option, click.Option)]
     return "\n".join(rows)
 
 
