@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from marlin_sdk.batch.heap import trim_heap
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.results import VideoResult
@@ -33,6 +34,7 @@ _TRIES = 2  # of a video whose worker was lost
 _LOOK_S = 0.1
 _IDLE_S = 0.02  # without a new clip, after which an encoder that has nothing to do takes a batch that is not full
 _END_S = 5.0  # for a thread to notice that its worker is gone
+_TRIM_S = 5.0  # from one time that free memory is given back to the next
 _IN_FLIGHT = 2  # batches for each device: one that it embeds, one that waits
 
 
@@ -133,6 +135,7 @@ class _Run:
         self._open: dict[str, _OpenVideo] = {}
         self._batch: list[_Job] = []
         self._in_flight: deque[tuple[Future[list[WindowFeatures]], list[_Job]]] = deque()
+        self._trimmed_s = time.monotonic()
 
     def results(self) -> Generator[VideoResult, None, None]:
         pumps = [threading.Thread(target=self._pump, args=(worker,), daemon=True) for worker in self._workers]
@@ -254,8 +257,15 @@ class _Run:
             for job, row in zip(batch, future.result(), strict=True):
                 job.owner.rows[job.row] = row
             self._on_rows(len(batch))
+            self._trim()
             for owner in dict.fromkeys(job.owner for job in batch):
                 yield from self._close(owner)
+
+    def _trim(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._trimmed_s >= _TRIM_S:
+            trim_heap()
+            self._trimmed_s = now_s
 
     def _close(self, owner: _OpenVideo) -> Iterator[VideoResult]:
         """The result of a video that has been read to its end and embedded whole."""

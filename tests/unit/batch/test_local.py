@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from tests.unit.batch.engines import SETTINGS, assert_alike, engine, recipe, vid
 from tests.unit.batch.trouble import Harmful
 
 from marlin_sdk import ConfigError, Marlin, VideoFeatures
+from marlin_sdk.batch import local
 from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.results import VideoResult
+from marlin_sdk.batch.workers import WorkerLimits
 
 
 def by_id(results: list[VideoResult]) -> dict[str, VideoResult]:
@@ -140,6 +144,17 @@ def test_memory_is_flat_in_the_number_of_videos(tmp_path: Path) -> None:
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4)  # kB
     assert len(resident) == 300
     assert resident[-1] - resident[60] < 10_000
+
+
+def test_free_memory_is_given_back_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[float] = []
+    monkeypatch.setattr(local, "trim_heap", lambda: times.append(time.monotonic()))
+    monkeypatch.setattr(local, "_TRIM_S", 0.5)
+    run = LocalEngine(recipe(tmp_path), [watched(0.2)], workers=1, limits=WorkerLimits())
+    results = list(run.run([video(tmp_path / "a.mp4", 320, size_px=32)]))
+    assert len(rows(results[0])) == 20
+    assert times
+    assert all(later - earlier >= 0.5 for earlier, later in pairwise(times))
 
 
 def test_drain_finishes_what_is_in_flight_and_begins_nothing(tmp_path: Path) -> None:
