@@ -58,7 +58,7 @@ class Shard:
 
     def takes(self, id: str) -> bool:
         """Whether a video is in this part: told by its id alone, so that jobs need not see the same list."""
-        return zlib.crc32(id.encode()) % self.count == self.index - 1
+        return zlib.crc32(os.fsencode(id)) % self.count == self.index - 1
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

@@ -16,6 +16,8 @@ from marlin_sdk.video.reader import VIDEO_SUFFIXES, display_name
 
 __all__ = ["VideoInput", "check_id", "distinct_ids", "find_videos", "fold", "name_below"]
 
+_WILD = re.compile(r"[\x00-\x1f\x7f\\]")
+
 
 @dataclass(frozen=True)
 class VideoInput:
@@ -103,7 +105,7 @@ def check_id(text: str) -> str:
         ConfigError: it is empty, absolute, leads upwards, or holds control characters.
     """
     parts = text.split("/")
-    if not text or any(part in ("", ".", "..") for part in parts) or re.search(r"[\x00-\x1f\x7f\\]", text):
+    if not text or any(part in ("", ".", "..") for part in parts) or _WILD.search(text):
         raise ConfigError(f"{text!r} cannot be an id: expected a relative path like 'speaker1/clip7', without '..'")
     if any(len(os.fsencode(part)) > 200 for part in parts):
         raise ConfigError(f"the id {text[:40]!r}... is too long for a file name; give the table a shorter id column")
@@ -233,7 +235,17 @@ class _LongNames:
 
 
 def _names(index: int, source: str, below: PurePosixPath, longer: _LongNames) -> Iterator[str]:
-    """What a video may be called, the best first."""
+    """What a video may be called, the best first: a file may bear names that no id can have."""
+    return map(_tame, _file_names(index, source, below, longer))
+
+
+def _tame(name: str) -> str:
+    """A name with what `check_id` refuses written as in a URL: `%0A` for a line break, `%5C` for a backslash."""
+    plain = _WILD.sub(lambda match: f"%{ord(match[0]):02X}", name)
+    return "/".join(part.replace(".", "%2E") if part in (".", "..") else part for part in plain.split("/"))
+
+
+def _file_names(index: int, source: str, below: PurePosixPath, longer: _LongNames) -> Iterator[str]:
     if _is_folder(source):  # what looks like the suffix of a folder is none
         yield str(below)
         yield str(longer[index])

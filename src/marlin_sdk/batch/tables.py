@@ -40,17 +40,25 @@ def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[Vi
         A video for each row. A row without id is called by its path without suffix, and by its part:
         "talk@12.00-15.50", "talk@12.00-15.50+track1".
     Raises:
-        ConfigError: no such table, no column `path`, or a cell that cannot be read; the message names the line.
+        ConfigError: no such table, no column `path`, or a cell that cannot be read or has no column; the message
+            names the line.
     """
     csv.field_size_limit(_MAX_CELL)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
-            header = list(rows[0]) if rows else []
+            cells = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+            header, rows = list(cells.fieldnames or ()), list(cells)
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"table {path} cannot be read: {error}") from error
-    if rows and "path" not in header:
-        raise ConfigError(f"table {path} has columns {header}; expected one called 'path'")
+    named = [name for name in header if name]  # a spreadsheet may leave empty columns behind
+    if "path" not in named or len(set(named)) < len(named):
+        raise ConfigError(f"table {path} has columns {header}; expected one called 'path', and no name twice")
+    for line, row in enumerate(rows, start=2):
+        if None in row:  # where DictReader puts cells that have no column
+            raise ConfigError(
+                f"table {path}, line {line}: more cells than the {len(header)} columns of the header; a cell with a "
+                "comma in it needs quotes"
+            )
     return videos_of_rows(rows, f"table {path}", beside=path.parent, known=known)
 
 

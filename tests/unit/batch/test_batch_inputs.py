@@ -157,6 +157,24 @@ def test_empty_input_is_not_the_working_folder(empty: str) -> None:
         find_videos([empty])
 
 
+@pytest.mark.parametrize(
+    ("file", "id"),
+    [("new\nline.mp4", "new%0Aline"), ("a\\b.mp4", "a%5Cb"), ("\x1b[31mred.mp4", "%1B[31mred"), ("...mp4", "%2E%2E")],
+)
+def test_a_file_may_have_a_name_that_no_id_can_have(file: str, id: str) -> None:
+    lay(Path("in") / file)
+    assert names(str(Path("in") / file)) == [id]
+    assert check_id(id) == id
+
+
+def test_tamed_names_that_clash_are_told_apart() -> None:
+    lay(Path("in/a\nb.mp4"))
+    lay(Path("in/a%0Ab.mp4"))
+    got = names("in")
+    assert len(set(got)) == 2
+    assert [check_id(name) for name in got] == got
+
+
 PART = st.sampled_from(["..", ".", "a", "A", "b", "talk.mp4", "talk.mkv", "talk", "talk.mp4.avi", "", "~", "%2e%2e"])
 PATHS = st.lists(PART, min_size=1, max_size=5).map("/".join)
 INPUTS = st.tuples(st.sampled_from(["", "/", "http://", "file://", "http://u@h/"]), PATHS).map("".join)

@@ -74,6 +74,11 @@ def test_each_video_is_in_one_shard(ids: list[str], count: int) -> None:
     assert all(sum(shard.takes(id) for shard in shards) == 1 for id in ids)
 
 
+def test_a_file_name_that_is_no_text_is_in_one_shard() -> None:
+    id = os.fsdecode(b"clips/\xff")
+    assert [Shard(index, 3).takes(id) for index in (1, 2, 3)].count(True) == 1
+
+
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5", ""])
 def test_what_is_no_shard(text: str) -> None:
     with pytest.raises(ConfigError, match="expected K/N"):

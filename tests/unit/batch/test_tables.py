@@ -63,6 +63,11 @@ def test_paths_of_one_name_are_told_apart() -> None:
         ("path,start_s,end_s\na.mp4,3,2\n", "line 2.*expected 0 <= start < end"),
         ("path,track\na.mp4,-1\n", "line 2: track is '-1'"),
         ("path,id\na.mp4,x\n,y\n", "line 3: the path is empty"),
+        ("", "expected one called 'path'"),
+        ("file\n", "expected one called 'path'"),
+        ("path,mood,mood\na.mp4,x,y\n", "no name twice"),
+        ("path,mood\na.mp4,x\na.mp4,glad, or so\n", "line 3: more cells than the 2 columns"),
+        ('path,mood\n"a.mp4,x\n', "cannot be read: unexpected end of data"),
     ],
 )
 def test_a_bad_cell_is_named(text: str, said: str) -> None:
@@ -76,3 +81,7 @@ def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_table(lay(tmp_path / "bytes.csv", b"path\n\xff\xfe\n"))
     assert table("path\n") == []
+
+
+def test_empty_columns_of_a_spreadsheet_do_no_harm() -> None:
+    assert [row.id for row in table("path,id,,\na.mp4,x,,\n")] == ["x"]
