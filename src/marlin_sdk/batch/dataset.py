@@ -36,7 +36,7 @@ def pad_collate(items: Sequence[VideoFeatures | tuple[VideoFeatures, Any]]) -> d
         "mask": bool (B, Nmax), True where a row is real;
         "lengths": int64 (B,), rows of each video;
         "start_s", "end_s": float64 (B, Nmax), in seconds, 0 where padded;
-        "ids": list of B str, `meta["id"]` of each video, or else its source;
+        "ids": list of B str, the id of each video of a dump (`meta["id"]`), or else its source;
         "labels", where given: a tensor of numbers, or a list of texts.
     Raises:
         ShapeError: no items, features of different shapes or reduced to a vector, or labels for some items only.

@@ -108,13 +108,17 @@ class FeatureDump(Mapping[str, VideoFeatures]):
         return id in self._files
 
     def __getitem__(self, id: str) -> VideoFeatures:
-        """Read a video.
+        """Read a video; its `meta` holds its id too.
 
         Raises:
             KeyError: no such video, or it has no features; the message says what became of it.
             FeatureFileError: its file is missing, broken, or none of ours.
             MissingExtraError: parquet needs pyarrow.
         """
+        features = self._read(id)
+        return replace(features, meta={**features.meta, "id": id})
+
+    def _read(self, id: str) -> VideoFeatures:
         if id not in self._files:
             entry = self.entries.get(id)
             raise KeyError(f"{id}: {entry.status}, {entry.message}" if entry else id)

@@ -57,7 +57,7 @@ def assert_same(got: VideoFeatures, expected: VideoFeatures) -> None:
         np.testing.assert_array_equal(ours, theirs, err_msg=name, strict=True)
     assert got.skipped == expected.skipped
     assert got.warnings == expected.warnings
-    assert got.meta == expected.meta
+    assert {**got.meta, "id": None} == {**expected.meta, "id": None}  # told by a dump, not by a file
 
 
 def write_dump(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.unit.batch.kept import ROOT, random_features, run_python, write_dump
+from tests.unit.batch.kept import FORMATS, ROOT, random_features, run_python, write_dump
 from torch.utils.data import DataLoader
 
 from marlin_sdk import ConfigError, FeatureFileError, MissingExtraError, ShapeError, VideoFeatures
@@ -239,6 +239,14 @@ def test_labels_of_a_batch_become_a_tensor_or_a_list() -> None:
     batch = padded([(one, "joy"), (two, "anger")])
     assert batch["labels"] == ["joy", "anger"]
     assert batch["ids"] == ["clips/0.mp4", "b/c"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_parts_of_one_video_are_told_apart_in_a_batch(tmp_path: Path, format: str) -> None:
+    parts = {"talk@0.00-2.00": random_features(2), "talk@2.00-4.00": random_features(2)}  # of one source
+    write_dump(tmp_path / "dump", parts, format)
+    dump = FeatureDump(tmp_path / "dump")
+    assert padded([dump[id] for id in parts])["ids"] == list(parts)
 
 
 def test_items_that_make_no_batch_are_refused() -> None:
