@@ -211,6 +211,9 @@ def resume(options: argparse.Namespace, folder: Path) -> None:
     with manifest.open("w") as file:
         for video in (first, *others[:-1]):
             file.write(json.dumps({**entry, **_named(video)}) + "\n")
+            rows = folder / "dump" / _named(video)["file"]
+            rows.parent.mkdir(parents=True, exist_ok=True)
+            rows.touch()  # a video whose file is gone is done again
     started = time.time()
     done = subprocess.run([*command, str(folder / "videos")], check=True, capture_output=True, text=True)
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]

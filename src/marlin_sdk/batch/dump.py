@@ -17,7 +17,7 @@ from marlin_sdk.batch.claim import Shard, claim_folder
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.manifest import MANIFEST, Manifest, ManifestEntry, read_manifest
 from marlin_sdk.batch.recipe import settings_hash
-from marlin_sdk.batch.recovery import sealed_shards
+from marlin_sdk.batch.recovery import sealed_shards, without_lost
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.writers import FeatureWriter, open_writer, recover_entries, remove_leftovers
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
@@ -69,7 +69,7 @@ class Dump:
     """A dump that this process holds, open for results. Made by `open_dump`.
 
     Attributes:
-        entries: what earlier runs, and this one, did, by id.
+        entries: what earlier runs, and this one, did, by id; not what they did that is there no more.
         kept: what this run did of it: what is safely on the disk and told of in the manifest.
     """
 
@@ -81,9 +81,13 @@ class Dump:
         self._weights = weights_name(identity["weights"])
         self._manifest = manifest
         self._writer: FeatureWriter = open_writer(
-            plan.folder, plan.format, suffix=plan.shard.suffix, shard_rows=plan.shard_rows
+            plan.folder,
+            plan.format,
+            suffix=plan.shard.suffix,
+            shard_rows=plan.shard_rows,
+            told={entry.file for entry in entries.values() if entry.file is not None},
         )
-        self.entries = entries
+        self.entries = without_lost(plan.folder, entries)
         self.kept: list[ManifestEntry] = []
 
     def recover(self) -> None:
@@ -226,6 +230,12 @@ def check_settings(plan: DumpPlan, identity: Mapping[str, Any]) -> bool:
     """
     before = read_settings(plan.folder)
     if before is None:
+        asked = settings_hash(identity)
+        if any(entry.settings_hash not in ("", asked) for entry in read_manifest(plan.folder).values()):
+            raise ConfigError(
+                f"{plan.folder} holds a dump made with other settings, and no {SETTINGS} that tells which; put that "
+                "file back, choose another folder, or replace the dump with --overwrite"
+            )
         return False
     now = _what(plan, identity)
     differs = dict(_differences({key: before.get(key) for key in now}, now))

@@ -1,17 +1,18 @@
-"""After a kill: what sealed shards hold that no manifest tells of, and the partial files to be removed."""
+"""What a manifest and the files of a dump say of each other: after a kill, and where somebody removed files."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from marlin_sdk.batch.manifest import MANIFEST, ManifestEntry
 from marlin_sdk.batch.reading import shard_entries
 
-__all__ = ["SealedShard", "recover_entries", "remove_leftovers", "sealed_shards"]
+__all__ = ["SealedShard", "last_number", "recover_entries", "remove_leftovers", "sealed_shards", "without_lost"]
 
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-z_]+\.part\.(npz|npy|json|safetensors|parquet|tar)")
 _SHARD = re.compile(r"features(-\d+-of-\d+)?-(\d+)\.(parquet|tar)")
@@ -41,6 +42,34 @@ def sealed_shards(folder: Path) -> list[SealedShard]:
         if match := _SHARD.fullmatch(path.name):
             shards.append(SealedShard(path, match[1] or "", int(match[2]), match[3]))
     return sorted(shards, key=lambda shard: (shard.suffix, shard.number, shard.kind))
+
+
+def last_number(names: Iterable[str], suffix: str, kind: str) -> int:
+    """The highest number of the shards of a run, by their names; 0 where there are none."""
+    matches = [match for name in names if (match := _SHARD.fullmatch(name))]
+    return max((int(match[2]) for match in matches if (match[1] or "", match[3]) == (suffix, kind)), default=0)
+
+
+def without_lost(folder: Path, entries: Mapping[str, ManifestEntry]) -> dict[str, ManifestEntry]:
+    """The entries without those of videos whose rows somebody removed, so that they are made again.
+
+    Folders are listed, not files looked up: of a hundred thousand files that takes a second, over a network too.
+    """
+
+    @cache
+    def names(place: str) -> frozenset[str] | None:
+        try:
+            return frozenset(os.listdir(folder / place))
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
+        except OSError:
+            return None  # it cannot be told; what reads the rows will say so
+
+    def is_there(file: str) -> bool:
+        place, _, name = file.rpartition("/")
+        return (there := names(place)) is None or name in there
+
+    return {id: entry for id, entry in entries.items() if entry.file is None or is_there(entry.file)}
 
 
 def recover_entries(folder: Path, known: Collection[str], *, suffix: str = "") -> list[ManifestEntry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Literal, Protocol, get_args
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.batch.manifest import ManifestEntry
 from marlin_sdk.batch.parquet import ParquetShard, import_pyarrow
-from marlin_sdk.batch.recovery import recover_entries, remove_leftovers, sealed_shards
+from marlin_sdk.batch.recovery import last_number, recover_entries, remove_leftovers
 from marlin_sdk.batch.webdataset import TarShard, import_webdataset
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features import FeatureFormat, VideoFeatures
@@ -61,7 +61,13 @@ class FeatureWriter(Protocol):
 
 
 def open_writer(
-    folder: Path, format: str, *, suffix: str = "", shard_rows: int = 20_000, max_age_s: float = _MAX_AGE_S
+    folder: Path,
+    format: str,
+    *,
+    suffix: str = "",
+    shard_rows: int = 20_000,
+    max_age_s: float = _MAX_AGE_S,
+    told: Collection[str] = (),
 ) -> FeatureWriter:
     """Make what keeps features in a dump.
 
@@ -71,6 +77,7 @@ def open_writer(
         suffix: tells the shards of this run apart from those of others that share the folder (`Shard.suffix`).
         shard_rows: of a shard, about: it is sealed after the video that reaches them.
         max_age_s: of a shard, in seconds: older ones are sealed by the next video.
+        told: names of files that a manifest tells of: one that was removed must not come back with other rows.
     Raises:
         ConfigError: another format, or no rows.
         MissingExtraError: the format's extra is not installed.
@@ -81,10 +88,10 @@ def open_writer(
         raise ConfigError(f"shard-size is {shard_rows} rows; expected at least 1")
     if format == "parquet":
         import_pyarrow()
-        return ShardWriter(folder, ParquetShard, "parquet", suffix, shard_rows, max_age_s)
+        return ShardWriter(folder, ParquetShard, "parquet", suffix, shard_rows, max_age_s, told)
     if format == "webdataset":
         import_webdataset()
-        return ShardWriter(folder, TarShard, "tar", suffix, shard_rows, max_age_s)
+        return ShardWriter(folder, TarShard, "tar", suffix, shard_rows, max_age_s, told)
     return FileWriter(folder, format)
 
 
@@ -129,6 +136,7 @@ class ShardWriter:
         suffix: see `open_writer`.
         shard_rows: see `open_writer`; a video without rows counts as one.
         max_age_s: see `open_writer`.
+        told: see `open_writer`.
     """
 
     def __init__(
@@ -139,11 +147,12 @@ class ShardWriter:
         suffix: str,
         shard_rows: int,
         max_age_s: float,
+        told: Collection[str],
     ) -> None:
         self._folder, self._begin, self._kind, self._suffix = folder, begin, kind, suffix
         self._shard_rows, self._max_age_s = shard_rows, max_age_s
-        numbers = [shard.number for shard in sealed_shards(folder) if (shard.suffix, shard.kind) == (suffix, kind)]
-        self._number = max(numbers, default=0)
+        names = [*(path.name for path in folder.glob("features*")), *told]
+        self._number = last_number(names, suffix, kind)
         self._shard: ParquetShard | TarShard | None = None
         self._place: AbstractContextManager[Path] | None = None
         self._open: list[ManifestEntry] = []

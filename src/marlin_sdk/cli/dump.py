@@ -15,6 +15,7 @@ from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.manifest import ids_by_source, read_manifest
 from marlin_sdk.batch.progress import choose_progress
 from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.batch.recovery import without_lost
 from marlin_sdk.batch.run import Engine, default_workers, make_dump, stop_on_signals
 from marlin_sdk.batch.tables import read_list, read_table
 from marlin_sdk.batch.workers import WorkerLimits
@@ -45,7 +46,7 @@ def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], say: Speaker, 
     if workers is None:
         workers = default_workers(len(videos), on_gpu=model.device.type == "cuda")
     if options["dry_run"]:
-        estimate_run(recipe, model, plan, videos, entries, workers=workers).show()
+        estimate_run(recipe, model, plan, videos, without_lost(plan.folder, entries), workers=workers).show()
         return 0
     progress = choose_progress(quiet=quiet, as_json=options["log_json"], debug=debug)
     engine: Engine

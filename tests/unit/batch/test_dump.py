@@ -66,6 +66,35 @@ def test_a_rerun_does_only_what_is_missing(tmp_path: Path, format: str) -> None:
         assert_same(dump[id], random_features(4, seed=len(id)))
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_somebody_removed_is_made_again(tmp_path: Path, format: str) -> None:
+    plan = DumpPlan(tmp_path, format, shard_rows=8)
+    fill(plan, "a", "deep/b", "c", "d", "none")
+    gone = FeatureDump(tmp_path).entries["deep/b"].file
+    assert gone is not None
+    (tmp_path / gone).unlink()
+    lost = [id for id in ("a", "deep/b") if FeatureDump(tmp_path).entries[id].file == gone]
+    with open_dump(plan, IDENTITY) as dump:  # and this run is stopped after one of them
+        todo = dump.todo(inputs("a", "deep/b", "c", "d", "none"))
+        assert [video.id for video in todo] == lost
+        dump.store(result(todo[0]))
+    assert fill(plan, "a", "deep/b", "c", "d", "none") == lost[1:]
+    dump_again = FeatureDump(tmp_path)
+    assert sorted(dump_again) == ["a", "c", "d", "deep/b", "none"]
+    for id in dump_again:
+        assert_same(dump_again[id], random_features(4, seed=len(id)))
+
+
+def test_a_dump_that_lost_its_settings_is_not_mixed_with_others(tmp_path: Path) -> None:
+    plan = DumpPlan(tmp_path)
+    fill(plan, "a")
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(ConfigError, match=r"other settings, and no settings.json"):
+        fill(plan, "a", "b", identity=OTHER)
+    assert fill(plan, "a", "b") == ["b"]
+    assert read_settings(tmp_path) is not None
+
+
 def test_what_failed_is_done_again_unless_that_is_not_wanted(tmp_path: Path) -> None:
     plan = DumpPlan(tmp_path)
     fill(plan, "a", "bad")
