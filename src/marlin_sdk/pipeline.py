@@ -200,6 +200,14 @@ class Marlin:
             self._detector = self._detector()
         return self._detector
 
+    def with_detector(self, detector: FaceDetector | Callable[[], FaceDetector]) -> Marlin:
+        """The same networks, not copied, with another detector.
+
+        Args:
+            detector: or a function that makes it, called when first needed.
+        """
+        return Marlin(self._runtime, detector=detector, identity=self._identity, decoder=self.decoder)
+
     @property
     def config(self) -> ModelConfig:
         """The size of the model."""

@@ -18,7 +18,7 @@ from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detecto
 if TYPE_CHECKING:
     from marlin_sdk.pipeline import Marlin
 
-__all__ = ["Recipe", "settings_hash"]
+__all__ = ["Once", "Recipe", "settings_hash"]
 
 # What changes how fast a dump is made, not what is in it.
 _SPEED_ONLY = ("batch_size",)
@@ -85,7 +85,7 @@ class Recipe:
 
     def load_cutter(self, model: ModelConfig) -> ClipCutter:
         """Build what turns frames into clips; the detector is made when the first video needs one."""
-        return ClipCutter(model, _Once(self._load_detector))
+        return ClipCutter(model, Once(self._load_detector))
 
     def _load_detector(self) -> FaceDetector:
         return load_detector(
@@ -111,7 +111,7 @@ class Recipe:
         return {"weights": weights, "dtype": self.dtype, "detector": detector, "settings": settings}
 
 
-class _Once:
+class Once:
     """Makes the detector when it is first needed; why it cannot be had is remembered, not found out for each video."""
 
     def __init__(self, make: Callable[[], FaceDetector]) -> None:

@@ -59,7 +59,7 @@ def without_lost(folder: Path, entries: Mapping[str, ManifestEntry]) -> dict[str
     @cache
     def names(place: str) -> frozenset[str] | None:
         try:
-            return frozenset(os.listdir(folder / place))
+            return frozenset(path.name for path in (folder / place).iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return frozenset()
         except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from marlin_sdk.batch.recipe import Once
 from marlin_sdk.cli.output import UNTRAINED, Speaker, Stop, numbers, print_json
 from marlin_sdk.errors import DownloadError, MarlinError, MissingExtraError, WeightsError
 from marlin_sdk.video.reader import display_name
@@ -24,7 +25,8 @@ def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, say: Spe
     Returns:
         How many failed.
     """
-    model = recipe.load_model(device)
+    loaded = recipe.load_model(device)
+    model = loaded.with_detector(Once(lambda: loaded.detector))
     if recipe.untrained:
         say.note(UNTRAINED)
     done = failed = rows = skipped = 0
