@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError, VideoDecodeError
+from marlin_sdk.video.endings import ragged_end
 from marlin_sdk.video.frames import Frame, check_pixels
 from marlin_sdk.video.orientation import Orientation, orientation_of
 
@@ -55,6 +57,7 @@ class ContainerReader:
         self._started = False
         self._joined_s = 0.0
         self._turned: tuple[int, Orientation] | None = None
+        self._path = Path(source.removeprefix("file:")) if isinstance(source, str) and not is_url else None
         self._container = _open(source, name, is_url)
         try:
             self._stream = _video_stream(self._container, name)
@@ -118,6 +121,7 @@ class ContainerReader:
         if not timed:
             self.warnings.append(f"some frames have no time of their own; {1 / step_s:g} frames a second are assumed")
         self._note_early_end(count, time_s + shown_s)
+        self._note_ragged_end()
         yield waiting(shown_s)
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
@@ -197,6 +201,13 @@ class ContainerReader:
             slack_s = 2 / (self.fps or _DEFAULT_FPS) if missing > 1 else float("inf")
         if end_s - min(0.0, self._joined_s) < self.duration_s - slack_s:  # promised on a clock that leaps ahead
             self._damaged(f"ends at {end_s:.2f} s of {self.duration_s:.2f} s promised: the file is cut off")
+
+    def _note_ragged_end(self) -> None:
+        """Warn of a file that promises nothing, and does not end as its kind does."""
+        if self._path is None or self.is_damaged or not self._path.is_file():  # a pipe has no end to look at
+            return
+        if how := ragged_end(self._path, self._container.format.name):
+            self._damaged(how)
 
     def _damaged(self, how: str) -> None:
         self.is_damaged = True
