@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TextIO
@@ -135,9 +136,9 @@ def _number(row: Mapping[str, str], column: str, table: str, line: int) -> int |
     text = (row.get(column) or "").strip()
     if not text:
         return None
-    if not text.isdecimal():
+    if not re.fullmatch(r"\d+(\.0*)?", text):  # a column with gaps comes out of pandas as 1.0
         raise ConfigError(f"{table}, line {line}: {column} is {text!r}; expected a whole number")
-    return int(text)
+    return int(text.partition(".")[0])
 
 
 def _found(path: str, beside: Path | None) -> str:

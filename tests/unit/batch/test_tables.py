@@ -62,6 +62,7 @@ def test_paths_of_one_name_are_told_apart() -> None:
         ("path,start_s\na.mp4,nan\n", "line 2: start_s is 'nan'"),
         ("path,start_s,end_s\na.mp4,3,2\n", "line 2.*expected 0 <= start < end"),
         ("path,track\na.mp4,-1\n", "line 2: track is '-1'"),
+        ("path,track\na.mp4,1.5\n", "line 2: track is '1.5'"),
         ("path,id\na.mp4,x\n,y\n", "line 3: the path is empty"),
         ("", "expected one called 'path'"),
         ("file\n", "expected one called 'path'"),
@@ -85,3 +86,7 @@ def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_empty_columns_of_a_spreadsheet_do_no_harm() -> None:
     assert [row.id for row in table("path,id,,\na.mp4,x,,\n")] == ["x"]
+
+
+def test_a_track_may_be_written_as_pandas_does_where_some_are_missing() -> None:
+    assert [row.track for row in table("path,id,track\na.mp4,x,1.0\na.mp4,y,\n")] == [1, None]
