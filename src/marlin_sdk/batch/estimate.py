@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from marlin_sdk.batch.dump import DumpPlan
 from marlin_sdk.batch.inputs import VideoInput, fold
 from marlin_sdk.batch.manifest import ManifestEntry
+from marlin_sdk.batch.progress import tame
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.clips import Clip
 from marlin_sdk.config import ExtractionConfig
@@ -66,18 +67,18 @@ class RunEstimate:
     def show(self) -> None:
         """Print it: a line for each video, and the sum."""
         for video, count in self.todo:
-            print(f"{display_name(video.source)} -> {video.id}  {'?' if count is None else count} windows")  # noqa: T201
+            _print(f"{display_name(video.source)} -> {video.id}  {'?' if count is None else count} windows")
         known = "" if all(count is not None for _, count in self.todo) else " (of some videos the number is not known)"
         time_needed = "unknown" if self.seconds is None else f"about {_duration(self.seconds)}"
-        print(f"{len(self.todo)} videos to do, {self.done_before} done before")  # noqa: T201
-        print(f"{self.windows} windows{known}; time: {time_needed}")  # noqa: T201
+        _print(f"{len(self.todo)} videos to do, {self.done_before} done before")
+        _print(f"{self.windows} windows{known}; time: {time_needed}")
         if self.cut_s is not None and self.embed_s is not None:
-            print(  # noqa: T201
+            _print(
                 f"measured: {1000 * self.cut_s:.0f} ms a window to decode and find faces ({self.workers} workers), "
                 f"{1000 * self.embed_s:.0f} ms to embed"
             )
         if self.trouble is not None:
-            print(f"nothing could be measured: {self.trouble}")  # noqa: T201
+            _print(f"nothing could be measured: {self.trouble}")
         sys.stdout.flush()
 
 
@@ -148,6 +149,12 @@ def _measure(recipe: Recipe, model: Marlin, video: VideoInput) -> tuple[float, f
     started_s = time.perf_counter()
     model.embed_clips(clips)
     return cut_s, (time.perf_counter() - started_s) / len(clips)
+
+
+def _print(text: str) -> None:
+    """Print a line, whatever is in the names of files, and whatever the locale can write."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(tame(text).encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201
 
 
 def _duration(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import time
@@ -19,9 +20,11 @@ __all__ = [
     "TerminalProgress",
     "choose_progress",
     "json_line",
+    "tame",
 ]
 
 _PLAIN_EVERY_S = 60.0
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Progress(Protocol):
@@ -71,9 +74,10 @@ class _Counting:
 
     def failure(self, text: str, trace: str) -> None:
         """See `Progress.failure`."""
+        text = tame(text)
         self._write(f"\033[31m{text}\033[0m" if self._stream.isatty() else text)
         if self._debug and trace:
-            self._write(trace)
+            self._write(tame(trace))
 
     def _write(self, text: str) -> None:
         self._stream.write(f"{text}\n")  # in one piece, as another thread may be writing too
@@ -123,7 +127,7 @@ class TerminalProgress(_Counting):
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
-        self._write(text)
+        self._write(tame(text))
 
     def _write(self, text: str) -> None:
         from tqdm import tqdm
@@ -166,7 +170,7 @@ class PlainProgress(_Counting):
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
-        self._write(text)
+        self._write(tame(text))
 
     def close(self) -> None:
         """See `Progress.close`."""
@@ -215,6 +219,11 @@ class JsonProgress(_Counting):
 def json_line(event: str, values: Mapping[str, Any]) -> str:
     """What a machine reads of a run: {"event": ..., "time": Unix time, ...} on one line, in ASCII for any locale."""
     return json.dumps({"event": event, "time": round(time.time(), 3), **values})
+
+
+def tame(text: str) -> str:
+    """Text without what would steer a terminal: names of files may hold anything."""
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def choose_progress(*, quiet: bool = False, as_json: bool = False, debug: bool = False) -> Progress:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from marlin_sdk.assets import LICENCES_LOGGER
-from marlin_sdk.batch.progress import json_line
+from marlin_sdk.batch.progress import json_line, tame
 from marlin_sdk.errors import FeatureFileError, MarlinError
 
 if TYPE_CHECKING:
@@ -118,7 +118,9 @@ class Speaker:
         from tqdm.auto import tqdm
 
         with tqdm.external_write_mode(file=sys.stderr):
-            click.echo(json_line(event, {"text": text}) if self._as_json else click.style(text, fg=colour), err=True)
+            click.echo(
+                json_line(event, {"text": text}) if self._as_json else click.style(tame(text), fg=colour), err=True
+            )
 
 
 class _LogHandler(logging.Handler):

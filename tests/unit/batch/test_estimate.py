@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,19 @@ def test_what_cannot_be_read_has_no_number_and_no_time(tmp_path: Path, capsys: p
     assert "2 videos to do, 0 done before" in shown
     assert "0 windows (of some videos the number is not known); time: unknown" in shown
     assert "nothing could be measured: " in shown
+
+
+def test_any_name_is_shown_in_any_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["\u00fc", "\udcff", "\x1b[2J"]
+    told = estimate(recipe(tmp_path), [VideoInput(name, f"{name}.mp4") for name in names], DumpPlan(tmp_path / "out"))
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii", errors="strict"))
+    told.show()
+    assert raw.getvalue().splitlines()[:3] == [
+        rb"\xfc.mp4 -> \xfc  ? windows",
+        rb"\udcff.mp4 -> \udcff  ? windows",
+        rb"\x1b[2J.mp4 -> \x1b[2J  ? windows",
+    ]
 
 
 def test_first_readable_video_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,3 +112,17 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert type(choose_progress()) is PlainProgress
     assert type(choose_progress(quiet=True)) is QuietProgress
+
+
+@pytest.mark.parametrize("kind", [TerminalProgress, PlainProgress, QuietProgress])
+def test_names_of_files_do_not_steer_the_terminal(kind: type[PlainProgress]) -> None:
+    screen = Screen()
+    progress = kind(screen, debug=True)
+    progress.start(1, 0)
+    progress.note("a\x1b]0;owned\x07.mp4 -> out")
+    progress.failure("failed: b\x1b[2J\x9b.mp4", "Traceback\n\tof c\x1b[2J")
+    progress.close()
+    shown = screen.getvalue()
+    assert "\\x1b[2J\\x9b.mp4" in shown
+    assert "Traceback\n\tof c\\x1b[2J" in shown
+    assert not re.search(r"\x1b\[2J|\x1b\]|\x07|\x9b", shown)

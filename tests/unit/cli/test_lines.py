@@ -50,3 +50,10 @@ def test_another_detector_leaves_the_first_model_as_it_is(tiny: Marlin) -> None:
     assert other is not tiny
     assert other.encoder is tiny.encoder
     assert (other.detector, tiny.detector) == (before, before)
+
+
+def test_names_of_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say = Speaker(quiet=False, debug=False)
+    say.note("skipped: a\x1b[2J.mp4")
+    say.failure("b\x07.mp4", None)
+    assert capsys.readouterr().err == "skipped: a\\x1b[2J.mp4\nfailed: b\\x07.mp4\n"
