@@ -24,8 +24,12 @@ def read_list(file: TextIO, *, beside: Path | None = None) -> list[str]:
     Args:
         file: a line each; empty lines and lines that start with "#" are passed over.
         beside: the folder of the list: where a relative path is looked up first, before the current folder.
+    Raises:
+        ConfigError: it is no text, such as a video in place of a list.
     """
-    lines = (line.strip() for line in file)
+    lines = [line.removeprefix("\ufeff").strip() for line in file]  # Windows marks the beginning of a text
+    if any("\0" in line for line in lines):
+        raise ConfigError("the list of videos holds zero bytes, so it is no text; expected a path on each line")
     return [_found(line, beside) for line in lines if line and not line.startswith("#")]
 
 

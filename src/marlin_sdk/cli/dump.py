@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,13 +79,15 @@ def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> li
     names = [name for name in options["inputs"] if name != "-"]
     videos = find_videos(names, known=known)
     if "-" in options["inputs"]:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="surrogateescape")  # names of files need not be text
         videos += find_videos(read_list(sys.stdin), base=Path(), known=known)
     if options["list_file"] is not None:
         path = Path(options["list_file"])
         try:
-            with path.open(encoding="utf-8") as file:
+            with path.open(encoding="utf-8", errors="surrogateescape") as file:
                 videos += find_videos(read_list(file, beside=path.parent), base=path.parent, known=known)
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise ConfigError(f"list {path} cannot be read: {error}") from error
     if options["table"] is not None:
         videos += read_table(Path(options["table"]), known=known)

@@ -372,6 +372,18 @@ def test_credentials_in_a_url_are_not_told(run: Run) -> None:
     assert "secret" not in (OUT / "manifest.jsonl").read_text()
 
 
+@pytest.mark.parametrize("way", ["list", "stdin"])
+def test_a_listed_file_may_have_a_name_that_is_no_text(
+    run: Run, small: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    odd = small.rename(os.fsdecode(b"odd\xff.mp4"))
+    listed = lay(Path("list.txt"), b"\xef\xbb\xbf" + os.fsencode(odd) + b"\r\n")
+    with listed.open(encoding="utf-8") as file:  # strict, as in most locales
+        monkeypatch.setattr("sys.stdin", file)
+        done = run(*(("--list", listed) if way == "list" else ("-",)), "-o", OUT, "--quiet")
+    assert (done.exit_code, features()) == (0, [os.fsdecode(b"odd\xff.npz")]), done.stderr
+
+
 def test_dry_run_lists_and_writes_nothing(run: Run, small: Path) -> None:
     write_video(small.with_name("long.mp4"), noise(200, 32, 32))
     done = run(small.parent, "-o", OUT, "--dry-run")
