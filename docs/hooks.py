@@ -7,10 +7,13 @@ from typing import Any
 
 import click
 
-from marlin_sdk.cli import doctor, extract, report
+from marlin_sdk.cli import doctor, extract, prepare, pretrain, reconstruct, report
 
 PLACES = {
     "<!-- options of marlin-extract -->": extract.main,
+    "<!-- options of marlin-sdk prepare -->": prepare.command,
+    "<!-- options of marlin-sdk pretrain -->": pretrain.command,
+    "<!-- options of marlin-sdk reconstruct -->": reconstruct.command,
     "<!-- options of marlin-sdk report -->": report.main,
     "<!-- options of marlin-sdk doctor -->": doctor.main,
 }

@@ -26,8 +26,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     part = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(8)}.part{target.suffix}")
     # Not mkstemp: its files are private, and the umask cannot be read without changing it for every thread.
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    mode = part.stat().st_mode
     try:
         yield part
+        part.chmod(mode)  # safetensors puts a private file in its place
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(target)

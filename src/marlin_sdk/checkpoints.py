@@ -6,7 +6,8 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from marlin_sdk.errors import ConfigError, WeightsError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["load_weights", "read_checkpoint", "read_config", "to_published_keys"]
+__all__ = ["load_weights", "read_checkpoint", "read_config", "read_tensors", "to_published_keys"]
 
 HEAD_DIM = 64  # of every published encoder and decoder
 _MAX_CONFIG_BYTES = 1 << 20
@@ -49,7 +50,7 @@ def read_checkpoint(
         WeightsError: the file is no checkpoint, is not safe to open, or holds tensors that do not make one.
         ConfigError: `config.json` is not one.
     """
-    published, hyper_parameters = _read_tensors(path)
+    published, hyper_parameters = read_tensors(path)
     state = from_published_keys(published, path)
     if config is None and config_path is not None:
         config = read_config(config_path)
@@ -221,13 +222,20 @@ def _depth(state: Mapping[str, Tensor], part: str) -> int:
     return len(found)
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The flat tensors of a file, and a Lightning file's hyper-parameters."""
+def read_tensors(path: Path, *, under: Sequence[str] = ("state_dict",)) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The flat tensors of a file under their own names, and a Lightning file's hyper-parameters.
+
+    Args:
+        path: see `read_checkpoint`.
+        under: entries that may hold the tensors, the first one there; else the file is a flat state dict.
+    Raises:
+        WeightsError: the file is no checkpoint, or is not safe to open.
+    """
     if not path.is_file():
         raise WeightsError(f"no such checkpoint: {path}")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     hyper_parameters = content.get("hyper_parameters")
-    state = content.get("state_dict", content)
+    state = next((content[key] for key in under if key in content), content)
     if not isinstance(state, dict) or not all(isinstance(key, str) and _is_tensor(state[key]) for key in state):
         raise WeightsError(f"{path} is no state dict: expected a flat mapping of names to tensors")
     return state, hyper_parameters if isinstance(hyper_parameters, dict) else {}
@@ -250,7 +258,8 @@ def _read_pickle(path: Path) -> dict[str, Any]:
 
     try:
         _refuse_bomb(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with _options_allowed():
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
@@ -264,6 +273,16 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}; expected a state dict")
     return content
+
+
+def _options_allowed() -> AbstractContextManager[object]:
+    """VideoMAE's checkpoints keep the options of their run, an `argparse.Namespace`, which holds values and no code."""
+    import argparse
+
+    import torch
+
+    safe_globals = getattr(torch.serialization, "safe_globals", None)  # since torch 2.5
+    return nullcontext() if safe_globals is None else safe_globals([argparse.Namespace])
 
 
 def _refuse_bomb(path: Path) -> None:

@@ -13,6 +13,7 @@ A message names the thing, what was got, what was expected, and what to do.
       NoFaceError(RuntimeError)            a video in which no window shows a face
       DeviceMemoryError(MemoryError)       a device that has no memory left for the model, or for one clip
       FeatureFileError(OSError)            a feature file that cannot be written or read
+      TrainingError(RuntimeError)          a training run that cannot go on
       MissingExtraError(ImportError)       an optional dependency that is not installed
 """
 
@@ -27,6 +28,7 @@ __all__ = [
     "MissingExtraError",
     "NoFaceError",
     "ShapeError",
+    "TrainingError",
     "VideoDecodeError",
     "VideoNotFoundError",
     "WeightsError",
@@ -71,6 +73,10 @@ class DeviceMemoryError(MarlinError, MemoryError):
 
 class FeatureFileError(MarlinError, OSError):
     """A feature file that cannot be written or read."""
+
+
+class TrainingError(MarlinError, RuntimeError):
+    """A training run that cannot go on: a loss that is no number, a checkpoint that cannot be written."""
 
 
 class MissingExtraError(MarlinError, ImportError):

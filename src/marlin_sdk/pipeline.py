@@ -14,7 +14,7 @@ from torch import Tensor
 
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.cutting import ClipCutter, SourceFacts
-from marlin_sdk.errors import ConfigError
+from marlin_sdk.errors import ConfigError, WeightsError
 from marlin_sdk.extraction import Tally, count_on_bar, embed_clips, embed_cuts, gather_features
 from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from marlin_sdk.clips import Clip
     from marlin_sdk.config import ExtractionSettings
+    from marlin_sdk.reconstruction import Reconstruction
 
 __all__ = ["Marlin"]
 
@@ -277,6 +278,46 @@ class Marlin:
         wanted = None if layers is None else as_layers(layers, self.config)
         features = self._runtime.encode(clips, keep_seq=keep_seq, layers=wanted)
         return features if batched else features[0]
+
+    def reconstruct(
+        self,
+        clip: Tensor | NDArray[Any],
+        *,
+        masking: str = "fasking",
+        ratio: float = 0.9,
+        seed: int = 0,
+        normalised_target: bool = False,
+    ) -> Reconstruction:
+        """Hide most of a clip, and let the decoder rebuild it.
+
+        Args:
+            clip: as in `extract_clip`.
+            masking: "fasking", "fasking_opp", "tube", "random" or "frame"; the first two look for the parts of the face
+                with the model's detector.
+            ratio: share of the tokens that is hidden, in (0, 1).
+            seed: the same seed hides the same tokens; of a batch, each clip has its own.
+            normalised_target: the model was trained to rebuild normalised tubelets, as the recipe `videomae` does.
+        Returns:
+            Mask (True = visible), masked, rebuilt and composed clips, and the error of each hidden tubelet; float32 on
+            the CPU. Without the batch dimension where the clip has none.
+        Raises:
+            WeightsError: the model has no decoder.
+            ShapeError: as in `extract_clip`.
+            ConfigError: an unknown masking, or a ratio that hides nothing or everything.
+            DownloadError: the detector's weights cannot be had.
+        """
+        from marlin_sdk.reconstruction import rebuild
+        from marlin_sdk.training.unparsed import draw_masks
+
+        if self.decoder is None:
+            raise WeightsError(
+                f"{self.name} was loaded without its decoder, which rebuilds what is hidden; load it with "
+                "Marlin.from_pretrained(..., decoder=True), from weights that hold one (.full.pt, .ckpt, a run)"
+            )
+        clips, batched = as_clips(clip, self.config)
+        mask = draw_masks(clips, self.config, lambda: self.detector, masking=masking, ratio=ratio, seed=seed)
+        result = rebuild(self.encoder, self.decoder, clips, mask, normalised_target=normalised_target)
+        return result if batched else result[0]
 
     @spell_out_settings
     def extract_video(

@@ -36,6 +36,9 @@ from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.assets import YUNET
 from marlin_sdk.cli.doctor import main as doctor
 from marlin_sdk.cli.extract import main as marlin_extract
+from marlin_sdk.cli.prepare import command as prepare
+from marlin_sdk.cli.pretrain import command as pretrain
+from marlin_sdk.cli.reconstruct import command as reconstruct
 from marlin_sdk.cli.report import main as report
 
 DOCS = ROOT / "docs"
@@ -53,6 +56,7 @@ ALONE = re.compile(r"<!-- alone: (.+) -->")
 NOT_RUN_BLOCKS = [
     ("README.md", "pip install marlin-sdk"),
     ("README.md", "make demo   # makes .venv, installs, embeds examples/astronaut.mp4, shows what came out"),
+    ("README.md", "marlin-sdk prepare videos/ -o data/"),
     (
         "docs/how-to/cluster.md",
         "VIDEOS=/data/celebs DUMP=/data/features sbatch --array=1-16 examples/slurm.sh --model marlin_vit_base_ytf",
@@ -67,7 +71,23 @@ NOT_RUN_BLOCKS = [
     ("docs/how-to/gpu.md", 'model.to("cuda:0", dtype="bfloat16")'),
     ("docs/how-to/live.md", 'for row in model.stream("rtsp://camera.example/stream1"):'),
     ("docs/how-to/offline.md", "hf download ControlNet/marlin_vit_base_ytf config.json model.safetensors \\"),
+    ("docs/how-to/prepare.md", "marlin-sdk prepare videos/ -o data/"),
+    ("docs/how-to/pretrain.md", "pip install 'marlin-sdk[train]'   # lightning, tensorboard, pyyaml"),
+    ("docs/how-to/pretrain.md", "marlin-sdk prepare videos/ -o data/"),
+    ("docs/how-to/pretrain.md", "marlin-sdk pretrain --data data/ --config small.yaml --max-steps 20000 -o runs/small"),
+    (
+        "docs/how-to/pretrain.md",
+        "marlin-sdk pretrain --data data/ --model marlin_vit_base --init MCG-NJU/videomae-base -o runs/mine",
+    ),
+    ("docs/how-to/pretrain.md", "marlin-sdk pretrain --data data/ --resume -o runs/mine"),
+    (
+        "docs/how-to/pretrain.md",
+        "marlin-sdk pretrain --data data/ --resume -o runs/mine --licence mit --push-to-hub lab/mine",
+    ),
+    ("docs/how-to/pretrain.md", "from marlin_sdk.training.export import push_to_hub"),
     ("docs/how-to/read-features.md", "pip install 'marlin-sdk[pandas]'"),
+    ("docs/how-to/reconstruct.md", "marlin-sdk reconstruct talk.mp4 -o out.mp4 --model marlin_vit_small_ytf"),
+    ("docs/how-to/reconstruct.md", "from marlin_sdk import Marlin"),
     ("docs/tutorial/index.md", "python3 -m venv .venv"),
 ]
 
@@ -334,7 +354,7 @@ def test_reference_of_the_command_has_every_option() -> None:
     page = on_page_markdown((DOCS / "reference" / "cli.md").read_text(encoding="utf-8"))
     options = [
         parameter
-        for command in (marlin_extract, report, doctor)
+        for command in (marlin_extract, report, doctor, prepare, pretrain, reconstruct)
         for parameter in command.params
         if isinstance(parameter, click.Option)
     ]

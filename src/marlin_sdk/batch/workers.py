@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -23,6 +22,7 @@ from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.cutting import Cut, SourceFacts
 from marlin_sdk.errors import ConfigError, DownloadError, MarlinError, MissingExtraError, WeightsError
+from marlin_sdk.parent import end_with_parent
 from marlin_sdk.video.reader import display_name, open_video
 
 __all__ = ["Failure", "Finished", "Message", "Worker", "WorkerLimits", "WorkerLostError"]
@@ -279,7 +279,7 @@ def _serve(pipe: Connection, recipe: Recipe, model: ModelConfig) -> None:
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     cv2.setNumThreads(1)  # the other cores belong to the other workers
     cutter = recipe.load_cutter(model)
     parent = _ToParent(pipe)
@@ -300,14 +300,6 @@ def _serve(pipe: Connection, recipe: Recipe, model: ModelConfig) -> None:
                 parent.send(_failure(error, video))
     except (EOFError, OSError, _ParentGoneError):
         return  # the parent is gone, or wants no more
-
-
-def _end_with_parent() -> None:
-    """A worker that hangs would outlive a parent that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _failure(error: Exception, video: VideoInput) -> Failure:

@@ -11,6 +11,9 @@ from marlin_sdk._version import __version__
 # Each command: where it is, and what it does. Nothing is imported but the one that is called.
 _COMMANDS = {
     "extract": ("marlin_sdk.cli.extract:main", "Turn face videos into embeddings (also called marlin-extract)."),
+    "prepare": ("marlin_sdk.cli.prepare:command", "Find, crop and parse the faces of videos, for pretraining."),
+    "pretrain": ("marlin_sdk.cli.pretrain:command", "Train a model on what `prepare` has made."),
+    "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show what a model rebuilds of a hidden face."),
     "report": ("marlin_sdk.cli.report:main", "Show a folder of features as one HTML page."),
     "doctor": ("marlin_sdk.cli.doctor:main", "Check what this machine has, and what to do about what it lacks."),
 }

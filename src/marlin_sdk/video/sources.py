@@ -103,6 +103,11 @@ class ImageFolderReader(_ClocklessReader):
         """Itself."""
         return self
 
+    @property
+    def files(self) -> list[Path]:
+        """The images, in order; frame k is the k-th."""
+        return list(self._files)
+
     def __iter__(self) -> Iterator[Frame]:
         """The frames, in order; an image that cannot be decoded leaves its place empty, with a warning."""
         decoded = 0

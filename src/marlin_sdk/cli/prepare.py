@@ -1,0 +1,181 @@
+"""`marlin-sdk prepare`: videos in, shards of cropped and parsed faces out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from marlin_sdk.cli.output import Speaker
+from marlin_sdk.errors import ConfigError, MarlinError, MissingExtraError, VideoNotFoundError, WeightsError
+
+if TYPE_CHECKING:
+    from marlin_sdk.training.prepare import PrepareResult
+
+__all__ = ["command"]
+
+_CROP_FACE = {"auto": "auto", "yes": True, "no": False}
+
+
+@click.command("prepare", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("videos", metavar="VIDEOS...", nargs=-1, required=True)
+@click.option("-o", "--output", metavar="DIR", required=True, help="Folder for the data; the same call resumes.")
+@click.option("--workers", type=int, help="Processes.  [default: one for each core]")
+@click.option(
+    "--detector",
+    default="yunet",
+    show_default=True,
+    help="yunet, lbp (no download), sfd, blazeface, retinaface, scrfd, or a YuNet .onnx file.",
+)
+@click.option(
+    "--parser",
+    default="landmarks",
+    show_default=True,
+    help="Face regions: landmarks, landmarks68, segformer (or NAME:FILE), or precomputed:DIR of .npy label maps.",
+)
+@click.option(
+    "--crop-face",
+    type=click.Choice(list(_CROP_FACE)),
+    default="auto",
+    show_default=True,
+    help="auto: unless the video has the size of a crop already.",
+)
+@click.option(
+    "--faces",
+    type=click.Choice(["all", "largest"]),
+    default="all",
+    show_default=True,
+    help="Every face, or the most prominent of each video.",
+)
+@click.option("--fps", type=float, help="Resample by time to so many frames a second first.")
+@click.option(
+    "--detect-every", type=int, default=4, show_default=True, help="Look for faces on every k-th frame; track between."
+)
+@click.option(
+    "--min-face",
+    "min_face_px",
+    type=int,
+    default=48,
+    show_default=True,
+    help="Leave out faces smaller than so many pixels.",
+)
+@click.option(
+    "--min-frames", type=int, default=31, show_default=True, help="Leave out shorter tracks; a clip spans 31 frames."
+)
+@click.option(
+    "--segment-frames", type=int, default=240, show_default=True, help="Cut longer tracks into samples of so many."
+)
+@click.option("--size", "size_px", type=int, default=224, show_default=True, help="Side of the crops.")
+@click.option(
+    "--patch-size", "patch_px", type=int, default=16, show_default=True, help="Side of the cells regions are kept for."
+)
+@click.option("--quality", type=int, default=95, show_default=True, help="Of the WebP crops.")
+@click.option(
+    "--identity",
+    type=click.Choice(["auto", "source", "folder"]),
+    default="auto",
+    show_default=True,
+    help="One person a video, or a folder; auto: the name of YouTube Faces, else source.",
+)
+@click.option("--table", metavar="CSV", help="Columns source, identity, split: for videos where the rules do not do.")
+@click.option("--val-share", type=float, default=0.1, show_default=True, help="Share of identities held out.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
+@click.option("--retry", is_flag=True, help="Try again the videos that gave nothing, changed or not.")
+@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+def command(
+    videos: tuple[str, ...],
+    output: str,
+    workers: int | None,
+    crop_face: str,
+    table: str | None,
+    retry: bool,
+    quiet: bool,
+    debug: bool,
+    **settings: Any,
+) -> None:
+    """Find, crop and parse the faces of videos for pretraining.
+
+    VIDEOS are folders or files; a folder frame_images_DB/NAME/NUMBER/*.jpg is read as YouTube Faces. DIR gets shards of
+    WebP crops with their regions, split by identity, and manifest.jsonl, which says what became of each video. Stopped
+    at any time, the same call goes on.
+
+    \b
+    marlin-sdk prepare videos/ -o data/
+    marlin-sdk prepare YouTubeFaces/ -o data/ --faces largest --workers 32
+
+    Exit status: 0 done, 1 some videos are broken or nothing came of it, 2 the command cannot be used as it stands.
+    """
+    say = Speaker(quiet=quiet, debug=debug)
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    try:
+        result = _run(videos, output, workers, table, retry, say, crop_face=_CROP_FACE[crop_face], **settings)
+    except (ConfigError, WeightsError, MissingExtraError, VideoNotFoundError) as error:
+        say.trace(error)
+        raise click.UsageError(str(error)) from error
+    except (MarlinError, OSError) as error:
+        say.failure("stopped", error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say.failure("stopped by Ctrl-C; the same call goes on", None)
+        sys.exit(130)
+    sys.exit(1 if result.failed else 0)
+
+
+def _run(
+    videos: tuple[str, ...],
+    output: str,
+    workers: int | None,
+    table: str | None,
+    retry: bool,
+    say: Speaker,
+    **settings: Any,
+) -> PrepareResult:
+    from tqdm.auto import tqdm
+
+    from marlin_sdk.training.prepare import prepare
+    from marlin_sdk.training.prepare_config import PrepareConfig
+    from marlin_sdk.training.prepare_folder import Outcome
+
+    with tqdm(unit="video", disable=not say.bars) as bar:
+
+        def tell(outcome: Outcome, to_do: int) -> None:
+            bar.total = to_do
+            bar.update()
+            if outcome.status == "broken":
+                say.failure(f"{outcome.source}: {outcome.reason}", None)
+            elif outcome.status != "done":
+                say.note(f"{outcome.source}: {outcome.reason}")
+            for warning in outcome.warnings:
+                say.note(f"warning: {outcome.source}: {warning}")
+
+        result = prepare(
+            list(videos),
+            Path(output),
+            PrepareConfig(**settings),
+            workers=_cores() if workers is None else workers,
+            table=table,
+            retry=retry,
+            on_outcome=tell,
+        )
+    for note in result.notes:
+        say.note(note)
+    done = sum(outcome.status == "done" for outcome in result.outcomes)
+    before = f" ({result.before} settled before)" if result.before else ""
+    say.note(
+        f"{done} of {len(result.outcomes)} videos gave faces{before}, {len(result.failed)} broken. "
+        f"{output}: {result.samples.get('train', 0)} samples to train on, {result.samples.get('val', 0)} held out"
+    )
+    return result
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,175 @@
+"""`marlin-sdk reconstruct`: what a model sees and rebuilds of a video, as a video and a contact sheet."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from marlin_sdk.cli.output import Speaker
+from marlin_sdk.config import PRESETS
+from marlin_sdk.errors import ConfigError, MarlinError, MissingExtraError, NoFaceError, VideoDecodeError, WeightsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from marlin_sdk.clips import Clip
+    from marlin_sdk.pipeline import Marlin
+    from marlin_sdk.reconstruction import Reconstruction
+    from marlin_sdk.video.reader import VideoReader
+
+__all__ = ["command"]
+
+_MASKINGS = ("fasking", "fasking_opp", "tube", "random", "frame")
+_SHEET_WINDOWS = 4
+
+
+@click.command("reconstruct", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("video")
+@click.option("-o", "--output", metavar="FILE", required=True, help="Video to write: .mp4, .mkv or .mov.")
+@click.option("--sheet", metavar="PNG", help="Contact sheet to write.  [default: the output's name, with .png]")
+@click.option(
+    "--model",
+    default="marlin_vit_base_ytf",
+    show_default=True,
+    help=f"{', '.join(PRESETS)}, a run's folder or a checkpoint that holds a decoder.",
+)
+@click.option("--masking", type=click.Choice(_MASKINGS), default="fasking", show_default=True, help="What to hide.")
+@click.option("--ratio", type=float, default=0.9, show_default=True, help="Share that is hidden.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the mask of the first window.")
+@click.option("--max-windows", type=int, default=16, show_default=True, help="Windows of 16 frames to show.")
+@click.option("--normalised", is_flag=True, help="The model was trained on normalised tubelets (preset videomae).")
+@click.option("--detector", default="yunet", show_default=True, help="As for marlin-extract.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--offline", is_flag=True, help="Download no weights: use only those that are here.")
+@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+def command(
+    video: str,
+    output: str,
+    sheet: str | None,
+    model: str,
+    masking: str,
+    ratio: float,
+    seed: int,
+    max_windows: int,
+    normalised: bool,
+    detector: str,
+    device: str,
+    offline: bool,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    """Hide most of each window of a face video, and show what the model makes of the rest.
+
+    Side by side: the original, what the model sees, what it rebuilds around it, and a heat map of the error.
+
+    \b
+    marlin-sdk reconstruct talk.mp4 -o out.mp4 --model runs/mine
+
+    Exit status: 0 done, 1 the video failed, 2 the command cannot be used as it stands.
+    """
+    say = Speaker(quiet=quiet, debug=debug)
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    target = Path(output)
+    try:
+        if max_windows < 1:
+            raise ConfigError(f"--max-windows is {max_windows}; expected at least 1")
+        sheet_path = Path(sheet) if sheet else target.with_suffix(".png")
+        _check_targets(video, target, sheet_path)
+        network = _load(model, detector=detector, device=device, local_files_only=offline)
+        options = {"masking": masking, "ratio": ratio, "normalised_target": normalised}
+        _write(
+            network,
+            video,
+            target,
+            sheet_path,
+            seed,
+            max_windows,
+            options,
+            say,
+        )
+    except (ConfigError, WeightsError, MissingExtraError) as error:
+        say.trace(error)
+        raise click.UsageError(str(error)) from error
+    except (MarlinError, OSError) as error:
+        say.failure(video, error)
+        sys.exit(1)
+
+
+def _check_targets(video: str, *targets: Path) -> None:
+    """See that nothing is written over the video, nor the sheet over the film."""
+    whole = [path.resolve() for path in (Path(video), *targets)]
+    if len(set(whole)) < len(whole):
+        raise ConfigError(f"video, --output and --sheet are three files; got {', '.join(map(str, whole))}")
+
+
+def _load(model: str, **options: Any) -> Marlin:
+    from marlin_sdk.pipeline import Marlin
+
+    return Marlin.from_pretrained(model, decoder=True, **options)
+
+
+def _write(
+    model: Marlin,
+    video: str,
+    target: Path,
+    sheet: Path,
+    seed: int,
+    max_windows: int,
+    options: dict[str, Any],
+    say: Speaker,
+) -> None:
+    import numpy as np
+
+    from marlin_sdk.film import write_film
+    from marlin_sdk.reconstruction import contact_sheet, heading, panels, save_png
+    from marlin_sdk.video.reader import open_video
+
+    above = heading(model.config)
+    shown: list[Reconstruction] = []
+    errors: list[float] = []
+
+    with open_video(video) as reader:
+
+        def frames() -> Iterator[NDArray[np.uint8]]:
+            for index, clip in zip(range(max_windows), _clips(reader, model), strict=False):
+                result = model.reconstruct(clip.pixels, seed=seed + index, **options)
+                errors.append(result.mean_error)
+                if index < _SHEET_WINDOWS:
+                    shown.append(result)
+                for picture, valid in zip(panels(result, model.config), clip.frame_valid, strict=True):
+                    if valid:
+                        yield np.concatenate([above, picture])
+
+        count = write_film(frames(), target, fps=(reader.fps or 25.0) / 2)
+    save_png(contact_sheet(shown, model.config), sheet)
+    mean = sum(errors) / len(errors)
+    say.note(f"{video} -> {target}, {sheet}: {len(errors)} windows, {count} frames, mean squared error {mean:.5f}")
+
+
+def _clips(reader: VideoReader, model: Marlin) -> Iterator[Clip]:
+    """The windows of the most prominent face, as `marlin-extract` cuts them."""
+    from marlin_sdk.clips import cut_clips
+    from marlin_sdk.config import ExtractionConfig
+    from marlin_sdk.features import SkippedWindow
+
+    source = iter(reader)
+    first = next(source, None)
+    if first is None:
+        raise VideoDecodeError(f"{reader.name} has no frame that can be decoded")
+    size_px = model.config.img_size
+    cropped = (first.height, first.width) == (size_px, size_px)
+    seen = 0
+    for cut in cut_clips(chain([first], source), ExtractionConfig(), model.config, None if cropped else model.detector):
+        if not isinstance(cut, SkippedWindow):
+            seen += 1
+            yield from cut
+    if not seen:
+        raise NoFaceError(f"{reader.name}: no window shows a face for at least half of its frames")

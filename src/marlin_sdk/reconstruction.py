@@ -1,0 +1,222 @@
+"""What a masked autoencoder sees and rebuilds of a clip, and pictures of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marlin_sdk.config import ModelConfig
+from marlin_sdk.errors import ConfigError, ShapeError
+from marlin_sdk.model import Decoder, Encoder
+from marlin_sdk.model.masks import check_mask, pick
+from marlin_sdk.model.tubelets import from_tubelets, to_tubelets
+
+__all__ = ["PANELS", "Reconstruction", "contact_sheet", "frames_of", "heading", "panels", "rebuild", "save_png"]
+
+PANELS = ("original", "masked", "rebuilt", "error")
+"""What pictures show, from left to right."""
+
+UNSEEN = 0.5  # grey: what is hidden, or not rebuilt
+_GAP_PX = 4
+_ERROR_SCALE = 0.05  # a mean squared error that is drawn at full heat: a fifth of the range, everywhere
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A clip, what was hidden of it, and what the model made of the rest.
+
+    With a batch dimension in front of every shape where the clip came with one.
+
+    Attributes:
+        mask: bool (1568,), True where VISIBLE, in (t, h, w) order.
+        original: float32 (3, 16, 224, 224), RGB, range [0, 1].
+        masked: the visible tubelets; grey where the mask hides.
+        reconstructed: the rebuilt tubelets, clipped to [0, 1]; grey where the mask shows, which the decoder leaves out.
+        composite: visible and rebuilt tubelets together.
+        error: float32 (1568,), mean squared error of each rebuilt tubelet (not clipped); NaN where visible.
+    """
+
+    mask: Tensor
+    original: Tensor
+    masked: Tensor
+    reconstructed: Tensor
+    composite: Tensor
+    error: Tensor
+
+    def __getitem__(self, index: int) -> Reconstruction:
+        """One clip of a batch.
+
+        Raises:
+            ShapeError: there is no batch dimension.
+            IndexError: there is no such clip.
+        """
+        if self.mask.ndim != 2:
+            raise ShapeError("this reconstruction is of one clip; it has no batch dimension to pick from")
+        return Reconstruction(**{name: tensor[index] for name, tensor in vars(self).items()})
+
+    @property
+    def mean_error(self) -> float:
+        """The mean squared error over everything hidden."""
+        return float(self.error.nanmean())
+
+
+@torch.no_grad()
+def rebuild(
+    encoder: Encoder, decoder: Decoder, clips: Tensor, mask: Tensor, *, normalised_target: bool = False
+) -> Reconstruction:
+    """Hide tubelets, and let a model rebuild them.
+
+    Args:
+        encoder: in evaluation mode.
+        decoder: of the same model, on the same device.
+        clips: float (B, 3, 16, 224, 224) in [0, 1], or uint8 (B, 16, 224, 224, 3); on any device.
+        mask: bool (B, 1568), True where VISIBLE.
+        normalised_target: the model was trained on normalised tubelets; its output is given the mean and deviation of
+            the true ones, as VideoMAE's pictures do.
+    Returns:
+        On the CPU, with a batch dimension.
+    Raises:
+        ShapeError: clips or mask do not fit the model.
+    """
+    weight = encoder.norm.weight
+    pixels = clips.permute(0, 4, 1, 2, 3).float() / 255 if clips.dtype == torch.uint8 else clips.float()
+    where = mask.to(weight.device)
+    visible = encoder.encode_visible(pixels.to(weight.device, weight.dtype), where)
+    predicted: Tensor = decoder(visible, where).float().cpu()
+    return compose(pixels.cpu(), mask.cpu(), predicted, encoder.config, normalised_target=normalised_target)
+
+
+def compose(
+    pixels: Tensor, mask: Tensor, predicted: Tensor, config: ModelConfig, *, normalised_target: bool = False
+) -> Reconstruction:
+    """Put predicted tubelets in their places.
+
+    Args:
+        pixels: float32 (B, 3, 16, 224, 224), range [0, 1].
+        mask: bool (B, 1568), True where VISIBLE.
+        predicted: float32 (B, masked, 1536), as the decoder gives them.
+        config: the model's size.
+        normalised_target: see `rebuild`.
+    """
+    check_mask(mask, len(pixels), config.num_tokens)
+    true = to_tubelets(pixels, config)
+    hidden = pick(true, ~mask)
+    if normalised_target:
+        variance, mean = torch.var_mean(hidden.reshape(*hidden.shape[:2], 3, -1), dim=-1, keepdim=True)
+        predicted = (predicted.reshape(*hidden.shape[:2], 3, -1) * variance.sqrt() + mean).flatten(-2)
+    grey = torch.full_like(true, UNSEEN)
+    rebuilt, composite = grey.clone(), true.clone()
+    error = torch.full(mask.shape, torch.nan)
+    clipped = predicted.clamp(0, 1)
+    rebuilt[~mask] = clipped.flatten(0, 1)
+    composite[~mask] = clipped.flatten(0, 1)
+    error[~mask] = (predicted - hidden).square().mean(dim=-1).flatten()
+    masked = torch.where(mask[..., None], true, grey)
+    return Reconstruction(
+        mask=mask,
+        original=from_tubelets(true, config),
+        masked=from_tubelets(masked, config),
+        reconstructed=from_tubelets(rebuilt, config),
+        composite=from_tubelets(composite, config),
+        error=error,
+    )
+
+
+def panels(result: Reconstruction, config: ModelConfig) -> NDArray[np.uint8]:
+    """Original, masked, rebuilt, and a heat map of the error, side by side.
+
+    Args:
+        result: of one clip.
+        config: the model's size.
+    Returns:
+        uint8 (16, 224, 4 * 224 + gaps, 3), RGB. The heat is black where the mask shows, and goes from violet over
+        orange to pale yellow at a mean squared error of 0.05 and above.
+    """
+    if result.mask.ndim != 1:
+        raise ShapeError("pictures are made of one clip; pick one of the batch: result[0]")
+    heat = _heat(result.error, config)
+    shown = [frames_of(result.original), frames_of(result.masked), frames_of(result.composite), heat]
+    gap = np.full((*heat.shape[:2], _GAP_PX, 3), 255, dtype=np.uint8)
+    row = [part for panel in shown for part in (panel, gap)][:-1]
+    return np.ascontiguousarray(np.concatenate(row, axis=2))
+
+
+def heading(config: ModelConfig) -> NDArray[np.uint8]:
+    """The names of the panels, to stand above them.
+
+    Args:
+        config: the model's size.
+    Returns:
+        uint8 (28, 4 * 224 + gaps, 3), RGB: an eighth of the panels' height, an even number.
+    """
+    import cv2
+
+    size_px, font = config.img_size, cv2.FONT_HERSHEY_SIMPLEX
+    strip = np.full((size_px // 16 * 2, len(PANELS) * (size_px + _GAP_PX) - _GAP_PX, 3), 255, dtype=np.uint8)
+    for index, name in enumerate(PANELS):
+        scale = 0.6 * size_px / 224
+        (width, height), _ = cv2.getTextSize(name, font, scale, 1)
+        left = index * (size_px + _GAP_PX) + (size_px - width) // 2
+        cv2.putText(strip, name, (left, (len(strip) + height) // 2), font, scale, (40, 40, 40), 1, cv2.LINE_AA)
+    return strip
+
+
+def contact_sheet(
+    results: Sequence[Reconstruction], config: ModelConfig, *, frames: Sequence[int] = (0, 7, 15)
+) -> NDArray[np.uint8]:
+    """Chosen frames of some clips, one below the other, each as in `panels`, under the names of these.
+
+    Args:
+        results: of one clip each.
+        config: the model's size.
+        frames: indices in a clip; those beyond it are left out.
+    Returns:
+        uint8 (H, W, 3), RGB.
+    Raises:
+        ConfigError: nothing to show.
+    """
+    rows = [row[index] for row in (panels(one, config) for one in results) for index in frames if index < len(row)]
+    if not rows:
+        raise ConfigError("a contact sheet shows at least one frame of one clip")
+    gap = np.full((_GAP_PX, rows[0].shape[1], 3), 255, dtype=np.uint8)
+    return np.concatenate([heading(config), *[part for row in rows for part in (row, gap)][:-1]], axis=0)
+
+
+def save_png(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write an RGB picture, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import cv2
+
+    from marlin_sdk.atomic import atomic_path
+
+    done, data = cv2.imencode(".png", picture[..., ::-1])
+    if not done:
+        raise OSError(f"OpenCV cannot encode a picture of {picture.shape} as PNG")
+    with atomic_path(path) as part:
+        part.write_bytes(data.tobytes())
+
+
+def frames_of(clip: Tensor) -> NDArray[np.uint8]:
+    """A clip (3, T, H, W) in [0, 1] as uint8 frames (T, H, W, 3)."""
+    frames: NDArray[np.uint8] = (clip.permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
+    return frames
+
+
+def _heat(error: Tensor, config: ModelConfig) -> NDArray[np.uint8]:
+    import cv2
+
+    time, height, width = config.grid
+    share = (error.nan_to_num(0) / _ERROR_SCALE).clamp(0, 1).reshape(time, height, width)
+    levels = (share * 255).round().to(torch.uint8).numpy()
+    cells = levels.repeat(config.tubelet_size, 0).repeat(config.patch_size, 1).repeat(config.patch_size, 2)
+    colours = [cv2.applyColorMap(frame, cv2.COLORMAP_INFERNO)[..., ::-1] for frame in cells]
+    return np.ascontiguousarray(np.stack(colours), dtype=np.uint8)

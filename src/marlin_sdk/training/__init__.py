@@ -1,0 +1,1 @@
+"""Pretraining: a folder of videos -> shards -> masks -> a model (extra `[train]`)."""

@@ -1,0 +1,173 @@
+"""What a run tells while it learns: TensorBoard, a file of numbers, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from marlin_sdk.atomic import atomic_path
+from marlin_sdk.reconstruction import compose, contact_sheet, save_png
+from marlin_sdk.training.module import Batch, Losses
+from marlin_sdk.training.schedule import step_gflop
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+
+    from marlin_sdk.training.config import PretrainConfig
+
+__all__ = ["Monitor", "peak_gflops"]
+
+logger = logging.getLogger("marlin_sdk")
+_PICTURED_CLIPS = 4
+
+
+class Monitor:
+    """Logs of the first process; the others keep silent.
+
+    Args:
+        folder: of the run; TensorBoard's files lie in `logs/`, pictures in `pictures/`, numbers in `metrics.jsonl`.
+        config: of the run.
+        fabric: launched.
+        first_step: steps done before; what a run that was killed has logged beyond them is dropped.
+        steps: of the whole run.
+        progress: show a bar on stderr.
+    """
+
+    def __init__(
+        self, folder: Path, config: PretrainConfig, fabric: Fabric, *, first_step: int, steps: int, progress: bool
+    ) -> None:
+        from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+        from tqdm.auto import tqdm
+
+        self._folder, self._config, self._fabric = folder, config, fabric
+        self._active = fabric.is_global_zero
+        self._board: TensorBoardLogger | None = None
+        if self._active:
+            self._board = TensorBoardLogger(root_dir=folder, name="logs", version="", purge_step=first_step + 1)
+            _drop_lines(folder / "metrics.jsonl", first_step)
+        self._bar = tqdm(
+            total=steps, initial=first_step, unit="step", disable=not (progress and self._active), smoothing=0.1
+        )
+        self._peak_gflops = peak_gflops(fabric)
+        self._floor_s = step_gflop(config) / self._peak_gflops
+        self._waited_s = 0.0
+        self._started_s, self._since = time.perf_counter(), 0
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        if self._board is not None:
+            self._board.finalize("success")
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Time what the step waits for its data."""
+        started_s = time.perf_counter()
+        yield
+        self._waited_s += time.perf_counter() - started_s
+
+    def stepped(self, done: int, losses: Losses, learning_rate: float) -> None:
+        """Count a step, and write a line of the log where it is time."""
+        self._bar.update()
+        self._since += 1
+        if done % self._config.log_every and done != self._bar.total:
+            return
+        reconstruction, fooling, critic = losses.stacked().tolist()
+        took_s = time.perf_counter() - self._started_s
+        speed = self._since / took_s
+        values = {"train/reconstruction": reconstruction, "train/lr": learning_rate}
+        if self._config.is_adversarial:
+            values |= {"train/fooling": fooling, "train/critic": critic}
+        values |= {
+            "speed/clips_per_s": speed * self._config.clips_per_step,
+            "speed/share_of_peak": self._floor_s * speed,
+            "speed/waiting_for_data": self._waited_s / took_s,
+        }
+        self.write(done, values)
+        self._bar.set_postfix_str(
+            f"loss {reconstruction:.4f}, {values['speed/clips_per_s']:.1f} clips/s, "
+            f"{values['speed/share_of_peak']:.0%} of peak, {values['speed/waiting_for_data']:.0%} waiting",
+            refresh=False,
+        )
+        self._reset()
+
+    def held_out(self, done: int, values: Mapping[str, float]) -> None:
+        """Write what held-out clips say."""
+        self.write(done, values)
+        self._reset()
+
+    def picture(self, done: int, batch: Batch, predicted: Tensor) -> None:
+        """Write a contact sheet of a held-out batch."""
+        if self._board is not None:
+            clips, mask = batch.pixels(torch.device("cpu"))
+            result = compose(
+                clips, mask, predicted.cpu(), self._config.model, normalised_target=self._config.normalise_target
+            )
+            shown = [result[index] for index in range(min(_PICTURED_CLIPS, len(clips)))]
+            sheet = contact_sheet(shown, self._config.model, frames=(0,))
+            self._board.experiment.add_image("reconstruction", sheet, done, dataformats="HWC")
+            save_png(sheet, self._folder / "pictures" / f"step-{done:07d}.png")
+        self._reset()
+
+    def write(self, done: int, values: Mapping[str, float]) -> None:
+        """Numbers of a step, to TensorBoard and to `metrics.jsonl`."""
+        if self._board is None:
+            return
+        self._board.log_metrics(dict(values), step=done)
+        with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": done, **values}) + "\n")
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """What happens inside does not count as training."""
+        started_s = time.perf_counter()
+        yield
+        self._started_s += time.perf_counter() - started_s
+
+    def _reset(self) -> None:
+        self._started_s, self._since, self._waited_s = time.perf_counter(), 0, 0.0
+
+
+def _drop_lines(file: Path, last_step: int) -> None:
+    """Take out what lies beyond a step, and a line that was cut off."""
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        with suppress(ValueError):
+            if json.loads(line)["step"] <= last_step:
+                kept.append(line + "\n")
+    if file.is_file():
+        with atomic_path(file) as part:
+            part.write_text("".join(kept), encoding="utf-8")
+
+
+def peak_gflops(fabric: Fabric, *, repeats: int = 5) -> float:
+    """What one large matrix product reaches on this device in the run's precision, in GFLOP/s: measured, not read.
+
+    The best of some repeats; a fraction of a second.
+    """
+    device = fabric.device
+    on_gpu = device.type == "cuda"
+    size = 8192 if on_gpu else 1024
+    low = "bf16" in str(getattr(fabric.strategy.precision, "precision", ""))
+    left = torch.ones(size, size, device=device, dtype=torch.bfloat16 if low else torch.float32)
+    best_s = float("inf")
+    for _ in range(repeats):
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        started_s = time.perf_counter()
+        _ = left @ left
+        if on_gpu:
+            torch.cuda.synchronize(device)
+        best_s = min(best_s, time.perf_counter() - started_s)
+    return 2e-9 * size**3 / best_s

@@ -1,0 +1,103 @@
+"""Devices, precision and parallel strategy, all by Lightning Fabric."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from marlin_sdk.errors import ConfigError, MissingExtraError
+from marlin_sdk.model import MaskedAutoencoder
+from marlin_sdk.training.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from torch.distributed.device_mesh import DeviceMesh
+
+__all__ = ["average", "gather", "is_first_process", "launch", "total"]
+
+
+def launch(config: PretrainConfig) -> Fabric:
+    """Start the processes of a run; each comes back from here.
+
+    Raises:
+        ConfigError: the devices asked for are not here.
+        MissingExtraError: Lightning is not installed.
+    """
+    try:
+        import tensorboard  # noqa: F401 - Lightning's logger asks for it only when it first writes
+        from lightning.fabric import Fabric
+        from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
+    except ImportError as error:
+        raise MissingExtraError("Pretraining", "train") from error
+    accelerator = config.accelerator
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    here = torch.cuda.device_count()
+    if accelerator == "cuda" and config.devices > here:
+        raise ConfigError(f"{config.devices} CUDA devices are asked for; torch {torch.__version__} sees {here}")
+    precision: Any = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
+    several = config.devices * config.num_nodes > 1
+    strategy: Any = "ddp" if several else "auto"
+    if config.strategy == "fsdp":
+        # It warns of what only an in-place change of the output would do wrong; the losses make none.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
+        world = config.devices * config.num_nodes
+        # PyTorch's FSDP in its second form; left alone, Lightning takes a node's devices for tensor parallelism
+        strategy = ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        strategy=strategy,
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def total(tensor: Tensor) -> Tensor:
+    """The sum over all processes, in place; on one process the tensor as it is."""
+    if _processes() > 1:
+        torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def average(tensor: Tensor) -> Tensor:
+    """The mean over all processes, in place."""
+    return total(tensor).div_(_processes()) if _processes() > 1 else tensor
+
+
+def gather(values: list[int]) -> list[list[int]]:
+    """What each process says, in the order of their ranks."""
+    told: list[list[int]] = [values] * _processes()
+    if _processes() > 1:
+        torch.distributed.all_gather_object(told, values)
+    return told
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks for all."""
+    return _processes() == 1 or torch.distributed.get_rank() == 0
+
+
+def _processes() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def _shard(network: torch.nn.Module, mesh: DeviceMesh) -> torch.nn.Module:
+    """Shard each block, and the rest, over the devices."""
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError as error:
+        raise ConfigError(f'strategy "fsdp" needs torch 2.6 or later; this is {torch.__version__}') from error
+    if not isinstance(network, MaskedAutoencoder):
+        raise TypeError(f"expected a MaskedAutoencoder, got {type(network).__name__}")
+    for block in (*network.encoder.blocks, *network.decoder.blocks):
+        fully_shard(block, mesh=mesh["data_parallel"])
+    fully_shard(network, mesh=mesh["data_parallel"])
+    return network

@@ -1,0 +1,303 @@
+"""From a folder of raw videos to a model that `marlin-extract` uses, in three commands; and what each refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tests.conftest import ROOT
+from tests.integration.loopback import COMMIT, Loopback, Repo
+from tests.making import TINY, GeneratedClips, lay, write_video
+from tests.unit.training.preparing import write_data
+
+from marlin_sdk import Marlin, VideoFeatures
+from marlin_sdk.cli.pretrain import command as pretrain_command
+from marlin_sdk.cli.reconstruct import command as reconstruct_command
+from marlin_sdk.errors import DownloadError
+from marlin_sdk.training.config import PretrainConfig
+from marlin_sdk.training.export import HUB_FILES, push_to_hub
+from marlin_sdk.training.pretrain import Run, pretrain
+from marlin_sdk.video.reader import open_video
+
+SIZES = "\n".join(f"  {key}: {value}" for key, value in TINY.to_dict().items())
+CONFIG = f"model:\n{SIZES}\nmax_steps: 4\nbatch_size: 1\nnum_workers: 1\naccelerator: cpu\nval_clips: 2\n"
+
+
+def command(name: str, *arguments: str | Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"from marlin_sdk.cli.{name} import command; command()", *map(str, arguments)],
+        env={**os.environ, **environment, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny model."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    config = PretrainConfig(model=TINY, max_steps=2, batch_size=4, num_workers=0, accelerator="cpu")
+    pretrain(config, folder, train=GeneratedClips(), run=Run(name="lab/tiny", data="Generated clips."))
+    return folder
+
+
+def three_commands(folder: Path, detector: str | Path, no_network: Mapping[str, str]) -> VideoFeatures:
+    config = lay(folder / "tiny.yaml", CONFIG.encode())
+    sizes = ("--size", "32", "--patch-size", "16", "--val-share", "0.3", "--workers", "1")
+    done = command(
+        "prepare", folder / "videos", "-o", folder / "data", "--detector", detector, *sizes, environment=no_network
+    )
+    assert done.returncode == 0, done.stderr
+    done = command(
+        "pretrain", "--data", folder / "data", "--config", config, "-o", folder / "run", environment=no_network
+    )
+    assert done.returncode == 0, done.stderr
+    assert "4 steps done, loss 0." in done.stderr
+    assert "on held-out clips" in done.stderr
+    video = sorted((folder / "videos").iterdir())[0]
+    extract = [sys.executable, "-m", "marlin_sdk.cli", str(video), "-o", str(folder / "features")]
+    done = subprocess.run(
+        [*extract, "--model", str(folder / "run"), "--detector", str(detector)],
+        env={**no_network, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return VideoFeatures.load(folder / "features" / f"{video.stem}.npz")
+
+
+def test_three_commands_lead_from_videos_to_features(
+    tmp_path: Path, astronaut: Path, no_network: Mapping[str, str]
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    with open_video(astronaut) as reader:
+        frames = np.stack([frame.rgb for frame in reader])
+    write_video(videos / "one.mp4", frames[:60])
+    write_video(videos / "two.mp4", frames[20:90, :, ::-1])
+    features = three_commands(tmp_path, "lbp", no_network)
+    assert features.features.shape == (2, 32)
+    assert features.meta["model"] == str(tmp_path / "run")
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "2 identities from 2 videos" in " ".join(card.split())
+
+
+@pytest.mark.shared
+def test_three_commands_on_the_real_media(tmp_path: Path, shared: Path, no_network: Mapping[str, str]) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("video01.mp4", "video03.mp4", "cropped01.mp4"):
+        (videos / name).write_bytes((shared / "media" / name).read_bytes())
+    features = three_commands(tmp_path, shared / "weights" / "face_detection_yunet_2023mar.onnx", no_network)
+    assert features.features.shape[1] == 32
+    assert len(features) >= 4
+    assert np.isfinite(features.features).all()
+
+
+def test_pretraining_without_data_is_a_usage_error(tmp_path: Path) -> None:
+    done = CliRunner().invoke(pretrain_command, ["--data", str(tmp_path / "none"), "-o", str(tmp_path / "run")])
+    assert done.exit_code == 2
+    assert str(tmp_path / "none") in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--mask-ratio", "1.5"), "mask_ratio is 1.5"),
+        (("--model", "marlin_vit_huge"), "unknown model 'marlin_vit_huge'"),
+        (("--resume",), "holds no run to go on with"),
+        (("--config", "none.yaml"), "none.yaml cannot be read"),
+    ],
+)
+def test_setting_that_cannot_be_used_is_a_usage_error(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(pretrain_command, ["--data", str(tmp_path), "-o", str(tmp_path / "run"), *options])
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data(tmp_path_factory.mktemp("data"), dict.fromkeys("abcd", 40))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--config", "other.yaml"), "batch_size 4 then, 2 now"),
+        (("--preset", "videomae"), "masking 'fasking' then, 'tube' now"),
+        (("--init", "marlin_vit_small_ytf"), "--init starts a run"),
+    ],
+)
+def test_nothing_asked_of_a_run_that_goes_on_is_passed_over(
+    tmp_path: Path, data: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lay(tmp_path / "other.yaml", b"batch_size: 2\n")
+    done = CliRunner().invoke(pretrain_command, ["--data", str(data), "-o", str(tiny_run), "--resume", *options])
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+
+
+def test_folder_that_cannot_be_written_is_told_without_a_traceback(tmp_path: Path, data: Path) -> None:
+    config = lay(tmp_path / "tiny.yaml", CONFIG.encode())
+    lay(tmp_path / "file", b"no folder")
+    arguments = ["--data", str(data), "--config", str(config), "-o", str(tmp_path / "file" / "run")]
+    done = CliRunner().invoke(pretrain_command, arguments)
+    assert done.exit_code == 1
+    assert "cannot be written" in done.stderr
+
+
+def test_reconstruct_writes_a_video_and_a_sheet(
+    tmp_path: Path, tiny_run: Path, small_video: Path, no_network: Mapping[str, str]
+) -> None:
+    """60 frames, every second one: two windows, the second with 14 real frames."""
+    out = tmp_path / "out.mp4"
+    done = command(
+        "reconstruct", small_video, "-o", out, "--model", tiny_run, "--detector", "lbp", environment=no_network
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 windows, 30 frames, mean squared error 0." in done.stderr
+    with open_video(out) as reader:
+        frames = [frame.rgb for frame in reader]
+        assert reader.fps == pytest.approx(12.5)
+    assert len(frames) == 30
+    assert frames[0].shape == (4 + 32, 4 * 32 + 3 * 4, 3)
+    with open_video(small_video) as reader:
+        first = next(iter(reader)).rgb
+    assert np.abs(frames[0][4:, :32].astype(int) - first).mean() < 10
+    assert np.abs(frames[0][4:, 36:68].astype(int) - 128).min() < 3  # something is hidden
+    sheet = cv2.imread(str(tmp_path / "out.png"))
+    assert sheet is not None
+    assert sheet.shape == (4 + 6 * 32 + 5 * 4, 4 * 32 + 3 * 4, 3)
+
+
+def test_reconstruct_needs_a_decoder(
+    tmp_path: Path, tiny_folder: Path, small_video: Path, no_network: Mapping[str, str]
+) -> None:
+    done = command(
+        "reconstruct", small_video, "-o", tmp_path / "out.mp4", "--model", tiny_folder, environment=no_network
+    )
+    assert done.returncode == 2
+    assert "holds no decoder" in done.stderr
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.parametrize("options", [("-o", "talk.mp4"), ("-o", "out.mp4", "--sheet", "./out.mp4")])
+def test_reconstruct_writes_over_nothing_of_its_own(
+    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    video = lay(tmp_path / "talk.mp4", b"a video")
+    done = CliRunner().invoke(reconstruct_command, ["talk.mp4", "--model", str(tiny_run), *options])
+    assert done.exit_code == 2
+    assert "are three files" in done.stderr
+    assert video.read_bytes() == b"a video"
+
+
+def test_reconstruct_of_a_video_that_is_none_fails(
+    tmp_path: Path, tiny_run: Path, no_network: Mapping[str, str]
+) -> None:
+    junk = lay(tmp_path / "junk.mp4", b"no video")
+    done = command("reconstruct", junk, "-o", tmp_path / "out.mp4", "--model", tiny_run, environment=no_network)
+    assert done.returncode == 1
+    assert "junk.mp4" in done.stderr
+    assert not (tmp_path / "out.mp4").exists()
+
+
+class _WritableHub(BaseHTTPRequestHandler):
+    """Takes repos and commits as the Hub does; `uploaded` holds the files of the last commit, by path."""
+
+    uploaded: ClassVar[dict[str, bytes]] = {}
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+    refuse: ClassVar[bool] = False
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = self.path.partition("?")[0]
+        self.asked.append((path, self.headers["Authorization"]))
+        if self.refuse and "/commit/" in path:
+            self._answer(403, {"error": "no right to write"})
+        elif path == "/api/repos/create":
+            assert json.loads(body)["name"] == "tiny"
+            self._answer(200, {"url": f"http://{self.headers['Host']}/lab/tiny", "name": "lab/tiny", "id": "lab/tiny"})
+        elif path == "/api/validate-yaml":
+            self._answer(200, {"errors": [], "warnings": []})
+        elif path == "/api/models/lab/tiny/preupload/main":
+            files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(body)["files"]]
+            self._answer(200, {"files": [{**file, "shouldIgnore": False} for file in files]})
+        elif path == "/api/models/lab/tiny/commit/main":
+            entries = [json.loads(line) for line in body.splitlines() if line.strip()]
+            files = [entry["value"] for entry in entries if entry["key"] == "file"]
+            self.uploaded.update({file["path"]: base64.b64decode(file["content"]) for file in files})
+            self._answer(
+                200, {"commitUrl": f"http://{self.headers['Host']}/lab/tiny/commit/{COMMIT}", "commitOid": COMMIT}
+            )
+        else:
+            self._answer(404, {"error": f"unknown {path}"})
+
+    def do_GET(self) -> None:
+        self._answer(200, {"id": "lab/tiny", "sha": COMMIT, "siblings": []})
+
+    def _answer(self, status: int, content: object) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_WritableHub]]:
+    _WritableHub.uploaded, _WritableHub.asked, _WritableHub.refuse = {}, [], False
+    with ThreadingHTTPServer(("127.0.0.1", 0), _WritableHub) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        yield _WritableHub
+        server.shutdown()
+        thread.join()
+
+
+def test_push_uploads_the_three_files_of_a_run_and_nothing_else(tiny_run: Path, hub: type[_WritableHub]) -> None:
+    address = push_to_hub(tiny_run, "lab/tiny", token="hf_test")
+    assert address.endswith(f"/lab/tiny/commit/{COMMIT}")
+    assert hub.uploaded == {name: (tiny_run / name).read_bytes() for name in HUB_FILES}
+    assert hub.asked[0] == ("/api/repos/create", "Bearer hf_test")
+
+
+def test_push_that_the_hub_refuses_says_so(tiny_run: Path, hub: type[_WritableHub]) -> None:
+    hub.refuse = True
+    with pytest.raises(DownloadError, match=r"cannot upload .*tiny to Hub repo lab/tiny: .*403.*log in or pass token="):
+        push_to_hub(tiny_run, "lab/tiny", token="hf_test")
+    assert hub.uploaded == {}
+
+
+def test_hub_folder_of_a_run_comes_back_from_the_hub(tiny_run: Path, server: Loopback, tmp_path: Path) -> None:
+    files = {name: (tiny_run / name).read_bytes() for name in HUB_FILES}
+    server.repos["lab/tiny"] = Repo(commits={COMMIT: files}, branches={"main": COMMIT})
+    model = Marlin.from_pretrained("lab/tiny", decoder=True, device="cpu", cache_dir=tmp_path / "cache")
+    clip = np.zeros((16, 32, 32, 3), dtype=np.uint8)
+    here = Marlin.from_pretrained(tiny_run, decoder=True, device="cpu")
+    assert np.array_equal(model.extract_clip(clip).numpy(), here.extract_clip(clip).numpy())
+    assert json.loads(files["config.json"])["decoder_depth"] == 1
