@@ -114,7 +114,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str)
             tensor = state[key]
             what = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
             problems.append(f"{_published(key)} is {what}; expected dense floating-point values")
-        elif not state[key].float().isfinite().all():
+        elif not _is_finite(state[key]):
             problems.append(f"{_published(key)} holds NaN or infinity")
     if problems:
         listed = "\n  ".join(sorted(problems))
@@ -305,6 +305,12 @@ def _config_from_hyper_parameters(values: Mapping[str, Any], path: Path) -> Mode
         return ModelConfig.from_dict(sizes)
     except ConfigError as error:
         raise ConfigError(f"hyper_parameters of {path}: {error}; or pass config=") from error
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """A sum is many times faster than a look at each value; where it says no, it may only have overflowed."""
+    values = tensor.float()
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
 def _is_plain(tensor: Tensor) -> bool:

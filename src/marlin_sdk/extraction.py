@@ -17,14 +17,14 @@ from marlin_sdk.cutting import Cut, SourceFacts
 from marlin_sdk.errors import ConfigError, NoFaceError
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.provenance import versions
-from marlin_sdk.runtime.torch import TorchRuntime
+from marlin_sdk.runtime import EncoderRuntime
 from marlin_sdk.video.reader import VideoReader
 from marlin_sdk.video.windows import count_windows
 
 __all__ = ["Tally", "count_on_bar", "embed_clips", "embed_cuts", "gather_features"]
 
 
-def embed_clips(clips: Sequence[Clip], runtime: TorchRuntime, *, keep_seq: bool) -> list[WindowFeatures]:
+def embed_clips(clips: Sequence[Clip], runtime: EncoderRuntime, *, keep_seq: bool) -> list[WindowFeatures]:
     """Embed clips in one batch.
 
     Args:
@@ -43,7 +43,7 @@ def _row(clip: Clip, feature: NDArray[np.float32]) -> WindowFeatures:
 
 
 def embed_cuts(
-    cuts: Iterable[Cut], runtime: TorchRuntime, *, batch_size: int, keep_seq: bool
+    cuts: Iterable[Cut], runtime: EncoderRuntime, *, batch_size: int, keep_seq: bool
 ) -> Iterator[WindowFeatures | SkippedWindow]:
     """Embed a video window by window.
 
@@ -137,7 +137,7 @@ def gather_features(
     skipped: Sequence[SkippedWindow],
     facts: SourceFacts,
     config: ExtractionConfig,
-    runtime: TorchRuntime,
+    runtime: EncoderRuntime,
     identity: Mapping[str, Any],
 ) -> VideoFeatures:
     """Join the rows of a video with what is known of it.
@@ -171,6 +171,7 @@ def gather_features(
             "device": str(runtime.device),
             "dtype": str(runtime.dtype).removeprefix("torch."),
             "detector": facts.detector if rows else None,
+            "runtime": dict(runtime.provenance),
             "settings": config.to_dict(),
             "video": {"fps": facts.fps, "num_frames": facts.num_frames, "duration_s": facts.duration_s},
             "versions": versions(),
@@ -207,7 +208,7 @@ def count_on_bar(
             bar.update()
 
 
-def _reduce(rows: Sequence[WindowFeatures], config: ExtractionConfig, runtime: TorchRuntime) -> NDArray[np.float32]:
+def _reduce(rows: Sequence[WindowFeatures], config: ExtractionConfig, runtime: EncoderRuntime) -> NDArray[np.float32]:
     if not rows:
         tokens = (runtime.config.num_tokens,) if config.keep_seq else ()
         return np.empty((0, *tokens, runtime.config.encoder_embed_dim), dtype=np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,16 @@ def load_network(
         local_files_only=local_files_only,
     )
     given = None if config is None else _size(config, "config", "")
-    size, state = read_checkpoint(files.weights, config=given, config_path=files.config, preset=files.preset)
-    if decoder and not size.has_decoder:
-        raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or leave out decoder=True")
-    size = size if decoder else size.without_decoder()
-    with torch.device("meta"):
-        network = _network(size, decoder)
-    load_weights(network, state, source=str(files.weights))
-    identity = describe_weights(files.name, files.commit, files.weights, size)
+    with ThreadPoolExecutor(1) as pool:  # a checksum takes as long as all the rest, and another core
+        described = pool.submit(describe_weights, files.name, files.commit, files.weights)
+        size, state = read_checkpoint(files.weights, config=given, config_path=files.config, preset=files.preset)
+        if decoder and not size.has_decoder:
+            raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or leave out decoder=True")
+        size = size if decoder else size.without_decoder()
+        with torch.device("meta"):
+            network = _network(size, decoder)
+        load_weights(network, state, source=str(files.weights))
+    identity = {**described.result(), "config": size.to_dict()}
     return network.requires_grad_(requires_grad=False), identity
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from marlin_sdk.calibration import CalibrationSource, read_calibration
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.cutting import ClipCutter, SourceFacts
 from marlin_sdk.errors import ConfigError, WeightsError
@@ -20,6 +21,8 @@ from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detecto
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.loading import load_network, make_network
 from marlin_sdk.model import Decoder, Encoder, MaskedAutoencoder
+from marlin_sdk.runtime import EncoderRuntime, RuntimeName
+from marlin_sdk.runtime.choice import RuntimeChoice, choose_runtime
 from marlin_sdk.runtime.inputs import as_clips, as_layers
 from marlin_sdk.runtime.torch import DTYPES, TorchRuntime, resolve_device, resolve_dtype
 from marlin_sdk.settings import read_settings, spell_out_settings
@@ -53,7 +56,7 @@ class Marlin:
 
     def __init__(
         self,
-        runtime: TorchRuntime,
+        runtime: EncoderRuntime,
         *,
         detector: FaceDetector | Callable[[], FaceDetector],
         identity: Mapping[str, Any],
@@ -72,6 +75,9 @@ class Marlin:
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "float32",
+        runtime: RuntimeName = "torch",
+        compile: bool = False,
+        calibration: CalibrationSource | None = None,
         detector: str | Path | FaceDetector = "yunet",
         decoder: bool = False,
         revision: str | None = None,
@@ -87,7 +93,13 @@ class Marlin:
                 id, a folder (`config.json` and `model.safetensors`), or a file: `.safetensors`, `.encoder.pt`,
                 `.full.pt`, Lightning `.ckpt`. The published weights are CC BY-NC 4.0.
             device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
-            dtype: "float32", "bfloat16" or "float16", of weights and arithmetic; features are float32 in any case.
+            dtype: "float32", "bfloat16" or "float16", of weights and arithmetic, or "int8" with runtime="openvino";
+                features are float32 in any case.
+            runtime: who multiplies: "torch"; "openvino" (faster on a CPU; extra [openvino]; float32, bfloat16, int8);
+                "onnx" (ONNX Runtime; extra [onnx]; float32). The latter two keep a converted model in `MARLIN_HOME`.
+            compile: let torch compile the encoder: a minute's wait, then a few per cent.
+            calibration: videos, or uint8 clips (N, 16, 224, 224, 3), for dtype="int8"; by default a set made from
+                scikit-image's picture of an astronaut. Yours fit your videos better.
             detector: see `marlin_sdk.face.detectors.load_detector`; fetched when first needed.
             decoder: load the decoder too (of a published model: another, larger file).
             revision: branch, tag or commit of a Hub repo.
@@ -96,12 +108,15 @@ class Marlin:
             local_files_only: touch no network.
             config: the model's size, for a bare state dict whose heads are not 64 wide.
         Raises:
-            ConfigError: an unknown model, device, dtype or detector.
+            ConfigError: an unknown model, device, dtype, runtime or detector, or two that do not go together.
+            MissingExtraError: the runtime is not installed.
             DownloadError: a file cannot be had; the message says how to provide it by hand.
             WeightsError: the checkpoint does not fit, lacks a decoder that was asked for, or is not safe to open.
             DeviceMemoryError: the weights do not fit into the device's memory.
         """
-        where, precision = resolve_device(device), resolve_dtype(dtype)
+        choice = choose_runtime(
+            runtime, device=device, dtype=dtype, compile=compile, decoder=decoder, calibrated=calibration is not None
+        )
         check_detector(detector)
         network, identity = load_network(
             model,
@@ -115,9 +130,9 @@ class Marlin:
         return cls._assemble(
             network,
             identity,
-            device=where,
-            dtype=precision,
-            detector=_detector_maker(detector, where, cache_dir, local_files_only),
+            choice,
+            calibration,
+            detector=_detector_maker(detector, choice.device, cache_dir, local_files_only),
         )
 
     @classmethod
@@ -128,6 +143,9 @@ class Marlin:
         seed: int = 0,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "float32",
+        runtime: RuntimeName = "torch",
+        compile: bool = False,
+        calibration: CalibrationSource | None = None,
         detector: str | Path | FaceDetector = "yunet",
         decoder: bool = False,
         cache_dir: str | Path | None = None,
@@ -140,22 +158,28 @@ class Marlin:
             seed: the same seed gives the same weights.
             device: as in `from_pretrained`.
             dtype: as in `from_pretrained`.
+            runtime: as in `from_pretrained`.
+            compile: as in `from_pretrained`.
+            calibration: as in `from_pretrained`.
             detector: as in `from_pretrained`.
             decoder: make a decoder too.
             cache_dir: as in `from_pretrained`, for the detector's weights.
             local_files_only: as in `from_pretrained`, for the detector's weights.
         Raises:
-            ConfigError: an unknown model, device, dtype or detector, or a config without the decoder asked for.
+            ConfigError: as in `from_pretrained`, or a config without the decoder asked for.
+            MissingExtraError: the runtime is not installed.
         """
-        where, precision = resolve_device(device), resolve_dtype(dtype)
+        choice = choose_runtime(
+            runtime, device=device, dtype=dtype, compile=compile, decoder=decoder, calibrated=calibration is not None
+        )
         check_detector(detector)
         network, identity = make_network(model, seed=seed, decoder=decoder)
         return cls._assemble(
             network,
             identity,
-            device=where,
-            dtype=precision,
-            detector=_detector_maker(detector, where, cache_dir, local_files_only),
+            choice,
+            calibration,
+            detector=_detector_maker(detector, choice.device, cache_dir, local_files_only),
         )
 
     @classmethod
@@ -163,21 +187,27 @@ class Marlin:
         cls,
         network: Encoder | MaskedAutoencoder,
         identity: Mapping[str, Any],
+        choice: RuntimeChoice,
+        calibration: CalibrationSource | None,
         *,
-        device: torch.device,
-        dtype: torch.dtype,
         detector: Callable[[], FaceDetector],
     ) -> Marlin:
         encoder, decoder = (network, None) if isinstance(network, Encoder) else (network.encoder, network.decoder)
-        runtime = TorchRuntime(encoder, device=device, dtype=dtype)
+        clips = None if calibration is None else read_calibration(calibration, encoder.config, detector)
+        runtime = choice.build(encoder, identity, clips)
         if decoder is not None:
-            decoder.eval().to(device=device, dtype=dtype)
+            decoder.eval().to(device=choice.device, dtype=choice.dtype)
         return cls(runtime, detector=detector, identity=identity, decoder=decoder)
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What the weights are: name, Hub commit or sha256, config, or that they are untrained."""
         return self._identity
+
+    @property
+    def runtime(self) -> Mapping[str, Any]:
+        """Who multiplies: name and version, and for int8 what it was calibrated with."""
+        return self._runtime.provenance
 
     @property
     def name(self) -> str:
@@ -191,7 +221,14 @@ class Marlin:
 
     @property
     def encoder(self) -> Encoder:
-        """The network that makes features: call it directly where gradients are wanted."""
+        """The network that makes features: call it directly where gradients are wanted.
+
+        Raises:
+            ConfigError: another runtime than torch's holds no network.
+        """
+        if not isinstance(self._runtime, TorchRuntime):
+            name = self._runtime.provenance["name"]
+            raise ConfigError(f"runtime={name!r} holds no torch network; load with runtime='torch' for model.encoder")
         return self._runtime.encoder
 
     @property

@@ -15,9 +15,9 @@ from marlin_sdk.config import ModelConfig
 __all__ = ["describe_untrained", "describe_weights", "versions"]
 
 
-def describe_weights(name: str, commit: str | None, weights: Path, config: ModelConfig) -> dict[str, Any]:
+def describe_weights(name: str, commit: str | None, weights: Path) -> dict[str, Any]:
     """What identifies trained weights: the Hub's commit, or the file's sha256 where there is none."""
-    identity: dict[str, Any] = {"model": name, "commit": commit, "config": config.to_dict(), "untrained": False}
+    identity: dict[str, Any] = {"model": name, "commit": commit, "untrained": False}
     if commit is None:
         with weights.open("rb") as file:
             identity["weights_sha256"] = _sha256(file)

@@ -48,6 +48,20 @@ def test_real_face_from_video_to_file(command: Command, astronaut: Path, tiny: M
     assert "1 of 1 videos done: 4 rows, 0 windows skipped, 0 failed" in done.stderr.splitlines()[-1]
 
 
+def test_other_runtime_writes_the_same_rows_and_a_dump_of_one_is_not_mixed_with_the_other(
+    command: Command, small_video: Path
+) -> None:
+    done = command(small_video, "-o", "out", "--runtime", "openvino")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert command(small_video, "-o", "torch").returncode == 0
+    fast, plain = (VideoFeatures.load(f"{folder}/{small_video.stem}.npz") for folder in ("out", "torch"))
+    assert fast.meta["runtime"]["name"] == "openvino"
+    np.testing.assert_allclose(fast.features, plain.features, atol=1e-4)
+    refused = command(small_video, "-o", "out")
+    assert refused.returncode == 2
+    assert "runtime.name: 'openvino' there, 'torch' asked for" in refused.stderr
+
+
 def test_nothing_but_json_is_on_stdout(command: Command, small_video: Path) -> None:
     done = command(small_video, "missing.mp4", "-o", "-")
     assert done.returncode == 1

@@ -311,6 +311,11 @@ def test_values_that_are_no_weights_are_refused(value: Tensor, message: str) -> 
         _reload({**published(), "encoder.norm.bias": value})
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_whose_sum_overflows_are_weights(dtype: torch.dtype) -> None:
+    _reload({**published(), "encoder.norm.bias": torch.full((32,), torch.finfo(dtype).max, dtype=dtype)})
+
+
 def test_one_tensor_under_two_names_is_refused() -> None:
     state = published()
     with pytest.raises(WeightsError, match=r"encoder\.norm\.bias twice.*'marlin\.encoder\.norm\.bias'"):

@@ -19,17 +19,16 @@ from marlin_sdk.provenance import describe_untrained, describe_weights, versions
 def test_local_weights_are_told_by_their_checksum(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000  # more than one block
     (tmp_path / "own.pt").write_bytes(content)
-    assert describe_weights("./own.pt", None, tmp_path / "own.pt", TINY) == {
+    assert describe_weights("./own.pt", None, tmp_path / "own.pt") == {
         "model": "./own.pt",
         "commit": None,
-        "config": TINY.to_dict(),
         "untrained": False,
         "weights_sha256": hashlib.sha256(content).hexdigest(),
     }
 
 
 def test_hub_weights_are_told_by_their_commit(tmp_path: Path) -> None:
-    identity = describe_weights("owner/name", "a" * 40, tmp_path / "not-read", TINY)
+    identity = describe_weights("owner/name", "a" * 40, tmp_path / "not-read")
     assert (identity["commit"], "weights_sha256" in identity) == ("a" * 40, False)
 
 

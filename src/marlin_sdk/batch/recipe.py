@@ -14,6 +14,7 @@ from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.cutting import ClipCutter
 from marlin_sdk.errors import ConfigError, MarlinError
 from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector, published_sha256
+from marlin_sdk.runtime import RuntimeName
 
 if TYPE_CHECKING:
     from marlin_sdk.pipeline import Marlin
@@ -36,6 +37,8 @@ class Recipe:
         detector: as in `Marlin.from_pretrained`; an object must be picklable.
         detector_device: torch device of a detector that runs on torch.
         dtype: of weights and arithmetic.
+        runtime: who multiplies.
+        calibration: videos that int8 is calibrated with; none takes the built-in set.
         revision: of a Hub repo.
         cache_dir: where downloads lie.
         local_files_only: touch no network.
@@ -47,6 +50,8 @@ class Recipe:
     detector: str | Path | FaceDetector = "yunet"
     detector_device: str = "cpu"
     dtype: str = "float32"
+    runtime: RuntimeName = "torch"
+    calibration: tuple[str, ...] = ()
     revision: str | None = None
     cache_dir: str | None = None
     local_files_only: bool = False
@@ -67,6 +72,8 @@ class Recipe:
                 self.model,
                 device=device,
                 dtype=self.dtype,
+                runtime=self.runtime,
+                calibration=self.calibration or None,
                 detector=self.detector,
                 cache_dir=self.cache_dir,
                 local_files_only=self.local_files_only,
@@ -77,6 +84,8 @@ class Recipe:
             self.model,
             device=device,
             dtype=self.dtype,
+            runtime=self.runtime,
+            calibration=self.calibration or None,
             detector=self.detector,
             revision=self.revision,
             cache_dir=self.cache_dir,
@@ -108,7 +117,8 @@ class Recipe:
         weights = dict(model.identity)
         if weights.get("weights_sha256"):
             del weights["model"]  # a path, which may be typed in many ways; the content is what counts
-        return {"weights": weights, "dtype": self.dtype, "detector": detector, "settings": settings}
+        runtime = {key: value for key, value in model.runtime.items() if key != "version"}
+        return {"weights": weights, "dtype": self.dtype, "runtime": runtime, "detector": detector, "settings": settings}
 
 
 class Once:

@@ -11,13 +11,14 @@ from marlin_sdk._version import __version__
 from marlin_sdk.cli.output import Speaker, Stop, leave_at_once
 from marlin_sdk.config import PRESETS, Faces, Reduction, Tail
 from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
+from marlin_sdk.runtime import RuntimeName
 
 _CROP_FACE: dict[str, Any] = {"auto": {}, "yes": {"crop_face": True}, "no": {"crop_face": False}}
 _SETTINGS = (
     "faces", "sample_rate", "fps", "stride", "tail", "detect_every", "smooth", "reduction", "keep_seq", "batch_size",
     "compat", "source_fps",
 )  # fmt: skip
-_RECIPE = ("model", "untrained", "detector", "dtype", "revision", "cache_dir")
+_RECIPE = ("model", "untrained", "detector", "dtype", "runtime", "calibration", "revision", "cache_dir")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -60,7 +61,23 @@ _RECIPE = ("model", "untrained", "detector", "dtype", "revision", "cache_dir")
 @click.option("--timeout", type=float, default=300.0, show_default=True, help="Seconds a worker may be silent.")
 @click.option("--max-worker-memory", metavar="MB", type=int, help="A worker that takes more is replaced.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, or several: cuda:0,cuda:1.")
-@click.option("--dtype", default="float32", show_default=True, help="float32, bfloat16 or float16.")
+@click.option(
+    "--dtype", default="float32", show_default=True, help="float32, bfloat16, float16, or int8 with openvino."
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(get_args(RuntimeName)),
+    default="torch",
+    show_default=True,
+    help="Who multiplies; openvino is faster on a CPU.",
+)
+@click.option(
+    "--calibrate",
+    "calibration",
+    metavar="VIDEO",
+    multiple=True,
+    help="For --dtype int8, may be given again: videos like yours; else a built-in set.",
+)
 @click.option(
     "--detector",
     default="yunet",

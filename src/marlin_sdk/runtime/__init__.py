@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from marlin_sdk.config import ModelConfig
 
-__all__ = ["EncoderRuntime"]
+__all__ = ["EncoderRuntime", "RuntimeName"]
+
+RuntimeName = Literal["torch", "openvino", "onnx"]
 
 
 class EncoderRuntime(Protocol):
@@ -19,6 +22,25 @@ class EncoderRuntime(Protocol):
     @property
     def config(self) -> ModelConfig:
         """The size of the model."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where features come back."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights: float32, bfloat16, float16, or int8 for a quantised model."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What, beside weights and dtype, decides the features: name, version, calibration; plain values."""
+
+    def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
+        """Move the weights; None leaves a thing as it is.
+
+        Raises:
+            ConfigError: this runtime stays where it was made.
+        """
 
     def encode(self, clips: Tensor, *, keep_seq: bool = False, layers: Sequence[int] | None = None) -> Tensor:
         """Embed clips.

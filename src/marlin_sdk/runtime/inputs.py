@@ -12,7 +12,7 @@ from torch import Tensor
 from marlin_sdk.config import ModelConfig, whole_number
 from marlin_sdk.errors import ConfigError, ShapeError
 
-__all__ = ["as_clips", "as_layers"]
+__all__ = ["as_clips", "as_layers", "to_floats"]
 
 _RANGE_SLACK = 1e-4  # what interpolation may add to [0, 1]
 
@@ -82,3 +82,14 @@ def as_layers(layers: Any, model: ModelConfig) -> list[int]:
     if not wanted or len(indices) != len(wanted):
         raise ConfigError(f"layers={layers!r}; expected a list of block indices, from {-depth} to {depth - 1}")
     return indices
+
+
+def to_floats(clips: Tensor) -> Tensor:
+    """Clips as the encoder takes them.
+
+    Args:
+        clips: uint8 (B, T, H, W, 3), or float32 (B, 3, T, H, W), which come back as they are.
+    Returns:
+        float32 (B, 3, T, H, W) in [0, 1], on the same device.
+    """
+    return clips.permute(0, 4, 1, 2, 3).float() / 255 if clips.dtype == torch.uint8 else clips

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,11 +12,15 @@ from torch import Tensor
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError, DeviceMemoryError
 from marlin_sdk.model import Encoder
+from marlin_sdk.model.layers import Attention
+from marlin_sdk.runtime.cpu import is_amd
+from marlin_sdk.runtime.inputs import to_floats
 
 __all__ = ["DTYPES", "Dtype", "TorchRuntime", "resolve_device", "resolve_dtype"]
 
-Dtype = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
+_THREADS_A_CLIP = 4  # that one clip keeps busy
 
 
 class TorchRuntime:
@@ -25,14 +30,16 @@ class TorchRuntime:
         encoder: the network, with its weights.
         device: where it runs.
         dtype: of its weights and arithmetic. Features come back as float32 in any case.
+        compile: let torch.compile fuse what it can. The first clip then waits for it, a minute or so, and so does the
+            first of each new kind (tokens, another dtype). `layers` are never compiled.
     Raises:
         DeviceMemoryError: the weights do not fit into the device's memory.
     """
 
-    def __init__(self, encoder: Encoder, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, encoder: Encoder, *, device: torch.device, dtype: torch.dtype, compile: bool = False) -> None:
         self.encoder = encoder.eval()
-        self._move(device, dtype)
-        self._largest_batch: int | None = None  # known once the device has run out of memory
+        self._compiled = _compiled(encoder) if compile else None
+        self.to(device, dtype)
 
     @property
     def config(self) -> ModelConfig:
@@ -49,14 +56,29 @@ class TorchRuntime:
         """The type of the weights."""
         return self.encoder.norm.weight.dtype
 
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """See `EncoderRuntime.provenance`."""
+        return {"name": "torch", "version": torch.__version__, "compiled": self._compiled is not None}
+
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
         """Move the weights.
 
         Raises:
+            ConfigError: a dtype without fractions.
             DeviceMemoryError: they do not fit into the device's memory.
         """
+        if dtype is not None and not dtype.is_floating_point:
+            raise ConfigError(f"unknown dtype {dtype} for runtime='torch'; load with runtime='openvino', dtype='int8'")
         self._move(device or self.device, dtype or self.dtype)
-        self._largest_batch = None
+        # Of a GPU it is known once its memory has run out. A core gains nothing from more clips at once: they only take
+        # memory.
+        self._largest_batch = max(1, torch.get_num_threads() // _THREADS_A_CLIP) if self.device.type == "cpu" else None
+        # torch's bf16 attention multiplies with MKL, which is slow on AMD; its linear layers, with oneDNN, are not.
+        per_head = self.device.type == "cpu" and self.dtype == torch.bfloat16 and is_amd()
+        for module in self.encoder.modules():
+            if isinstance(module, Attention):
+                module.per_head = per_head
 
     def _move(self, device: torch.device, dtype: torch.dtype) -> None:
         try:
@@ -94,17 +116,24 @@ class TorchRuntime:
         )
 
     def _forward(self, clips: Tensor, keep_seq: bool, layers: Sequence[int] | None) -> Tensor:
-        pixels = clips.to(self.device, non_blocking=True)
-        if pixels.dtype == torch.uint8:
-            pixels = pixels.permute(0, 4, 1, 2, 3).float() / 255
-        pixels = pixels.to(self.dtype)
+        if self.device.type == "cuda" and clips.device.type == "cpu":
+            clips = clips.pin_memory()  # from pageable memory, "non_blocking" blocks
+        # Bytes are a quarter of what floats would be: they are scaled where they are multiplied.
+        pixels = to_floats(clips.to(self.device, non_blocking=True)).to(self.dtype)
         pool: Literal["none", "mean"] = "none" if keep_seq else "mean"
         if layers is None:
-            out = self.encoder(pixels, pool=pool)
+            out = (self.encoder if self._compiled is None else self._compiled)(pixels, pool=pool)
         else:
             out = self.encoder.intermediate(pixels, layers, pool=pool)
         features: Tensor = out.float()
         return features
+
+
+def _compiled(encoder: Encoder) -> Callable[..., Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's compiler is still built on parts of torch.jit
+        compiled: Callable[..., Tensor] = torch.compile(encoder)
+    return compiled
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -133,7 +162,7 @@ def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """The torch dtype of a name.
 
     Raises:
-        ConfigError: not one of float32, bfloat16 and float16.
+        ConfigError: not one of float32, bfloat16, float16 and int8.
     """
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:

@@ -52,6 +52,14 @@ def test_identity_is_of_the_numbers_not_of_the_speed(tiny: Marlin) -> None:
     assert settings_hash(TINY_RECIPE.identity(Marlin.untrained(TINY, seed=1, device="cpu"))) != base
 
 
+def test_identity_is_of_who_multiplies() -> None:
+    how = replace(TINY_RECIPE, runtime="onnx")
+    model = how.load_model("cpu")
+    assert model.runtime["name"] == "onnx"
+    assert how.identity(model)["runtime"] == {"name": "onnx"}
+    assert settings_hash(how.identity(model)) != settings_hash(TINY_RECIPE.identity(TINY_RECIPE.load_model("cpu")))
+
+
 def test_identity_knows_a_detector_file_by_its_content(tiny: Marlin, tmp_path: Path) -> None:
     hashes = set()
     for content in (b"one", b"two", b"one"):

@@ -16,6 +16,7 @@ from torch.nn.functional import cosine_similarity
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError, DeviceMemoryError
 from marlin_sdk.model import Encoder
+from marlin_sdk.model.layers import Attention
 from marlin_sdk.runtime.torch import TorchRuntime, resolve_device, resolve_dtype
 
 CPU = torch.device("cpu")
@@ -55,7 +56,9 @@ def _small(holds: int) -> tuple[TorchRuntime, SmallMemory]:
     encoder = _encoder(SPECK)
     memory = SmallMemory(encoder.patch_embedding, holds)
     encoder.patch_embedding = memory  # type: ignore[assignment]
-    return TorchRuntime(encoder, device=CPU, dtype=torch.float32), memory
+    runtime = TorchRuntime(encoder, device=CPU, dtype=torch.float32)
+    runtime._largest_batch = None  # as on a GPU
+    return runtime, memory
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +70,18 @@ def test_whole_batch_gives_what_each_clip_gives(runtime: TorchRuntime) -> None:
     one_by_one = torch.cat([runtime.encode(clip[None]) for clip in CLIPS])
     assert torch.allclose(runtime.encode(CLIPS), one_by_one, atol=1e-6)
     assert one_by_one.shape == (9, 32)
+
+
+@pytest.mark.parametrize(("threads", "batches"), [(2, [1] * 9), (16, [4, 4, 1])])
+def test_a_cpu_takes_no_more_clips_at_once_than_keep_it_busy(
+    threads: int, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    encoder = _encoder(SPECK)
+    memory = SmallMemory(encoder.patch_embedding, 9)
+    encoder.patch_embedding = memory  # type: ignore[assignment]
+    assert len(TorchRuntime(encoder, device=CPU, dtype=torch.float32).encode(SPECKS)) == 9
+    assert memory.batches == batches
 
 
 def test_bytes_are_scaled_to_0_to_1(runtime: TorchRuntime) -> None:
@@ -126,7 +141,48 @@ def test_halving_goes_by_two() -> None:
     assert memory.batches == [8, 4, 2, 2, 2, 2]
 
 
-def test_larger_batches_are_tried_again_after_a_move() -> None:
+def test_int8_is_not_torchs(runtime: TorchRuntime) -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown dtype torch.int8 for runtime='torch'; load with runtime='openvino'"
+    ):
+        runtime.to(dtype=torch.int8)
+    assert runtime.dtype == torch.float32
+
+
+def test_attention_head_by_head_agrees_with_torchs_own() -> None:
+    encoder = _encoder()
+    expected = encoder(CLIPS)
+    halves = TorchRuntime(_encoder(), device=CPU, dtype=torch.bfloat16)
+    for module in (*encoder.modules(), *halves.encoder.modules()):
+        if isinstance(module, Attention):
+            module.per_head = True
+    assert torch.allclose(encoder(CLIPS), expected, atol=1e-6)
+    assert cosine_similarity(halves.encode(CLIPS), expected, dim=-1).min() > 0.9995
+
+
+@pytest.mark.parametrize("amd", [True, False])
+def test_bf16_on_an_amd_cpu_goes_head_by_head_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch, amd: bool) -> None:
+    monkeypatch.setattr("marlin_sdk.runtime.torch.is_amd", lambda: amd)
+
+    def ways(runtime: TorchRuntime) -> set[bool]:
+        return {module.per_head for module in runtime.encoder.modules() if isinstance(module, Attention)}
+
+    runtime = TorchRuntime(_encoder(), device=CPU, dtype=torch.bfloat16)
+    assert ways(runtime) == {amd}
+    runtime.to(dtype=torch.float32)
+    assert ways(runtime) == {False}
+
+
+def test_compiled_encoder_gives_what_it_gives_uncompiled(runtime: TorchRuntime) -> None:
+    compiled = TorchRuntime(_encoder(), device=CPU, dtype=torch.float32, compile=True)
+    assert compiled.provenance["compiled"]
+    assert not runtime.provenance["compiled"]
+    assert torch.allclose(compiled.encode(CLIPS[:2]), runtime.encode(CLIPS[:2]), atol=1e-5)
+    assert torch.equal(compiled.encode(CLIPS[:2], layers=[-1]), runtime.encode(CLIPS[:2], layers=[-1]))
+
+
+def test_larger_batches_are_tried_again_after_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 36)  # busy with nine clips at once
     runtime, memory = _small(1)
     runtime.encode(SPECKS[:4])
     memory.holds = 9
@@ -215,13 +271,13 @@ def test_cuda_device_that_is_not_here_says_how_many_there_are() -> None:
 
 
 def test_dtypes_by_name_and_by_value() -> None:
-    for name in ("float32", "bfloat16", "float16"):
+    for name in ("float32", "bfloat16", "float16", "int8"):
         assert resolve_dtype(name) == resolve_dtype(getattr(torch, name)) == getattr(torch, name)
 
 
-@pytest.mark.parametrize("dtype", ["float64", torch.int8, "half", "", None])
+@pytest.mark.parametrize("dtype", ["float64", torch.int16, "half", "", None])
 def test_unknown_dtype_is_named_with_those_there_are(dtype: object) -> None:
-    with pytest.raises(ConfigError, match=r"unknown dtype .*expected one of float32, bfloat16, float16"):
+    with pytest.raises(ConfigError, match=r"unknown dtype .*expected one of float32, bfloat16, float16, int8"):
         resolve_dtype(dtype)  # type: ignore[arg-type]
 
 

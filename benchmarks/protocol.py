@@ -1,0 +1,81 @@
+"""How the benchmark talks to a worker: a JSON object a line, asked on stdin, answered on stdout. Standard library only.
+
+Both environments import this module, and nothing else of each other's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Answer", "resident_mb", "sampled_memory", "serve", "settled_mb"]
+
+Answer = dict[str, Any]
+
+
+def serve(tasks: Mapping[str, Callable[..., Answer]]) -> None:
+    """Do what is asked for, one task at a time, until stdin ends.
+
+    Args:
+        tasks: by name; the keyword arguments come from the request. What a task raises is the answer `error`.
+    """
+    # Libraries print; what they print must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = tasks[request.pop("task")](**request)
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def resident_mb() -> float:
+    """What this process holds in memory now, in MB (10^6 bytes). Linux only."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def settled_mb() -> float:
+    """`resident_mb` after what is free has gone back to the system."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return resident_mb()
+
+
+@contextmanager
+def sampled_memory(every_s: float = 0.25) -> Iterator[list[tuple[float, float]]]:
+    """Note the memory in use while a block runs.
+
+    Yields:
+        (seconds since the start, MB), filled while the block runs.
+    """
+    samples: list[tuple[float, float]] = []
+    over = threading.Event()
+    started_s = time.perf_counter()
+
+    def watch() -> None:
+        while not over.is_set():
+            samples.append((round(time.perf_counter() - started_s, 2), round(resident_mb(), 1)))
+            over.wait(every_s)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield samples
+    finally:
+        over.set()
+        watcher.join()

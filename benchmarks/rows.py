@@ -1,0 +1,389 @@
+"""What is measured: the rows of the table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.contest import (
+    REFERENCE,
+    Contestant,
+    UnavailableError,
+    Worker,
+    compare,
+    on_stderr,
+    take_turns,
+    timed_process,
+)
+from benchmarks.inputs import ROOT, face_video, hour_video, make_checkpoint, pixels_of_clips, resized_copy, shared_file
+from benchmarks.machine import measure_gemm
+from benchmarks.peer.environment import PeerEnvironment
+
+__all__ = ["BASE", "LARGE", "ROWS", "SMALL", "Bench", "Row", "Variant"]
+
+Goal = tuple[float, float]
+SMALL, BASE, LARGE = (f"marlin_vit_{size}_ytf" for size in ("small", "base", "large"))
+SIZES = {"240p": (426, 240), "360p": (640, 360), "720p": (1280, 720), "1080p": (1920, 1080)}
+BETWEEN_WINDOWS = 32  # source frames
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run marlin-sdk: what `from_pretrained` is given beside the weights."""
+
+    label: str
+    options: Mapping[str, Any]
+
+
+DEFAULT = Variant("torch fp32", {})
+TORCH_BF16 = Variant("torch bf16", {"dtype": "bfloat16"})
+OPENVINO = Variant("openvino fp32", {"runtime": "openvino"})
+OPENVINO_BF16 = Variant("openvino bf16", {"runtime": "openvino", "dtype": "bfloat16"})
+OPENVINO_INT8 = Variant("openvino int8", {"runtime": "openvino", "dtype": "int8"})
+ONNX = Variant("onnx fp32", {"runtime": "onnx"})
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The settings of a run, and the workers it starts.
+
+    Attributes:
+        work: folder of checkpoints, videos and the reference's environment.
+        threads: of each side.
+        rounds: that count.
+        quick: less of everything, to see that it works; the numbers are no result.
+        peer: the reference; None measures marlin-sdk alone.
+        device: torch device of both sides.
+        say: told how it goes.
+    """
+
+    work: Path
+    threads: int
+    rounds: int
+    quick: bool = False
+    peer: PeerEnvironment | None = None
+    device: str = "cpu"
+    say: Callable[[str], None] = on_stderr
+
+    def checkpoint(self, model: str) -> Path:
+        """The weights that both sides load."""
+        return make_checkpoint(model, self.work / "weights")
+
+    def video(self, size: str, windows: int) -> Path:
+        """A copy of the face video at a size, with as many whole windows for both sides."""
+        width, height = SIZES.get(size, (224, 224))
+        count = min(windows, 2) if self.quick else windows
+        return resized_copy(face_video(), width, height, BETWEEN_WINDOWS * count + 1, self.work / "media")
+
+    def clips(self, count: int) -> Path:
+        """Clips of real frames."""
+        return pixels_of_clips(count, self.work / "media")
+
+    @property
+    def _log(self) -> Path:
+        return self.work / "workers.log"
+
+    def peer_detector(self) -> str:
+        """Weights of the reference's face detector."""
+        from marlin_sdk.assets import RETINAFACE, fetch_asset
+
+        return str(shared_file("weights/retinaface_mobilenet0.25.pth") or fetch_asset(RETINAFACE))
+
+    def detector(self) -> str:
+        """marlin-sdk's face detector: its default one."""
+        yunet = shared_file("weights/face_detection_yunet_2023mar.onnx")
+        return f"yunet:{yunet}" if yunet else "yunet"
+
+    def start_peer(self, model: str, crop: bool) -> Worker:
+        """The reference's worker, its model loaded."""
+        assert self.peer is not None
+        worker = Worker(
+            self.peer.python, "benchmarks.peer.worker", [*self.peer.import_path, ROOT], self.threads, self._log
+        )
+        detector = self.peer_detector() if crop else None
+        return self._open(worker, model, detector=detector, model=model)
+
+    def start_sdk(self, model: str, crop: bool, options: Mapping[str, Any]) -> Worker:
+        """A worker of marlin-sdk, its model loaded."""
+        worker = Worker(Path(sys.executable), "benchmarks.sdk_worker", [ROOT / "src", ROOT], self.threads, self._log)
+        return self._open(worker, model, detector=self.detector() if crop else None, options=dict(options))
+
+    def _open(self, worker: Worker, weights: str, **arguments: Any) -> Worker:
+        """Load a model, and embed one clip, which is not timed."""
+        checkpoint, saved = str(self.checkpoint(weights)), str(self.work / "features-warm.npy")
+        try:
+            worker.ask("open", checkpoint=checkpoint, threads=self.threads, device=self.device, **arguments)
+            worker.ask("encode", clips=str(self.clips(1)), save_to=saved)
+        except UnavailableError:
+            worker.close()
+            raise
+        return worker
+
+    def contestants(
+        self, model: str, variants: Sequence[Variant], goals: Mapping[str, Goal], task: str, **arguments: Any
+    ) -> list[Contestant]:
+        """The reference, where it is here, and variants of marlin-sdk, each with a process of its own."""
+        crop = bool(arguments.get("crop")) or task == "pieces"
+        starts: dict[str, Callable[[], Worker]] = {}
+        if self.peer:
+            starts[REFERENCE] = partial(self.start_peer, model, crop)
+        for variant in variants:
+            starts[variant.label] = partial(self.start_sdk, model, crop, variant.options)
+        saves = task in ("encode", "extract")
+        entrants = []
+        for place, (label, start) in enumerate(starts.items()):
+            features = self.work / f"features-{place}.npy" if saves else None
+            given = {**arguments, "save_to": str(features)} if features else arguments
+            entrants.append(_entrant(label, start, task, given, goals.get(label), features))
+        return entrants
+
+    def contest(self, contestants: Sequence[Contestant]) -> dict[str, Any]:
+        """Let them take turns, and compare."""
+        try:
+            return compare(contestants, take_turns(contestants, self.rounds, self.say))
+        finally:
+            for contestant in contestants:
+                contestant.close()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row, or a group of rows that are measured in turn.
+
+    Attributes:
+        title: as the table names it.
+        measure: gives at least `contestants`, by label.
+    """
+
+    title: str
+    measure: Callable[[Bench], dict[str, Any]]
+
+
+def _entrant(
+    label: str,
+    start: Callable[[], Worker],
+    task: str,
+    arguments: Mapping[str, Any],
+    goal: Goal | None = None,
+    features: Path | None = None,
+) -> Contestant:
+    worker: list[Worker] = []
+
+    def prepare() -> None:
+        worker.append(start())
+
+    def measure() -> dict[str, Any]:
+        return worker[0].ask(task, **arguments)
+
+    def close() -> None:
+        for open_one in worker:
+            open_one.close()
+
+    return Contestant(label, measure, goal, features, prepare, close)
+
+
+def _encoder(model: str, clips: int, variants: Sequence[Variant], goals: Mapping[str, Goal], bench: Bench) -> Any:
+    pixels = bench.clips(min(clips, 2) if bench.quick else clips)
+    return {
+        "model": model,
+        "unit": "clip",
+        "contestants": bench.contest(bench.contestants(model, variants, goals, "encode", clips=str(pixels))),
+    }
+
+
+def _video(
+    model: str, size: str, windows: int, variants: Sequence[Variant], goals: Mapping[str, Goal], bench: Bench
+) -> Any:
+    video = bench.video(size, windows)
+    entrants = bench.contestants(model, variants, goals, "extract", video=str(video), crop=size in SIZES)
+    return {"model": model, "unit": "window", "video": video.name, "contestants": bench.contest(entrants)}
+
+
+def _pieces(bench: Bench) -> dict[str, Any]:
+    entrants = bench.contestants(BASE, [DEFAULT], {}, "pieces", video=str(bench.video("720p", 2)))
+    try:
+        answers = take_turns(entrants, bench.rounds, bench.say)
+    finally:
+        for entrant in entrants:
+            entrant.close()
+    results = compare(entrants, answers)
+    return {"model": BASE, "unit": "window", "contestants": _with_pieces(results, answers)}
+
+
+def _breakdown(bench: Bench) -> dict[str, Any]:
+    pixels = str(bench.clips(2))
+    entrants = [
+        _entrant(variant.label, partial(bench.start_sdk, BASE, False, variant.options), "breakdown", {"clips": pixels})
+        for variant in (DEFAULT, TORCH_BF16)
+    ]
+    try:
+        answers = take_turns(entrants, 2, bench.say)
+    finally:
+        for entrant in entrants:
+            entrant.close()
+    return {"model": BASE, "unit": "clip", "contestants": _with_pieces(compare(entrants, answers), answers)}
+
+
+def _with_pieces(results: dict[str, Any], answers: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    for label, result in results.items():
+        if "error" not in result:
+            rounds = [answer["pieces"] for answer in answers[label]]
+            result["pieces"] = {piece: median(one[piece] for one in rounds) for piece in rounds[0]}
+            result.pop("count", None)
+    return results
+
+
+def _commands(commands: Mapping[str, tuple[Sequence[str | Path], Goal | None]], bench: Bench) -> dict[str, Any]:
+    """Whole processes, from start to end."""
+    entrants = []
+    for label, (command, goal) in commands.items():
+        peer = bench.peer if label == REFERENCE else None
+        folders = [*peer.import_path, ROOT] if peer else [ROOT / "src"]
+        environment = {
+            "PYTHONPATH": ":".join(map(str, folders)),
+            "OMP_NUM_THREADS": str(bench.threads),
+            "PYTHONWARNINGS": "ignore",
+        }
+        run = partial(timed_process, command, environment)
+        entrants.append(Contestant(label, run, goal, prepare=run))
+    return {"unit": "process", "contestants": bench.contest(entrants)}
+
+
+def _python(bench: Bench, code: str, theirs: bool = False) -> list[str | Path]:
+    return [bench.peer.python if theirs and bench.peer else sys.executable, "-c", code]
+
+
+def _import(bench: Bench) -> dict[str, Any]:
+    reference = {REFERENCE: (_python(bench, "import marlin_pytorch", theirs=True), None)} if bench.peer else {}
+    return _commands(
+        {
+            **reference,
+            "import marlin_sdk": (_python(bench, "import marlin_sdk"), (10.0, 30.0)),
+            "marlin-extract --help": ([sys.executable, "-m", "marlin_sdk.cli", "--help"], (10.0, 30.0)),
+            "from marlin_sdk import Marlin": (_python(bench, "from marlin_sdk import Marlin"), None),
+        },
+        bench,
+    )
+
+
+def _first(bench: Bench) -> dict[str, Any]:
+    """A new process that loads ViT-B and embeds a pre-cropped video of one window."""
+    weights, video = str(bench.checkpoint(BASE)), str(bench.video("224", 1))
+    theirs = f"from marlin_pytorch import Marlin; Marlin.from_file({BASE!r}, {weights!r}).extract_video({video!r})"
+    reference = {REFERENCE: (_python(bench, theirs, theirs=True), None)} if bench.peer else {}
+    ours = {
+        variant.label: (
+            _python(
+                bench,
+                f"from marlin_sdk import Marlin; Marlin.from_pretrained({weights!r}, device='cpu', "
+                f"**{dict(variant.options)!r}).extract_video({video!r}, tail='drop')",
+            ),
+            (2.0, 4.0),
+        )
+        for variant in (DEFAULT, TORCH_BF16, OPENVINO_BF16)
+    }
+    return _commands({**reference, **ours}, bench)
+
+
+def _memory(bench: Bench) -> dict[str, Any]:
+    """An hour in the wild; every frame is decoded, faces are followed throughout, some windows are embedded.
+
+    The reference gets 20 s: it embeds every window, and an hour of them would take it hours.
+    """
+    media, clips = bench.work / "media", str(bench.clips(1))
+    hour, short = hour_video(media, 60 if bench.quick else 3600), hour_video(media, 8 if bench.quick else 20)
+    settings = {"stride": 64 if bench.quick else 1280}
+    asked: dict[str, tuple[Callable[[], Worker], Path, dict[str, Any]]] = {
+        DEFAULT.label: (partial(bench.start_sdk, BASE, True, DEFAULT.options), hour, {"settings": settings})
+    }
+    if bench.peer:
+        asked[REFERENCE] = (partial(bench.start_peer, BASE, True), short, {})
+    results: dict[str, Any] = {}
+    for label, (start, video, more) in asked.items():
+        entrant = _entrant(label, start, "memory", {"video": str(video), "crop": True, "clips": clips, **more})
+        try:
+            entrant.prepare()
+            results[label] = {"video": video.name, **_flatness(entrant.measure()["samples"])}
+        except UnavailableError as error:
+            results[label] = {"error": str(error)}
+        finally:
+            entrant.close()
+        bench.say(f"{label}: {results[label].get('peak_mb', 'failed')} MB above the model")
+    return {"model": BASE, "unit": "MB", "goal_mb": [400, 200], "settings": settings, "contestants": results}
+
+
+def _flatness(samples: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The peak, that of each tenth of the time, and some of the samples."""
+    tenth = max(1, len(samples) // 10)
+    peaks = [max(mb for _, mb in samples[start : start + tenth]) for start in range(0, len(samples), tenth)][:10]
+    return {
+        "peak_mb": max(mb for _, mb in samples),
+        "peaks_mb": peaks,
+        "samples": samples[:: max(1, len(samples) // 200)],
+    }
+
+
+def _gemm(bench: Bench) -> dict[str, Any]:
+    import torch
+
+    torch.set_num_threads(bench.threads)
+    least_s = 0.2 if bench.quick else 2.0
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+    return {
+        "unit": "GFLOP/s",
+        "contestants": {},
+        "gflops": {kind: measure_gemm(dtype, least_s=least_s) for kind, dtype in kinds.items()},
+    }
+
+
+def _check(bench: Bench) -> dict[str, Any]:
+    """That the reference is set up right: its features and boxes are those that its own code gave elsewhere."""
+    from benchmarks.peer.check import check_reference
+
+    return {"unit": "check", "contestants": {}, **check_reference(bench)}
+
+
+FAST = (DEFAULT, TORCH_BF16, OPENVINO_BF16, OPENVINO_INT8)
+ALL = (DEFAULT, TORCH_BF16, OPENVINO, OPENVINO_BF16, OPENVINO_INT8, ONNX)
+ENCODER_GOALS = {
+    "torch fp32": (1.6, 1.8),
+    "openvino fp32": (1.6, 1.8),
+    "torch bf16": (3.3, 3.7),
+    "openvino bf16": (3.3, 3.7),
+    "openvino int8": (4.5, 6.0),
+}
+BF16 = ("torch bf16", "openvino bf16")
+
+ROWS: Mapping[str, Row] = {
+    "gemm": Row("matrix products, the floor", _gemm),
+    "check": Row("the reference against its golden numbers", _check),
+    "encoder-small": Row("encoder, ViT-S", partial(_encoder, SMALL, 4, ALL, {})),
+    "encoder-base": Row("encoder, ViT-B", partial(_encoder, BASE, 2, ALL, ENCODER_GOALS)),
+    "encoder-large": Row("encoder, ViT-L", partial(_encoder, LARGE, 1, FAST, {})),
+    "cropped-base": Row(
+        "end to end, pre-cropped 224, ViT-B",
+        partial(_video, BASE, "224", 3, FAST, {**dict.fromkeys(BF16, (3.0, 3.5)), "openvino int8": (4.0, 5.5)}),
+    ),
+    "wild-240p": Row("end to end, 240p, ViT-S", partial(_video, SMALL, "240p", 3, FAST, {})),
+    "wild-360p": Row("end to end, 360p, ViT-S", partial(_video, SMALL, "360p", 3, FAST, {})),
+    "wild-720p-small": Row(
+        "end to end, 720p, ViT-S", partial(_video, SMALL, "720p", 4, FAST, dict.fromkeys(BF16, (7.0, 10.0)))
+    ),
+    "wild-720p-base": Row(
+        "end to end, 720p, ViT-B", partial(_video, BASE, "720p", 3, FAST, dict.fromkeys(BF16, (5.0, 7.0)))
+    ),
+    "wild-1080p-base": Row(
+        "end to end, 1080p, ViT-B", partial(_video, BASE, "1080p", 3, FAST, dict.fromkeys(BF16, (6.0, 10.0)))
+    ),
+    "import": Row("import, and --help", _import),
+    "first": Row("first embedding, new process, ViT-B", _first),
+    "memory": Row("memory above the model, one hour, ViT-B", _memory),
+    "pieces": Row("the pieces, 720p, ViT-B", _pieces),
+    "breakdown": Row("a clip by kind of operator, ViT-B", _breakdown),
+}
+"""By the name that --rows takes."""
