@@ -347,7 +347,6 @@ def with_value(value: float) -> torch.Tensor:
         ([["a"]], "not list"),
         (None, "NoneType"),
     ],
-    ids=str,
 )
 def test_wrong_clip_is_refused(tiny: Marlin, clip: Any, said: str) -> None:
     with pytest.raises(ShapeError, match=said):
@@ -406,7 +405,6 @@ def test_to_moves_in_place_and_features_stay_float32(clips: NDArray[np.uint8], d
         ({"detector": "viola"}, "unknown detector 'viola'.*yunet, lbp"),
         ({"detector": object()}, "detector is a object"),
     ],
-    ids=str,
 )
 def test_unknown_choice_is_named_before_anything_is_loaded(change: dict[str, Any], said: str) -> None:
     for make in (Marlin.from_pretrained, Marlin.untrained):

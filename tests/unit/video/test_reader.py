@@ -298,7 +298,6 @@ def test_a_url_that_does_not_answer_is_a_typed_error_without_its_password() -> N
         (torch.zeros(1, 2, 2, 3, dtype=torch.uint8), "<array>"),
         (io.BytesIO(b""), "<file>"),
     ],
-    ids=str,
 )
 def test_name_of_a_video_tells_no_secret(source: Any, name: str) -> None:
     assert display_name(source) == name
