@@ -43,6 +43,14 @@ for line in sys.stdin:
 """
 
 
+def _command_line(pid: int | str) -> bytes:
+    """Of a process; none where it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def wait_for(happens: Callable[[], Any], seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := happens()):
@@ -68,7 +76,7 @@ class Run:
         found = []
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"spawn_main" in _command_line(child):
                     found.append(int(child))
         return found
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from tests.conftest import ROOT
 from tests.making import TINY, write_checkpoint, write_video
 from torch.nn.functional import cosine_similarity
 
@@ -154,7 +155,7 @@ def test_openvino_that_computes_in_another_precision_is_refused(
         runtime.open(("pooled_1",))
 
 
-def test_intel_hears_nothing_and_stdout_stays_clean(tmp_path: Path) -> None:
+def test_intel_hears_nothing_and_stdout_stays_clean() -> None:
     """OpenVINO and NNCF report their use to Google Analytics, and draw bars on stdout."""
     code = """
 import sys
@@ -163,7 +164,7 @@ from marlin_sdk import Marlin
 Marlin.untrained(TINY, device="cpu", runtime="openvino", dtype="int8", detector="lbp")
 print(sorted(name for name in sys.modules if "telemetry" in name and sys.modules[name] and "openvino_" in name))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
