@@ -43,10 +43,10 @@ for line in sys.stdin:
 """
 
 
-def _command_line(pid: int | str) -> bytes:
-    """Of a process; none where it has just ended."""
+def _read(proc: Path) -> bytes:
+    """A file of /proc; nothing where its process or thread has just ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return proc.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
 
@@ -75,8 +75,8 @@ class Run:
     def workers(self) -> list[int]:
         found = []
         for task in Path(f"/proc/{self.pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                if b"spawn_main" in _command_line(child):
+            for child in _read(task / "children").split():
+                if b"spawn_main" in _read(Path(f"/proc/{int(child)}/cmdline")):
                     found.append(int(child))
         return found
 
