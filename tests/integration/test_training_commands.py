@@ -211,6 +211,24 @@ def test_reconstruct_writes_over_nothing_of_its_own(
     assert video.read_bytes() == b"a video"
 
 
+@pytest.mark.parametrize(
+    ("target", "options", "said"),
+    [
+        ("true", [], "was trained on normalised tubelets (pretrain.yaml); add --normalised"),
+        ("false", ["--normalised"], "was not trained on normalised tubelets (pretrain.yaml); leave out --normalised"),
+    ],
+)
+def test_reconstruct_shows_what_a_run_was_trained_to_rebuild(
+    target: str, options: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/pretrain.yaml").write_text(f"normalise_target: {target}\n")
+    given = ["talk.mp4", "-o", "out.mp4", "--model", str(tmp_path / "run"), *options]
+    done = CliRunner().invoke(reconstruct_command, given)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+
+
 def test_reconstruct_of_a_video_that_is_none_fails(
     tmp_path: Path, tiny_run: Path, no_network: Mapping[str, str]
 ) -> None:

@@ -83,6 +83,7 @@ def command(
             raise ConfigError(f"--max-windows is {max_windows}; expected at least 1")
         sheet_path = Path(sheet) if sheet else target.with_suffix(".png")
         _check_targets(video, target, sheet_path)
+        _check_normalised(Path(model), normalised)
         network = _load(model, detector=detector, device=device, local_files_only=offline)
         options = {"masking": masking, "ratio": ratio, "normalised_target": normalised}
         _write(
@@ -108,6 +109,19 @@ def _check_targets(video: str, *targets: Path) -> None:
     whole = [path.resolve() for path in (Path(video), *targets)]
     if len(set(whole)) < len(whole):
         raise ConfigError(f"video, --output and --sheet are three files; got {', '.join(map(str, whole))}")
+
+
+def _check_normalised(run: Path, normalised: bool) -> None:
+    """See that a run that rebuilds normalised tubelets is not shown as if it rebuilt pixels."""
+    saved = run / "pretrain.yaml"
+    if not saved.is_file():
+        return
+    from marlin_sdk.training.config import load_config
+
+    trained = bool(load_config(saved).get("normalise_target", False))
+    if trained != normalised:
+        does, remedy = ("", "add") if trained else ("not ", "leave out")
+        raise ConfigError(f"{run} was {does}trained on normalised tubelets (pretrain.yaml); {remedy} --normalised")
 
 
 def _load(model: str, **options: Any) -> Marlin:
