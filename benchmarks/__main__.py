@@ -11,12 +11,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import Bench
 from benchmarks.contest import on_stderr
 from benchmarks.inputs import ROOT
 from benchmarks.machine import describe_machine, sdk_commit, sdk_versions
 from benchmarks.peer.environment import set_up
 from benchmarks.report import draw, write_table
-from benchmarks.rows import ROWS, Bench
+from benchmarks.rows import ROWS
 from marlin_sdk.atomic import atomic_path
 
 LEAST_ROUNDS = 5

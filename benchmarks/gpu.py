@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.bench import BASE, LARGE, SMALL, Bench, Variant
 from benchmarks.contest import on_stderr
 from benchmarks.inputs import ROOT
 from benchmarks.machine import GFLOP_PER_CLIP, describe_machine, measure_gemm, sdk_commit, sdk_versions
 from benchmarks.peer.environment import set_up
-from benchmarks.rows import BASE, LARGE, SMALL, Bench, Variant
 from benchmarks.sdk_worker import Sdk
 from marlin_sdk import Marlin
 from marlin_sdk.atomic import atomic_path

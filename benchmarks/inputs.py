@@ -50,7 +50,7 @@ def make_checkpoint(name: str, folder: Path) -> Path:
     import torch
 
     from marlin_sdk import Marlin
-    from marlin_sdk.checkpoints import to_published_keys
+    from marlin_sdk.weights.checkpoints import to_published_keys
 
     path = folder / f"{name}.encoder.pt"
     if not path.exists():

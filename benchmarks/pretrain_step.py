@@ -22,10 +22,10 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.model.tubelets import to_tubelets
-from marlin_sdk.training.config import PretrainConfig
-from marlin_sdk.training.module import Batch, Learner, build_networks
 from marlin_sdk.training.monitor import peak_gflops
-from marlin_sdk.training.schedule import step_gflop
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.pretrain.cost import step_gflop
+from marlin_sdk.training.pretrain.learner import Batch, Learner, build_networks
 
 
 class PlainBlock(nn.Module):

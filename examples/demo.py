@@ -11,8 +11,8 @@ import numpy as np
 import requests
 
 from marlin_sdk import DownloadError, VideoFeatures
-from marlin_sdk.assets import YUNET, fetch_asset
-from marlin_sdk.hub import resolve_model
+from marlin_sdk.weights.downloads import YUNET, fetch_asset
+from marlin_sdk.weights.hub import resolve_model
 
 HERE = Path(__file__).parent
 MODEL = "marlin_vit_small_ytf"

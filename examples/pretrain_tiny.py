@@ -26,12 +26,12 @@ from torch import Tensor
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.model.tubelets import to_tubelets
 from marlin_sdk.reconstruction import compose, contact_sheet, rebuild, save_png
-from marlin_sdk.training.config import PretrainConfig
-from marlin_sdk.training.data import ClipDataset, open_clips
-from marlin_sdk.training.prepare import prepare
-from marlin_sdk.training.prepare_config import PrepareConfig
-from marlin_sdk.training.pretrain import Run, pretrain
-from marlin_sdk.training.stream import collate, mask_seed, masks_for
+from marlin_sdk.training.prepare.config import PrepareConfig
+from marlin_sdk.training.prepare.run import prepare
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.pretrain.data import ClipDataset, open_clips
+from marlin_sdk.training.pretrain.run import Run, pretrain
+from marlin_sdk.training.pretrain.stream import collate, mask_seed, masks_for
 
 SIZE_PX, PATCH_PX = 64, 8  # the grid is 8x8x8 tokens instead of 8x14x14, so that two cores will do
 MODEL = ModelConfig(

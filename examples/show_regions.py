@@ -15,11 +15,11 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from marlin_sdk.face.detectors import load_detector
-from marlin_sdk.training.masking import Strategy, make_masks
-from marlin_sdk.training.prepare_config import PrepareConfig
-from marlin_sdk.training.prepare_crops import Stretch, follow_faces
-from marlin_sdk.training.regions import LABELS, REGIONS, FaceCrops, region_bits
-from marlin_sdk.training.regions_parsers import load_parser
+from marlin_sdk.face.regions.labels import LABELS, REGIONS, FaceCrops, region_bits
+from marlin_sdk.face.regions.parsers import load_parser
+from marlin_sdk.masking.patterns import Strategy, make_masks
+from marlin_sdk.training.prepare.config import PrepareConfig
+from marlin_sdk.training.prepare.crops import Stretch, follow_faces
 from marlin_sdk.video.reader import open_video
 
 COLOURS = {

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, random_split
 
 from marlin_sdk import VideoFeatures
-from marlin_sdk.batch.dataset import pad_collate
-from marlin_sdk.batch.reading import FeatureDump
+from marlin_sdk.dump.dataset import pad_collate
+from marlin_sdk.dump.reading import FeatureDump
 
 
 class LabelledVideos(Dataset[tuple[VideoFeatures, int]]):

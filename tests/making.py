@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch.utils.data import IterableDataset
 
 from marlin_sdk import Detections, Marlin, ModelConfig
-from marlin_sdk.checkpoints import to_published_keys
+from marlin_sdk.weights.checkpoints import to_published_keys
 
 TINY = ModelConfig(
     encoder_embed_dim=32,

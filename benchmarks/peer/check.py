@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from benchmarks.bench import Bench
 from benchmarks.inputs import shared_file
-
-if TYPE_CHECKING:
-    from benchmarks.rows import Bench
 
 __all__ = ["check_reference"]
 

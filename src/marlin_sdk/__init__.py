@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from marlin_sdk._version import __version__
 
 if TYPE_CHECKING:
-    from marlin_sdk.batch.dataset import WindowDataset, pad_collate
-    from marlin_sdk.batch.reading import FeatureDump, load_features
     from marlin_sdk.config import ExtractionConfig, ModelConfig
+    from marlin_sdk.dump.dataset import WindowDataset, pad_collate
+    from marlin_sdk.dump.reading import FeatureDump, load_features
     from marlin_sdk.errors import (
         ConfigError,
         DeviceMemoryError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from marlin_sdk.face.detections import Detections, FaceDetector
     from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
-    from marlin_sdk.pipeline import Marlin
+    from marlin_sdk.marlin import Marlin
 
 # Each public name and its home: imported when first used, because torch and OpenCV take a second to load.
 _HOMES = {
@@ -42,9 +42,9 @@ _HOMES = {
     "DownloadError": "errors",
     "ExtractionConfig": "config",
     "FaceDetector": "face.detections",
-    "FeatureDump": "batch.reading",
+    "FeatureDump": "dump.reading",
     "FeatureFileError": "errors",
-    "Marlin": "pipeline",
+    "Marlin": "marlin",
     "MarlinError": "errors",
     "MissingExtraError": "errors",
     "ModelConfig": "config",
@@ -56,10 +56,10 @@ _HOMES = {
     "VideoFeatures": "features",
     "VideoNotFoundError": "errors",
     "WeightsError": "errors",
-    "WindowDataset": "batch.dataset",
+    "WindowDataset": "dump.dataset",
     "WindowFeatures": "features",
-    "load_features": "batch.reading",
-    "pad_collate": "batch.dataset",
+    "load_features": "dump.reading",
+    "pad_collate": "dump.dataset",
 }
 
 __all__ = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -11,17 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marlin_sdk.clips import Clip
+from marlin_sdk.clips.cut import Clip
+from marlin_sdk.clips.cutter import Cut, SourceFacts, VideoCuts
+from marlin_sdk.clips.windows import count_windows
 from marlin_sdk.config import ExtractionConfig
-from marlin_sdk.cutting import Cut, SourceFacts
 from marlin_sdk.errors import ConfigError, NoFaceError
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
-from marlin_sdk.provenance import versions
 from marlin_sdk.runtime import EncoderRuntime
-from marlin_sdk.video.reader import VideoReader
-from marlin_sdk.video.windows import count_windows
+from marlin_sdk.weights.identity import versions
 
-__all__ = ["Tally", "count_on_bar", "embed_clips", "embed_cuts", "gather_features"]
+__all__ = ["RowCounts", "embed_clips", "embed_cuts", "gather_features", "log_warnings", "stream_rows"]
+
+logger = logging.getLogger("marlin_sdk")
 
 
 def embed_clips(clips: Sequence[Clip], runtime: EncoderRuntime, *, keep_seq: bool) -> list[WindowFeatures]:
@@ -43,18 +45,26 @@ def _row(clip: Clip, feature: NDArray[np.float32]) -> WindowFeatures:
 
 
 def embed_cuts(
-    cuts: Iterable[Cut], runtime: EncoderRuntime, *, batch_size: int, keep_seq: bool
+    cuts: VideoCuts, runtime: EncoderRuntime, *, batch_size: int | None = None, progress: bool = False
 ) -> Iterator[WindowFeatures | SkippedWindow]:
     """Embed a video window by window.
 
     Args:
         cuts: of `ClipCutter.cut`.
         runtime: what embeds them.
-        batch_size: clips embedded at once.
-        keep_seq: as in `embed_clips`.
+        batch_size: clips embedded at once; by default that of the settings.
+        progress: count the rows on a bar on stderr.
     Yields:
         Rows in order of time; a window left out comes as soon as that is known, so it may overtake a batch.
     """
+    size = batch_size or cuts.config.batch_size
+    rows = _embed_in_batches(cuts, runtime, size, keep_seq=cuts.config.keep_seq)
+    yield from _count_on_bar(rows, cuts, runtime.config.n_frames) if progress else rows
+
+
+def _embed_in_batches(
+    cuts: Iterable[Cut], runtime: EncoderRuntime, batch_size: int, *, keep_seq: bool
+) -> Iterator[WindowFeatures | SkippedWindow]:
     batch: list[Clip] = []
     for cut in cuts:
         if isinstance(cut, SkippedWindow):
@@ -68,8 +78,34 @@ def embed_cuts(
         yield from embed_clips(batch, runtime, keep_seq=keep_seq)
 
 
+def stream_rows(
+    cuts: VideoCuts, runtime: EncoderRuntime, *, on_skip: Callable[[SkippedWindow], object] | None, progress: bool
+) -> Iterator[WindowFeatures]:
+    """Embed each window of a video at once, and keep none; see `Marlin.stream`.
+
+    Raises:
+        NoFaceError: every window was left out.
+    """
+    counts = RowCounts()
+    for row in embed_cuts(cuts, runtime, batch_size=1, progress=progress):
+        counts.add(row)
+        if isinstance(row, WindowFeatures):
+            yield row
+        elif on_skip:
+            on_skip(row)
+    facts = cuts.facts()
+    counts.check_faces(facts.name, runtime.config.img_size)
+    log_warnings(facts.name, counts.warnings(facts, cuts.config))
+
+
+def log_warnings(source: str, warnings: Iterable[str]) -> None:
+    """Log what went wrong without ending an extraction, for callers who get no `VideoFeatures` to read it from."""
+    for warning in warnings:
+        logger.warning("%s: %s", source, warning)
+
+
 @dataclass
-class Tally:
+class RowCounts:
     """What came of a video so far, in numbers: a stream without end leaves no more than this behind.
 
     Attributes:
@@ -153,10 +189,10 @@ def gather_features(
         NoFaceError: every window was left out.
         ConfigError: a reduction over a video that has no window.
     """
-    tally = Tally()
+    counts = RowCounts()
     for row in chain[WindowFeatures | SkippedWindow](rows, skipped):
-        tally.add(row)
-    tally.check_faces(facts.name, runtime.config.img_size)
+        counts.add(row)
+    counts.check_faces(facts.name, runtime.config.img_size)
     if not rows and config.reduction != "none":
         raise ConfigError(f"{facts.name} has no whole window to reduce; use tail='pad'")
     return VideoFeatures.from_windows(
@@ -164,7 +200,7 @@ def gather_features(
         _reduce(rows, config, runtime),
         num_steps=runtime.config.n_frames,
         skipped=skipped,
-        warnings=tally.warnings(facts, config),
+        warnings=counts.warnings(facts, config),
         meta={
             "source": facts.name,
             **identity,
@@ -179,30 +215,17 @@ def gather_features(
     )
 
 
-def count_on_bar(
-    rows: Iterable[WindowFeatures | SkippedWindow],
-    reader: VideoReader,
-    config: ExtractionConfig,
-    num_steps: int,
-    *,
-    disable: bool,
+def _count_on_bar(
+    rows: Iterable[WindowFeatures | SkippedWindow], cuts: VideoCuts, num_steps: int
 ) -> Iterator[WindowFeatures | SkippedWindow]:
-    """Pass rows on, and count them on a bar on stderr.
-
-    Args:
-        rows: of `embed_cuts`.
-        reader: where they come from.
-        config: how they were cut.
-        num_steps: frames in a clip.
-        disable: show no bar.
-    """
     from tqdm.auto import tqdm
 
+    reader, config = cuts.reader, cuts.config
     # Of a resampled video or a part, and where a window may hold several faces, the number of rows is not known before.
     whole = config.start_s is None and config.end_s is None
     known = bool(reader.num_frames) and whole and not config.fps and config.faces == "largest"
-    total = count_windows(reader.num_frames or 0, config, num_steps) if known and not disable else None
-    with tqdm(total=total, unit="window", desc=reader.name[-40:], disable=disable, leave=False) as bar:
+    total = count_windows(reader.num_frames or 0, config, num_steps) if known else None
+    with tqdm(total=total, unit="window", desc=reader.name[-40:], leave=False) as bar:
         for row in rows:
             yield row
             bar.update()

@@ -16,8 +16,9 @@ from marlin_sdk.errors import ConfigError, ShapeError
 from marlin_sdk.model import Decoder, Encoder
 from marlin_sdk.model.masks import check_mask, pick
 from marlin_sdk.model.tubelets import from_tubelets, to_tubelets
+from marlin_sdk.runtime.inputs import to_frames
 
-__all__ = ["PANELS", "Reconstruction", "contact_sheet", "frames_of", "heading", "panels", "rebuild", "save_png"]
+__all__ = ["PANELS", "Reconstruction", "contact_sheet", "heading", "panels", "rebuild", "save_png"]
 
 PANELS = ("original", "masked", "rebuilt", "error")
 """What pictures show, from left to right."""
@@ -141,7 +142,7 @@ def panels(result: Reconstruction, config: ModelConfig) -> NDArray[np.uint8]:
     if result.mask.ndim != 1:
         raise ShapeError("pictures are made of one clip; pick one of the batch: result[0]")
     heat = _heat(result.error, config)
-    shown = [frames_of(result.original), frames_of(result.masked), frames_of(result.composite), heat]
+    shown = [to_frames(result.original), to_frames(result.masked), to_frames(result.composite), heat]
     gap = np.full((*heat.shape[:2], _GAP_PX, 3), 255, dtype=np.uint8)
     row = [part for panel in shown for part in (panel, gap)][:-1]
     return np.ascontiguousarray(np.concatenate(row, axis=2))
@@ -203,12 +204,6 @@ def save_png(picture: NDArray[np.uint8], path: Path) -> None:
         raise OSError(f"OpenCV cannot encode a picture of {picture.shape} as PNG")
     with atomic_path(path) as part:
         part.write_bytes(data.tobytes())
-
-
-def frames_of(clip: Tensor) -> NDArray[np.uint8]:
-    """A clip (3, T, H, W) in [0, 1] as uint8 frames (T, H, W, 3)."""
-    frames: NDArray[np.uint8] = (clip.permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
-    return frames
 
 
 def _heat(error: Tensor, config: ModelConfig) -> NDArray[np.uint8]:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from tests.making import recipe_weights
 
 from marlin_sdk import Marlin
-from marlin_sdk.checkpoints import from_published_keys, load_weights, read_checkpoint
 from marlin_sdk.config import PRESETS
 from marlin_sdk.model import MaskedAutoencoder
 from marlin_sdk.model.positions import sinusoid_positions
+from marlin_sdk.weights.checkpoints import from_published_keys, load_weights, read_checkpoint
 
 pytestmark = pytest.mark.shared
 

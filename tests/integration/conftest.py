@@ -15,7 +15,8 @@ from tests.integration.loopback import Loopback
 from tests.integration.warm import WarmCommand
 from tests.making import noise, write_checkpoint, write_video
 
-from marlin_sdk import Marlin, assets
+from marlin_sdk import Marlin
+from marlin_sdk.weights import downloads
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -31,7 +32,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback
         # What huggingface_hub read from the environment when some other test imported it.
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        monkeypatch.setattr(assets, "_BACKOFF_S", 0.0)
+        monkeypatch.setattr(downloads, "_BACKOFF_S", 0.0)
         yield loopback
 
 

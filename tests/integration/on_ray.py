@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from tests.making import TINY
 
 from marlin_sdk import Detections
-from marlin_sdk.batch.manifest import ManifestEntry
 from marlin_sdk.batch.progress import QuietProgress
 from marlin_sdk.batch.ray import embed
 from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.dump.manifest import ManifestEntry
 
 RECIPE = Recipe(model=TINY, untrained=True, detector="lbp")
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from tests.making import TINY, PaintedFace, lay, noise, painted, write_checkpoint, write_video
 
 from marlin_sdk import Marlin, MarlinError, NoFaceError, ShapeError, VideoDecodeError, VideoFeatures
-from marlin_sdk.batch.manifest import read_manifest
 from marlin_sdk.cli.extract import main
+from marlin_sdk.dump.manifest import read_manifest
 
 Make = Callable[[Path], Path]
 

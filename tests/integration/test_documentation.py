@@ -33,13 +33,13 @@ from tests.making import write_checkpoint, write_video
 
 import marlin_sdk
 from marlin_sdk import Marlin, ModelConfig
-from marlin_sdk.assets import YUNET
 from marlin_sdk.cli.doctor import main as doctor
 from marlin_sdk.cli.extract import main as marlin_extract
 from marlin_sdk.cli.prepare import command as prepare
 from marlin_sdk.cli.pretrain import command as pretrain
 from marlin_sdk.cli.reconstruct import command as reconstruct
 from marlin_sdk.cli.report import main as report
+from marlin_sdk.weights.downloads import YUNET
 
 DOCS = ROOT / "docs"
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in DOCS.rglob("*.md"))]
@@ -84,7 +84,7 @@ NOT_RUN_BLOCKS = [
         "docs/how-to/pretrain.md",
         "marlin-sdk pretrain --data data/ --resume -o runs/mine --licence mit --push-to-hub lab/mine",
     ),
-    ("docs/how-to/pretrain.md", "from marlin_sdk.training.export import push_to_hub"),
+    ("docs/how-to/pretrain.md", "from marlin_sdk.training.pretrain.publish import push_to_hub"),
     ("docs/how-to/read-features.md", "pip install 'marlin-sdk[pandas]'"),
     ("docs/how-to/reconstruct.md", "marlin-sdk reconstruct talk.mp4 -o out.mp4 --model marlin_vit_small_ytf"),
     ("docs/how-to/reconstruct.md", "from marlin_sdk import Marlin"),

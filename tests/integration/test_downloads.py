@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from tests.integration.loopback import COMMIT, OTHER_COMMIT, Loopback, Repo
 
-from marlin_sdk import assets, hub
-from marlin_sdk.assets import Asset, fetch_asset
 from marlin_sdk.errors import DownloadError
-from marlin_sdk.hub import resolve_model
+from marlin_sdk.weights import downloads, hub
+from marlin_sdk.weights.downloads import Asset, fetch_asset
+from marlin_sdk.weights.hub import resolve_model
 
 # Longer than a few chunks, so that a cut leaves something to go on from.
 BODY = random.Random(0).randbytes(300_000)
@@ -79,7 +79,7 @@ def test_cut_asset_goes_on_in_the_same_call(server: Loopback, tmp_path: Path, sh
 def test_cut_asset_goes_on_in_a_later_call(
     server: Loopback, tmp_path: Path, sha256: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assets, "_TRIES", 1)
+    monkeypatch.setattr(downloads, "_TRIES", 1)
     server.cuts = [200_000]
     with pytest.raises(DownloadError, match=r"file\.bin"):
         fetch(server, tmp_path, sha256=sha256)
@@ -177,7 +177,7 @@ def test_chunked_asset_is_fetched(server: Loopback, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["said", "unsaid"])
 def test_size_limit(server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunked: bool) -> None:
-    monkeypatch.setattr(assets, "MAX_ASSET_BYTES", 100_000)
+    monkeypatch.setattr(downloads, "MAX_ASSET_BYTES", 100_000)
     server.chunked = chunked
     with pytest.raises(DownloadError, match="larger than 100000 bytes"):
         fetch(server, tmp_path)
@@ -238,7 +238,7 @@ def test_two_threads_fetch_one_file(server: Loopback, tmp_path: Path) -> None:
 
 def test_two_processes_fetch_one_file(server: Loopback, tmp_path: Path) -> None:
     code = (
-        "import sys; from marlin_sdk.assets import Asset, fetch_asset; "
+        "import sys; from marlin_sdk.weights.downloads import Asset, fetch_asset; "
         "fetch_asset(Asset('file.bin', sys.argv[1], sha256=sys.argv[2]), cache_dir=sys.argv[3], progress=False)"
     )
     command = [sys.executable, "-c", code, f"{server.url}/file.bin", SHA256, str(tmp_path)]

@@ -21,19 +21,19 @@ from tests.making import lay, noise, write_video
 from tests.unit.batch.engines import assert_alike
 
 from marlin_sdk import Marlin
-from marlin_sdk.batch.manifest import read_manifest
-from marlin_sdk.batch.reading import FeatureDump
+from marlin_sdk.dump.manifest import read_manifest
+from marlin_sdk.dump.reading import FeatureDump
 
 OUT = Path("out")
 SLOW = """
 import time
-own = marlin_sdk.pipeline.Marlin.embed_clips
+own = marlin_sdk.marlin.Marlin.embed_clips
 def embed_clips(self, clips, *, keep_seq=False):
     time.sleep({seconds})  # as a large model does
     while os.path.exists("hold"):
         time.sleep(0.02)
     return own(self, clips, keep_seq=keep_seq)
-marlin_sdk.pipeline.Marlin.embed_clips = embed_clips
+marlin_sdk.marlin.Marlin.embed_clips = embed_clips
 """
 
 

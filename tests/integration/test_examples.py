@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from tests.conftest import ROOT
 from tests.making import noise, write_video
 
-from marlin_sdk.batch.reading import FeatureDump
+from marlin_sdk.dump.reading import FeatureDump
 
 EXAMPLES = ROOT / "examples"
 

@@ -15,9 +15,9 @@ from tests.integration.loopback import COMMIT, OTHER_COMMIT, Loopback, Repo
 from tests.making import TINY, noise
 
 from marlin_sdk import DownloadError, Marlin, VideoFeatures, WeightsError
-from marlin_sdk.assets import YUNET
 from marlin_sdk.face import detectors
-from marlin_sdk.hub import WEIGHTS_LICENCE
+from marlin_sdk.weights.downloads import YUNET
+from marlin_sdk.weights.hub import WEIGHTS_LICENCE
 
 PUBLISHED = "marlin_vit_small_ytf"
 

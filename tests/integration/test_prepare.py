@@ -25,14 +25,14 @@ from marlin_sdk import ConfigError, NoFaceError
 from marlin_sdk.errors import VideoNotFoundError
 from marlin_sdk.face.cropping import crop_square, square_box
 from marlin_sdk.face.detectors import load_detector
+from marlin_sdk.face.regions.labels import REGIONS, region_bits
 from marlin_sdk.face.tracking import FaceTracker
-from marlin_sdk.training.data import ClipDataset
-from marlin_sdk.training.prepare import _work_alone, prepare
-from marlin_sdk.training.prepare_config import PrepareConfig
-from marlin_sdk.training.prepare_folder import DataFolder, Outcome
-from marlin_sdk.training.prepare_sources import Source
-from marlin_sdk.training.regions import REGIONS, region_bits
-from marlin_sdk.training.shards import Shard, read_clip, read_regions
+from marlin_sdk.training.prepare.config import PrepareConfig
+from marlin_sdk.training.prepare.folder import DataFolder, Outcome
+from marlin_sdk.training.prepare.run import _work_alone, prepare
+from marlin_sdk.training.prepare.shards import Shard, read_clip, read_regions
+from marlin_sdk.training.prepare.sources import Source
+from marlin_sdk.training.pretrain.data import ClipDataset
 from marlin_sdk.video.reader import open_video
 
 SMALL = PrepareConfig(size_px=32, detector="lbp", min_face_px=0, val_share=0.3)

@@ -21,9 +21,8 @@ from tests.making import TINY, GeneratedClips, lay
 
 from marlin_sdk import Marlin
 from marlin_sdk.errors import ConfigError, TrainingError
-from marlin_sdk.training.config import PretrainConfig, load_config
-from marlin_sdk.training.pretrain import Run, pretrain
-from marlin_sdk.training.run_folder import occupy
+from marlin_sdk.training.pretrain.config import PretrainConfig, load_config
+from marlin_sdk.training.pretrain.run import Run, pretrain, run_folder
 
 SETTINGS: dict[str, Any] = {
     "model": TINY,
@@ -44,8 +43,8 @@ SCRIPT = """
 import json, sys, time
 from tests.integration.test_pretraining import SETTINGS, Slow
 from tests.making import GeneratedClips
-from marlin_sdk.training.config import PretrainConfig
-from marlin_sdk.training.pretrain import Run, pretrain
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.pretrain.run import Run, pretrain
 
 if __name__ == "__main__":
     settings, folder, resume, pause_s = json.loads(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4])
@@ -253,7 +252,7 @@ def test_batch_that_cannot_be_saved_hides_no_error(tmp_path: Path, monkeypatch: 
 def test_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with (
-        occupy(folder, Fabric(accelerator="cpu", devices=1)),
+        run_folder(folder).lock(Fabric(accelerator="cpu", devices=1)),
         pytest.raises(ConfigError, match="another run is at work"),
     ):
         run(folder)

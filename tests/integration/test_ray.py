@@ -16,14 +16,14 @@ from tests.conftest import ROOT
 from tests.integration import on_ray
 from tests.making import noise, write_video
 
-from marlin_sdk.batch.claim import Shard
-from marlin_sdk.batch.dump import DumpPlan
 from marlin_sdk.batch.inputs import find_videos
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.ray import plan_actors
-from marlin_sdk.batch.reading import FeatureDump
 from marlin_sdk.batch.run import make_dump
 from marlin_sdk.batch.workers import WorkerLimits
+from marlin_sdk.dump.lock import Shard
+from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.errors import ConfigError
 
 VIDEOS = 50

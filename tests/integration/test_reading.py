@@ -16,11 +16,11 @@ from tests.integration.loopback import Loopback
 from tests.making import TINY, PaintedFace, lay, noise, painted, write_video
 
 from marlin_sdk import Marlin
+from marlin_sdk.clips.windows import sample_by_index
 from marlin_sdk.errors import NoFaceError, VideoDecodeError
 from marlin_sdk.video import container
 from marlin_sdk.video.orientation import Orientation
 from marlin_sdk.video.reader import open_video
-from marlin_sdk.video.windows import sample_by_index
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_overlapping_windows_convert_each_frame_once(
 PEAK = """
 import resource, sys
 from marlin_sdk.video.reader import open_video
-from marlin_sdk.video.windows import sample_by_index
+from marlin_sdk.clips.windows import sample_by_index
 import numpy, av, cv2
 
 def read(path):

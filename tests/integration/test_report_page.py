@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.unit.report.dumps import features_of, write_dump
 
 from marlin_sdk import Marlin
-from marlin_sdk.batch.manifest import ManifestEntry
+from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.features import SkippedWindow
 
 # For an emptied machine, as root, without a network.

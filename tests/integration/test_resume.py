@@ -15,16 +15,16 @@ from tests.integration.warm import WarmCommand, wait_for
 from tests.making import lay, noise, write_video
 from tests.unit.batch.engines import assert_alike
 
-from marlin_sdk.batch.manifest import ManifestEntry, read_manifest
-from marlin_sdk.batch.reading import FeatureDump
+from marlin_sdk.dump.manifest import ManifestEntry, read_manifest
+from marlin_sdk.dump.reading import FeatureDump
 
 SLOW = """
 import time
-own = marlin_sdk.pipeline.Marlin.embed_clips
+own = marlin_sdk.marlin.Marlin.embed_clips
 def embed_clips(self, clips, *, keep_seq=False):
     time.sleep(0.05)  # or all would be done before the last kill
     return own(self, clips, keep_seq=keep_seq)
-marlin_sdk.pipeline.Marlin.embed_clips = embed_clips
+marlin_sdk.marlin.Marlin.embed_clips = embed_clips
 """
 KILLS = 20
 VIDEOS = 50

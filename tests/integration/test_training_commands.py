@@ -26,9 +26,10 @@ from marlin_sdk import Marlin, VideoFeatures
 from marlin_sdk.cli.pretrain import command as pretrain_command
 from marlin_sdk.cli.reconstruct import command as reconstruct_command
 from marlin_sdk.errors import DownloadError
-from marlin_sdk.training.config import PretrainConfig
-from marlin_sdk.training.export import HUB_FILES, push_to_hub
-from marlin_sdk.training.pretrain import Run, pretrain
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.pretrain.publish import push_to_hub
+from marlin_sdk.training.pretrain.run import Run, pretrain
+from marlin_sdk.training.run_folder import MODEL_FILES
 from marlin_sdk.video.reader import open_video
 
 SIZES = "\n".join(f"  {key}: {value}" for key, value in TINY.to_dict().items())
@@ -300,7 +301,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_WritableHub]]:
 def test_push_uploads_the_three_files_of_a_run_and_nothing_else(tiny_run: Path, hub: type[_WritableHub]) -> None:
     address = push_to_hub(tiny_run, "lab/tiny", token="hf_test")
     assert address.endswith(f"/lab/tiny/commit/{COMMIT}")
-    assert hub.uploaded == {name: (tiny_run / name).read_bytes() for name in HUB_FILES}
+    assert hub.uploaded == {name: (tiny_run / name).read_bytes() for name in MODEL_FILES}
     assert hub.asked[0] == ("/api/repos/create", "Bearer hf_test")
 
 
@@ -312,7 +313,7 @@ def test_push_that_the_hub_refuses_says_so(tiny_run: Path, hub: type[_WritableHu
 
 
 def test_hub_folder_of_a_run_comes_back_from_the_hub(tiny_run: Path, server: Loopback, tmp_path: Path) -> None:
-    files = {name: (tiny_run / name).read_bytes() for name in HUB_FILES}
+    files = {name: (tiny_run / name).read_bytes() for name in MODEL_FILES}
     server.repos["lab/tiny"] = Repo(commits={COMMIT: files}, branches={"main": COMMIT})
     model = Marlin.from_pretrained("lab/tiny", decoder=True, device="cpu", cache_dir=tmp_path / "cache")
     clip = np.zeros((16, 32, 32, 3), dtype=np.uint8)

@@ -12,8 +12,8 @@ from tests.making import TINY, PaintedFace, noise, painted, write_video
 
 from marlin_sdk import ConfigError, ExtractionConfig, Marlin, NoFaceError, VideoDecodeError, VideoFeatures
 from marlin_sdk._version import __version__
+from marlin_sdk.clips.cutter import ClipCutter
 from marlin_sdk.config import ExtractionSettings, Reduction
-from marlin_sdk.cutting import ClipCutter
 from marlin_sdk.extraction import embed_cuts
 from marlin_sdk.features import SkippedWindow, WindowFeatures
 from marlin_sdk.video.reader import Frame
@@ -100,7 +100,7 @@ def test_rows_come_before_the_source_has_ended(tiny: Marlin) -> None:
 
     reader = Counting(noise(200, 32, 32), 25.0)
     cuts = ClipCutter(TINY, lambda: tiny.detector).cut(reader, ExtractionConfig())
-    rows = embed_cuts(cuts, tiny._runtime, batch_size=1, keep_seq=False)
+    rows = embed_cuts(cuts, tiny._runtime, batch_size=1)
     first = next(rows)
     assert isinstance(first, WindowFeatures)
     assert given == list(range(31))
@@ -112,7 +112,7 @@ def test_skipped_windows_keep_their_place_in_a_stream(finder: Marlin) -> None:
     reader = ArrayReader(painted(96, dict.fromkeys([*range(32), *range(64, 96)], FACE)), 25.0)
     config = ExtractionConfig(detect_every=1, smooth=False)
     cuts = ClipCutter(TINY, lambda: finder.detector).cut(reader, config)
-    rows = list(embed_cuts(cuts, finder._runtime, batch_size=1, keep_seq=False))
+    rows = list(embed_cuts(cuts, finder._runtime, batch_size=1))
     assert [type(row) for row in rows] == [WindowFeatures, SkippedWindow, WindowFeatures]
 
 

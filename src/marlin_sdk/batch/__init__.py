@@ -1,1 +1,3 @@
-"""Many videos at once."""
+"""The engine that fills a dump: inputs, worker processes, batches over all videos."""
+
+__all__ = ["estimate", "inputs", "local", "progress", "ray", "recipe", "run", "tables", "workers"]

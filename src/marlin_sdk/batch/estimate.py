@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.dump import DumpPlan
 from marlin_sdk.batch.inputs import VideoInput, fold
-from marlin_sdk.batch.manifest import ManifestEntry
 from marlin_sdk.batch.progress import tame
 from marlin_sdk.batch.recipe import Recipe
-from marlin_sdk.clips import Clip
+from marlin_sdk.clips.cut import Clip
+from marlin_sdk.clips.windows import count_windows, window_plan
 from marlin_sdk.config import ExtractionConfig
+from marlin_sdk.dump.manifest import ManifestEntry
+from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.errors import MarlinError
 from marlin_sdk.video.reader import VideoReader, display_name, open_video
-from marlin_sdk.video.windows import count_windows, window_plan
 
 if TYPE_CHECKING:
-    from marlin_sdk.pipeline import Marlin
+    from marlin_sdk.marlin import Marlin
 
 __all__ = ["RunEstimate", "estimate_run"]
 

@@ -12,18 +12,18 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.heap import trim_heap
 from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.memory import trim_heap
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.workers import Failure, Finished, Message, Worker, WorkerLimits, WorkerLostError
-from marlin_sdk.clips import Clip
-from marlin_sdk.cutting import SourceFacts
+from marlin_sdk.clips.cut import Clip
+from marlin_sdk.clips.cutter import SourceFacts
 from marlin_sdk.errors import ConfigError, NoFaceError
 from marlin_sdk.features import SkippedWindow, WindowFeatures
 
 if TYPE_CHECKING:
-    from marlin_sdk.pipeline import Marlin
+    from marlin_sdk.marlin import Marlin
 
 __all__ = ["ENCODER_THREADS", "LocalEngine"]
 

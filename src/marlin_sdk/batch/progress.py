@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
-from marlin_sdk.batch.manifest import ManifestEntry
+from marlin_sdk.dump.manifest import ManifestEntry
 
 __all__ = [
     "JsonProgress",

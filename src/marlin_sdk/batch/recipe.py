@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.clips.cutter import ClipCutter
 from marlin_sdk.config import ExtractionConfig, ModelConfig
-from marlin_sdk.cutting import ClipCutter
 from marlin_sdk.errors import ConfigError, MarlinError
 from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector, published_sha256
 from marlin_sdk.runtime import RuntimeName
 
 if TYPE_CHECKING:
-    from marlin_sdk.pipeline import Marlin
+    from marlin_sdk.assembly import LoadKeywords
+    from marlin_sdk.marlin import Marlin
 
-__all__ = ["Once", "Recipe", "settings_hash"]
+__all__ = ["Once", "Recipe"]
 
 # What changes how fast a dump is made, not what is in it.
 _SPEED_ONLY = ("batch_size",)
@@ -65,32 +65,22 @@ class Recipe:
         Raises:
             MarlinError: as `Marlin.from_pretrained` and `Marlin.untrained`.
         """
-        from marlin_sdk.pipeline import Marlin
+        from marlin_sdk.marlin import Marlin
 
+        options: LoadKeywords = {
+            "device": device,
+            "dtype": self.dtype,
+            "runtime": self.runtime,
+            "calibration": self.calibration or None,
+            "detector": self.detector,
+            "cache_dir": self.cache_dir,
+            "local_files_only": self.local_files_only,
+        }
         if self.untrained:
-            return Marlin.untrained(
-                self.model,
-                device=device,
-                dtype=self.dtype,
-                runtime=self.runtime,
-                calibration=self.calibration or None,
-                detector=self.detector,
-                cache_dir=self.cache_dir,
-                local_files_only=self.local_files_only,
-            )
+            return Marlin.untrained(self.model, **options)
         if isinstance(self.model, ModelConfig):
             raise ConfigError("a config has no weights; name a model, or ask for untrained=True")
-        return Marlin.from_pretrained(
-            self.model,
-            device=device,
-            dtype=self.dtype,
-            runtime=self.runtime,
-            calibration=self.calibration or None,
-            detector=self.detector,
-            revision=self.revision,
-            cache_dir=self.cache_dir,
-            local_files_only=self.local_files_only,
-        )
+        return Marlin.from_pretrained(self.model, revision=self.revision, **options)
 
     def load_cutter(self, model: ModelConfig) -> ClipCutter:
         """Build what turns frames into clips; the detector is made when the first video needs one."""
@@ -139,8 +129,3 @@ class Once:
                 self._error = error
                 raise
         return self._made
-
-
-def settings_hash(identity: Mapping[str, Any]) -> str:
-    """A short name for what a dump is made with: the first 16 hex digits of its sha256."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 
 from marlin_sdk.batch.inputs import VideoInput
-from marlin_sdk.batch.manifest import ManifestEntry, Status
 from marlin_sdk.batch.workers import Failure
-from marlin_sdk.cutting import SourceFacts
+from marlin_sdk.clips.cutter import SourceFacts
+from marlin_sdk.dump.manifest import ManifestEntry, Status
 from marlin_sdk.features import VideoFeatures
 from marlin_sdk.video.reader import display_name
 

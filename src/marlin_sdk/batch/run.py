@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
-from marlin_sdk.batch.dump import Dump, DumpPlan, open_dump
 from marlin_sdk.batch.inputs import VideoInput, fold
-from marlin_sdk.batch.manifest import ManifestEntry
 from marlin_sdk.batch.progress import Progress, QuietProgress
 from marlin_sdk.batch.results import VideoResult
+from marlin_sdk.batch.store import Dump, open_dump
+from marlin_sdk.dump.manifest import ManifestEntry
+from marlin_sdk.dump.plan import DumpPlan
 
 __all__ = ["Engine", "RunSummary", "default_workers", "make_dump", "stop_on_signals"]
 

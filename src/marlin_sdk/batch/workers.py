@@ -19,10 +19,10 @@ from pickle import PicklingError
 
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.clips.cutter import Cut, SourceFacts
 from marlin_sdk.config import ModelConfig
-from marlin_sdk.cutting import Cut, SourceFacts
 from marlin_sdk.errors import ConfigError, DownloadError, MarlinError, MissingExtraError, WeightsError
-from marlin_sdk.parent import end_with_parent
+from marlin_sdk.processes import end_with_parent
 from marlin_sdk.video.reader import display_name, open_video
 
 __all__ = ["Failure", "Finished", "Message", "Worker", "WorkerLimits", "WorkerLostError"]
@@ -291,9 +291,10 @@ def _serve(pipe: Connection, recipe: Recipe, model: ModelConfig) -> None:
             try:
                 settings = recipe.settings_for(video)
                 with open_video(video.source, source_fps=settings.source_fps) as reader:
-                    for cut in cutter.cut(reader, settings, on_frame=parent.beat):
+                    cuts = cutter.cut(reader, settings, on_frame=parent.beat)
+                    for cut in cuts:
                         parent.send(cut)
-                    parent.send(Finished(cutter.facts(reader)))
+                    parent.send(Finished(cuts.facts()))
             except _ParentGoneError:
                 raise
             except Exception as error:

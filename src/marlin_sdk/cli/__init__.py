@@ -1,1 +1,3 @@
 """The commands: parse, configure, call, exit."""
+
+__all__ = ["extract", "main"]

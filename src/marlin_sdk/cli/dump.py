@@ -8,19 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from marlin_sdk.batch.claim import Shard
-from marlin_sdk.batch.dump import DumpPlan, check_settings
 from marlin_sdk.batch.estimate import estimate_run
 from marlin_sdk.batch.inputs import VideoInput, find_videos
 from marlin_sdk.batch.local import LocalEngine
-from marlin_sdk.batch.manifest import ids_by_source, read_manifest
 from marlin_sdk.batch.progress import choose_progress
 from marlin_sdk.batch.recipe import Recipe
-from marlin_sdk.batch.recovery import without_lost
 from marlin_sdk.batch.run import Engine, default_workers, make_dump, stop_on_signals
 from marlin_sdk.batch.tables import read_list, read_table
 from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.cli.output import UNTRAINED, Speaker
+from marlin_sdk.dump.lock import Shard
+from marlin_sdk.dump.manifest import ids_by_source, read_manifest
+from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.dump.recovery import without_lost
+from marlin_sdk.dump.settings import check_settings
 from marlin_sdk.errors import ConfigError
 
 __all__ = ["extract_to_folder", "gather_inputs"]

@@ -175,11 +175,11 @@ def main(quiet: bool, debug: bool, **options: Any) -> None:
 
 def _run(options: dict[str, Any], say: Speaker, *, quiet: bool, debug: bool) -> int:
     """Do what is asked; the number of videos that failed."""
-    from marlin_sdk.batch.claim import Shard
     from marlin_sdk.batch.inputs import fold
     from marlin_sdk.batch.recipe import Recipe
     from marlin_sdk.cli import dump, lines
     from marlin_sdk.config import ExtractionConfig
+    from marlin_sdk.dump.lock import Shard
 
     settings = ExtractionConfig(**{name: options[name] for name in _SETTINGS}, **_CROP_FACE[options["crop_face"]])
     recipe = Recipe(local_files_only=options["offline"], settings=settings, **{name: options[name] for name in _RECIPE})

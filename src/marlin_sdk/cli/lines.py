@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from marlin_sdk.batch.inputs import VideoInput
     from marlin_sdk.batch.recipe import Recipe
     from marlin_sdk.features import SkippedWindow
-    from marlin_sdk.pipeline import Marlin
+    from marlin_sdk.marlin import Marlin
 
 __all__ = ["print_videos"]
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from marlin_sdk.assets import LICENCES_LOGGER
 from marlin_sdk.batch.progress import json_line, tame
 from marlin_sdk.errors import FeatureFileError, MarlinError
+from marlin_sdk.weights.downloads import LICENCES_LOGGER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -10,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from marlin_sdk.cli.options import CONTEXT, ends_with_status, output_options, set_up_logging
 from marlin_sdk.cli.output import Speaker
-from marlin_sdk.errors import ConfigError, MarlinError, MissingExtraError, VideoNotFoundError, WeightsError
 
 if TYPE_CHECKING:
-    from marlin_sdk.training.prepare import PrepareResult
+    from marlin_sdk.training.prepare.run import PrepareResult
 
 __all__ = ["command"]
 
 _CROP_FACE = {"auto": "auto", "yes": True, "no": False}
 
 
-@click.command("prepare", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command("prepare", context_settings=CONTEXT)
 @click.argument("videos", metavar="VIDEOS...", nargs=-1, required=True)
 @click.option("-o", "--output", metavar="DIR", required=True, help="Folder for the data; the same call resumes.")
 @click.option("--workers", type=int, help="Processes.  [default: one for each core]")
@@ -85,8 +84,7 @@ _CROP_FACE = {"auto": "auto", "yes": True, "no": False}
 @click.option("--val-share", type=float, default=0.1, show_default=True, help="Share of identities held out.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
 @click.option("--retry", is_flag=True, help="Try again the videos that gave nothing, changed or not.")
-@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
-@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+@output_options
 def command(
     videos: tuple[str, ...],
     output: str,
@@ -111,18 +109,9 @@ def command(
     Exit status: 0 done, 1 some videos are broken or nothing came of it, 2 the command cannot be used as it stands.
     """
     say = Speaker(quiet=quiet, debug=debug)
-    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
-    try:
+    set_up_logging(quiet=quiet)
+    with ends_with_status(say, interrupted="stopped by Ctrl-C; the same call goes on"):
         result = _run(videos, output, workers, table, retry, say, crop_face=_CROP_FACE[crop_face], **settings)
-    except (ConfigError, WeightsError, MissingExtraError, VideoNotFoundError) as error:
-        say.trace(error)
-        raise click.UsageError(str(error)) from error
-    except (MarlinError, OSError) as error:
-        say.failure("stopped", error)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say.failure("stopped by Ctrl-C; the same call goes on", None)
-        sys.exit(130)
     sys.exit(1 if result.failed else 0)
 
 
@@ -137,9 +126,9 @@ def _run(
 ) -> PrepareResult:
     from tqdm.auto import tqdm
 
-    from marlin_sdk.training.prepare import prepare
-    from marlin_sdk.training.prepare_config import PrepareConfig
-    from marlin_sdk.training.prepare_folder import Outcome
+    from marlin_sdk.training.prepare.config import PrepareConfig
+    from marlin_sdk.training.prepare.folder import Outcome
+    from marlin_sdk.training.prepare.run import prepare
 
     with tqdm(unit="video", disable=not say.bars) as bar:
 

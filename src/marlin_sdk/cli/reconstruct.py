@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -11,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from marlin_sdk.cli.options import CONTEXT, MASKINGS, ends_with_status, output_options, set_up_logging
 from marlin_sdk.cli.output import Speaker
 from marlin_sdk.config import PRESETS
-from marlin_sdk.errors import ConfigError, MarlinError, MissingExtraError, NoFaceError, VideoDecodeError, WeightsError
+from marlin_sdk.errors import ConfigError, NoFaceError, VideoDecodeError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from marlin_sdk.clips import Clip
-    from marlin_sdk.pipeline import Marlin
+    from marlin_sdk.clips.cut import Clip
+    from marlin_sdk.marlin import Marlin
     from marlin_sdk.reconstruction import Reconstruction
     from marlin_sdk.video.reader import VideoReader
 
 __all__ = ["command"]
 
-_MASKINGS = ("fasking", "fasking_opp", "tube", "random", "frame")
 _SHEET_WINDOWS = 4
 
 
-@click.command("reconstruct", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command("reconstruct", context_settings=CONTEXT)
 @click.argument("video")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Video to write: .mp4, .mkv or .mov.")
 @click.option("--sheet", metavar="PNG", help="Contact sheet to write.  [default: the output's name, with .png]")
@@ -40,7 +38,7 @@ _SHEET_WINDOWS = 4
     show_default=True,
     help=f"{', '.join(PRESETS)}, a run's folder or a checkpoint that holds a decoder.",
 )
-@click.option("--masking", type=click.Choice(_MASKINGS), default="fasking", show_default=True, help="What to hide.")
+@click.option("--masking", type=click.Choice(MASKINGS), default="fasking", show_default=True, help="What to hide.")
 @click.option("--ratio", type=float, default=0.9, show_default=True, help="Share that is hidden.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the mask of the first window.")
 @click.option("--max-windows", type=int, default=16, show_default=True, help="Windows of 16 frames to show.")
@@ -48,8 +46,7 @@ _SHEET_WINDOWS = 4
 @click.option("--detector", default="yunet", show_default=True, help="As for marlin-extract.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--offline", is_flag=True, help="Download no weights: use only those that are here.")
-@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
-@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+@output_options
 def command(
     video: str,
     output: str,
@@ -76,9 +73,9 @@ def command(
     Exit status: 0 done, 1 the video failed, 2 the command cannot be used as it stands.
     """
     say = Speaker(quiet=quiet, debug=debug)
-    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    set_up_logging(quiet=quiet)
     target = Path(output)
-    try:
+    with ends_with_status(say, failed=video, interrupted="stopped by Ctrl-C; nothing was written"):
         if max_windows < 1:
             raise ConfigError(f"--max-windows is {max_windows}; expected at least 1")
         sheet_path = Path(sheet) if sheet else target.with_suffix(".png")
@@ -86,22 +83,7 @@ def command(
         _check_normalised(Path(model), normalised)
         network = _load(model, detector=detector, device=device, local_files_only=offline)
         options = {"masking": masking, "ratio": ratio, "normalised_target": normalised}
-        _write(
-            network,
-            video,
-            target,
-            sheet_path,
-            seed,
-            max_windows,
-            options,
-            say,
-        )
-    except (ConfigError, WeightsError, MissingExtraError) as error:
-        say.trace(error)
-        raise click.UsageError(str(error)) from error
-    except (MarlinError, OSError) as error:
-        say.failure(video, error)
-        sys.exit(1)
+        _write(network, video, target, sheet_path, seed, max_windows, options, say)
 
 
 def _check_targets(video: str, *targets: Path) -> None:
@@ -116,7 +98,7 @@ def _check_normalised(run: Path, normalised: bool) -> None:
     saved = run / "pretrain.yaml"
     if not saved.is_file():
         return
-    from marlin_sdk.training.config import load_config
+    from marlin_sdk.training.pretrain.config import load_config
 
     trained = bool(load_config(saved).get("normalise_target", False))
     if trained != normalised:
@@ -125,7 +107,7 @@ def _check_normalised(run: Path, normalised: bool) -> None:
 
 
 def _load(model: str, **options: Any) -> Marlin:
-    from marlin_sdk.pipeline import Marlin
+    from marlin_sdk.marlin import Marlin
 
     return Marlin.from_pretrained(model, decoder=True, **options)
 
@@ -142,9 +124,9 @@ def _write(
 ) -> None:
     import numpy as np
 
-    from marlin_sdk.film import write_film
     from marlin_sdk.reconstruction import contact_sheet, heading, panels, save_png
     from marlin_sdk.video.reader import open_video
+    from marlin_sdk.video.writer import write_film
 
     above = heading(model.config)
     shown: list[Reconstruction] = []
@@ -170,7 +152,7 @@ def _write(
 
 def _clips(reader: VideoReader, model: Marlin) -> Iterator[Clip]:
     """The windows of the most prominent face, as `marlin-extract` cuts them."""
-    from marlin_sdk.clips import cut_clips
+    from marlin_sdk.clips.cut import cut_clips
     from marlin_sdk.config import ExtractionConfig
     from marlin_sdk.features import SkippedWindow
 

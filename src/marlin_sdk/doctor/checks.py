@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from importlib import import_module, metadata
 from pathlib import Path
 
-from marlin_sdk import assets
 from marlin_sdk.config import PRESETS
 from marlin_sdk.doctor.finding import Finding, State
 from marlin_sdk.errors import MarlinError
+from marlin_sdk.weights import downloads
 
 __all__ = ["run_checks"]
 
@@ -27,11 +27,11 @@ _CODECS = {
     "av1": (("libdav1d", "libaom-av1"), False),
 }
 _DETECTOR_FILES = {
-    "yunet": (assets.YUNET,),
-    "sfd": (assets.SFD,),
-    "retinaface": (assets.RETINAFACE,),
-    "blazeface": (assets.BLAZEFACE_BACK, assets.BLAZEFACE_BACK_ANCHORS),
-    "scrfd": (assets.SCRFD,),
+    "yunet": (downloads.YUNET,),
+    "sfd": (downloads.SFD,),
+    "retinaface": (downloads.RETINAFACE,),
+    "blazeface": (downloads.BLAZEFACE_BACK, downloads.BLAZEFACE_BACK_ANCHORS),
+    "scrfd": (downloads.SCRFD,),
 }
 _HUB_TIMEOUT_S = 5.0
 _TIGHT_BYTES, _FULL_BYTES = 3 * 10**9, 10**8
@@ -224,7 +224,7 @@ def _faces() -> Iterator[Finding]:
     from marlin_sdk.face.detectors import YuNetDetector
 
     for name, files in _DETECTOR_FILES.items():
-        paths = [assets.marlin_home() / "assets" / asset.filename for asset in files]
+        paths = [downloads.marlin_home() / "assets" / asset.filename for asset in files]
         if not all(path.exists() for path in paths):
             if name == "yunet":
                 remedy = f"it is downloaded when first needed; by hand: {files[0].url} -> {paths[0]}"
@@ -232,7 +232,7 @@ def _faces() -> Iterator[Finding]:
             continue
         try:
             for asset in files:
-                assets.fetch_asset(asset, local_files_only=True)
+                downloads.fetch_asset(asset, local_files_only=True)
             if name == "yunet":
                 YuNetDetector(paths[0])
         except MarlinError as error:
@@ -254,7 +254,7 @@ def _weights(offline: bool) -> Iterator[Finding]:
         if isinstance(try_to_load_from_cache(f"ControlNet/{name}", "model.safetensors", cache_dir=cache), str)
     ]
     yield Finding("Weights", "published", "ok", f"in {cache}: {', '.join(here) or 'none yet'}")
-    if assets.is_offline(offline):
+    if downloads.is_offline(offline):
         remedy = "" if here else "unset HF_HUB_OFFLINE, or pass a folder or file of weights as --model"
         yield Finding("Weights", "Hub", "ok" if here else "note", "not tried: downloads are off", remedy)
     else:
@@ -283,7 +283,7 @@ def _disk() -> Iterator[Finding]:
 
     for name, folder in (
         ("Hub cache", Path(constants.HF_HUB_CACHE)),
-        ("other files", assets.marlin_home()),
+        ("other files", downloads.marlin_home()),
         ("here", Path.cwd()),
     ):
         there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())

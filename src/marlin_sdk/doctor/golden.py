@@ -48,8 +48,8 @@ def golden_encoder() -> Encoder:
     """
     import torch
 
-    from marlin_sdk.checkpoints import from_published_keys, load_weights, to_published_keys
     from marlin_sdk.model import Encoder
+    from marlin_sdk.weights.checkpoints import from_published_keys, load_weights, to_published_keys
 
     encoder = Encoder(_CONFIG)
     own = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk import assets
 from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
 from marlin_sdk.face.boxes import box_overlaps
 from marlin_sdk.face.detections import Detections, FaceDetector
+from marlin_sdk.weights import downloads
 
 __all__ = [
     "DETECTORS",
@@ -181,7 +181,7 @@ class FaceAlignmentDetector:
                 raise
             raise WeightsError(
                 f"{self.provenance['file']} is no SCRFD network ({type(error).__name__}: {error}); "
-                f"scrfd takes {assets.SCRFD.url}"
+                f"scrfd takes {downloads.SCRFD.url}"
             ) from error
         return Detections.from_rows(rows[:, :4], rows[:, 4])
 
@@ -214,7 +214,8 @@ def load_detector(
         return LbpDetector()
     if not weights:
         weights = [
-            assets.fetch_asset(asset, cache_dir=cache_dir, local_files_only=local_files_only) for asset in _ASSETS[name]
+            downloads.fetch_asset(asset, cache_dir=cache_dir, local_files_only=local_files_only)
+            for asset in _ASSETS[name]
         ]
     return YuNetDetector(weights[0]) if name == "yunet" else FaceAlignmentDetector(name, weights, device=device)
 
@@ -259,13 +260,13 @@ def published_sha256(name: str) -> list[str]:
     return known if len(known) == len(_ASSETS.get(name, ())) else []
 
 
-_ASSETS: dict[str, tuple[assets.Asset, ...]] = {
+_ASSETS: dict[str, tuple[downloads.Asset, ...]] = {
     "lbp": (),
-    "yunet": (assets.YUNET,),
-    "sfd": (assets.SFD,),
-    "blazeface": (assets.BLAZEFACE_BACK, assets.BLAZEFACE_BACK_ANCHORS),
-    "retinaface": (assets.RETINAFACE,),
-    "scrfd": (assets.SCRFD,),
+    "yunet": (downloads.YUNET,),
+    "sfd": (downloads.SFD,),
+    "blazeface": (downloads.BLAZEFACE_BACK, downloads.BLAZEFACE_BACK_ANCHORS),
+    "retinaface": (downloads.RETINAFACE,),
+    "scrfd": (downloads.SCRFD,),
 }
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from marlin_sdk._version import __version__
 from marlin_sdk.atomic import atomic_path
-from marlin_sdk.batch.manifest import ManifestEntry
-from marlin_sdk.batch.reading import FeatureDump, load_features
+from marlin_sdk.dump.manifest import ManifestEntry
+from marlin_sdk.dump.reading import FeatureDump, load_features
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError, MissingExtraError
 from marlin_sdk.features import VideoFeatures
 from marlin_sdk.report.charts import Chart, draw_counts, draw_heat_map, draw_histogram, draw_rate

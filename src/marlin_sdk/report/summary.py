@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.batch.manifest import ManifestEntry, Status
+from marlin_sdk.dump.manifest import ManifestEntry, Status
 
 __all__ = ["Reason", "Throughput", "Totals", "count_totals", "group_failures", "measure_throughput", "printable"]
 

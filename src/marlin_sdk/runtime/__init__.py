@@ -1,4 +1,4 @@
-"""Who multiplies: encoder runtimes behind one Protocol."""
+"""Inference backends for the encoder, behind one Protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from marlin_sdk.config import ModelConfig
 
-__all__ = ["EncoderRuntime", "RuntimeName"]
+__all__ = ["EncoderRuntime", "RuntimeName", "calibration", "choice", "inputs", "torch"]
 
 RuntimeName = Literal["torch", "openvino", "onnx"]
 

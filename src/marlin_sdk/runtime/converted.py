@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from marlin_sdk.assets import marlin_home
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.weights.downloads import marlin_home
 
 __all__ = ["converted_model"]
 

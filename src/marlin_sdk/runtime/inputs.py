@@ -12,7 +12,7 @@ from torch import Tensor
 from marlin_sdk.config import ModelConfig, whole_number
 from marlin_sdk.errors import ConfigError, ShapeError
 
-__all__ = ["as_clips", "as_layers", "to_floats"]
+__all__ = ["as_clips", "as_layers", "to_floats", "to_frames"]
 
 _RANGE_SLACK = 1e-4  # what interpolation may add to [0, 1]
 
@@ -93,3 +93,15 @@ def to_floats(clips: Tensor) -> Tensor:
         float32 (B, 3, T, H, W) in [0, 1], on the same device.
     """
     return clips.permute(0, 4, 1, 2, 3).float() / 255 if clips.dtype == torch.uint8 else clips
+
+
+def to_frames(clip: Tensor) -> NDArray[np.uint8]:
+    """A clip as pictures.
+
+    Args:
+        clip: float (3, T, H, W) in [0, 1], on the CPU.
+    Returns:
+        uint8 (T, H, W, 3), RGB.
+    """
+    frames: NDArray[np.uint8] = (clip.permute(1, 2, 3, 0) * 255).round().to(torch.uint8).numpy()
+    return frames

@@ -1,1 +1,3 @@
-"""Pretraining: a folder of videos -> shards -> masks -> a model (extra `[train]`)."""
+"""What every training shares: devices, schedule, checkpoints, logs, the folder of a run (extra `[train]`)."""
+
+__all__ = ["checkpoint", "monitor", "prepare", "pretrain", "run_folder", "schedule", "strategy"]

@@ -5,29 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from marlin_sdk.atomic import atomic_path
-from marlin_sdk.reconstruction import compose, contact_sheet, save_png
-from marlin_sdk.training.module import Batch, Losses
-from marlin_sdk.training.schedule import step_gflop
+from marlin_sdk.reconstruction import save_png
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
-    from marlin_sdk.training.config import PretrainConfig
-
 __all__ = ["Monitor", "peak_gflops"]
 
 logger = logging.getLogger("marlin_sdk")
-_PICTURED_CLIPS = 4
 
 
 class Monitor:
@@ -35,20 +31,31 @@ class Monitor:
 
     Args:
         folder: of the run; TensorBoard's files lie in `logs/`, pictures in `pictures/`, numbers in `metrics.jsonl`.
-        config: of the run.
         fabric: launched.
         first_step: steps done before; what a run that was killed has logged beyond them is dropped.
         steps: of the whole run.
+        log_every: steps between two lines of the log.
+        clips_per_step: over all devices.
+        gflop_per_step: the arithmetic that a step of one device cannot do without.
         progress: show a bar on stderr.
     """
 
     def __init__(
-        self, folder: Path, config: PretrainConfig, fabric: Fabric, *, first_step: int, steps: int, progress: bool
+        self,
+        folder: Path,
+        fabric: Fabric,
+        *,
+        first_step: int,
+        steps: int,
+        log_every: int,
+        clips_per_step: int,
+        gflop_per_step: float,
+        progress: bool,
     ) -> None:
         from lightning.fabric.loggers.tensorboard import TensorBoardLogger
         from tqdm.auto import tqdm
 
-        self._folder, self._config, self._fabric = folder, config, fabric
+        self._folder, self._log_every, self._clips_per_step = folder, log_every, clips_per_step
         self._active = fabric.is_global_zero
         self._board: TensorBoardLogger | None = None
         if self._active:
@@ -57,8 +64,7 @@ class Monitor:
         self._bar = tqdm(
             total=steps, initial=first_step, unit="step", disable=not (progress and self._active), smoothing=0.1
         )
-        self._peak_gflops = peak_gflops(fabric)
-        self._floor_s = step_gflop(config) / self._peak_gflops
+        self._floor_s = gflop_per_step / peak_gflops(fabric)
         self._waited_s = 0.0
         self._started_s, self._since = time.perf_counter(), 0
 
@@ -77,26 +83,32 @@ class Monitor:
         yield
         self._waited_s += time.perf_counter() - started_s
 
-    def stepped(self, done: int, losses: Losses, learning_rate: float) -> None:
-        """Count a step, and write a line of the log where it is time."""
+    def stepped(self, done: int, losses: Callable[[], Mapping[str, float]], learning_rate: float) -> None:
+        """Count a step, and write a line of the log where it is time.
+
+        Args:
+            done: steps so far.
+            losses: gives the losses of the step by name, the one to show on the bar first; called only where a line is
+                written, since it waits for the device.
+            learning_rate: of the step.
+        """
         self._bar.update()
         self._since += 1
-        if done % self._config.log_every and done != self._bar.total:
+        if done % self._log_every and done != self._bar.total:
             return
-        reconstruction, fooling, critic = losses.stacked().tolist()
+        named = losses()
         took_s = time.perf_counter() - self._started_s
         speed = self._since / took_s
-        values = {"train/reconstruction": reconstruction, "train/lr": learning_rate}
-        if self._config.is_adversarial:
-            values |= {"train/fooling": fooling, "train/critic": critic}
-        values |= {
-            "speed/clips_per_s": speed * self._config.clips_per_step,
+        values = {
+            **{f"train/{name}": value for name, value in named.items()},
+            "train/lr": learning_rate,
+            "speed/clips_per_s": speed * self._clips_per_step,
             "speed/share_of_peak": self._floor_s * speed,
             "speed/waiting_for_data": self._waited_s / took_s,
         }
         self.write(done, values)
         self._bar.set_postfix_str(
-            f"loss {reconstruction:.4f}, {values['speed/clips_per_s']:.1f} clips/s, "
+            f"loss {next(iter(named.values())):.4f}, {values['speed/clips_per_s']:.1f} clips/s, "
             f"{values['speed/share_of_peak']:.0%} of peak, {values['speed/waiting_for_data']:.0%} waiting",
             refresh=False,
         )
@@ -107,17 +119,11 @@ class Monitor:
         self.write(done, values)
         self._reset()
 
-    def picture(self, done: int, batch: Batch, predicted: Tensor) -> None:
-        """Write a contact sheet of a held-out batch."""
+    def picture(self, done: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Keep a picture, uint8 (H, W, 3) in RGB: in TensorBoard by its name, and in `pictures/` by the step."""
         if self._board is not None:
-            clips, mask = batch.pixels(torch.device("cpu"))
-            result = compose(
-                clips, mask, predicted.cpu(), self._config.model, normalised_target=self._config.normalise_target
-            )
-            shown = [result[index] for index in range(min(_PICTURED_CLIPS, len(clips)))]
-            sheet = contact_sheet(shown, self._config.model, frames=(0,))
-            self._board.experiment.add_image("reconstruction", sheet, done, dataformats="HWC")
-            save_png(sheet, self._folder / "pictures" / f"step-{done:07d}.png")
+            self._board.experiment.add_image(name, image, done, dataformats="HWC")
+            save_png(image, self._folder / "pictures" / f"step-{done:07d}.png")
         self._reset()
 
     def write(self, done: int, values: Mapping[str, float]) -> None:

@@ -1,21 +1,47 @@
-"""The learning rate of each step, and what a step costs."""
+"""How many steps a run has, and the learning rate of each."""
 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
-from marlin_sdk.config import ModelConfig
-from marlin_sdk.training.config import PretrainConfig
-
-__all__ = ["learning_rate", "step_gflop", "total_steps"]
+__all__ = ["ScheduleSettings", "learning_rate", "total_steps"]
 
 
-def total_steps(config: PretrainConfig, num_clips: int) -> int:
+class ScheduleSettings(Protocol):
+    """The part of a training's settings that decides its schedule."""
+
+    @property
+    def base_lr(self) -> float:
+        """The highest learning rate, for 256 clips a step."""
+
+    @property
+    def base_min_lr(self) -> float:
+        """Where the cosine ends, for 256 clips a step."""
+
+    @property
+    def warmup(self) -> float:
+        """Share of the steps in which the learning rate grows from 0."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the data, where `max_steps` is None."""
+
+    @property
+    def max_steps(self) -> int | None:
+        """Steps in all."""
+
+    @property
+    def clips_per_step(self) -> int:
+        """Clips that one step sees, over all devices."""
+
+
+def total_steps(config: ScheduleSettings, num_clips: int) -> int:
     """Steps of a whole run: `max_steps`, or as many as `epochs` over so many training clips take."""
     return config.max_steps or math.ceil(config.epochs * num_clips / config.clips_per_step)
 
 
-def learning_rate(step: int, steps: int, config: PretrainConfig) -> float:
+def learning_rate(step: int, steps: int, config: ScheduleSettings) -> float:
     """Linear warm-up, then half a cosine down to the smallest rate, by the step.
 
     Args:
@@ -30,39 +56,3 @@ def learning_rate(step: int, steps: int, config: PretrainConfig) -> float:
         return highest * (step + 1) / warmup
     share = min((step - warmup) / max(steps - warmup, 1), 1.0)
     return lowest + (highest - lowest) * (1 + math.cos(math.pi * share)) / 2
-
-
-def step_gflop(config: PretrainConfig) -> float:
-    """The arithmetic that one step of one device cannot do without, in GFLOP.
-
-    The matrix products of the visible tokens' encoder and of the decoder, three times (forward, and backward to inputs
-    and to weights); for the discriminator, forward and to its weights over true and rebuilt tubelets, then forward and
-    to its input once for the autoencoder. Nothing is counted twice that need not be computed twice.
-    """
-    model, shown = config.model, config.num_visible
-    hidden = model.num_tokens - shown
-    encoder = shown * (model.patch_dim * model.encoder_embed_dim) + _blocks(
-        shown, model.encoder_embed_dim, model.encoder_depth, model.mlp_ratio
-    )
-    dim, depth = model.decoder_embed_dim or 0, model.decoder_depth or 0
-    decoder = _blocks(model.num_tokens, dim, depth, model.mlp_ratio)
-    decoder += shown * model.encoder_embed_dim * dim + hidden * dim * model.patch_dim
-    critic = hidden * (model.patch_dim + 1) * 4 * dim
-    per_clip = 3 * (encoder + decoder) * config.g_steps
-    if config.is_adversarial:
-        # D: two passes (true, rebuilt) forward and to its weights; G: forward and to its input.
-        per_clip += critic * (4 * config.d_steps + 2 * config.g_steps)
-    return 2e-9 * per_clip * config.batch_size * config.accumulate
-
-
-def _blocks(tokens: int, dim: int, depth: int, mlp_ratio: float) -> float:
-    """Multiplications of a stack of blocks: projections, MLP, and the two products of attention."""
-    linear = tokens * dim * dim * (4 + 2 * mlp_ratio)
-    return depth * (linear + 2 * tokens * tokens * dim)
-
-
-def model_gmac(model: ModelConfig) -> float:
-    """GMAC of the encoder over a whole clip: 56.9, 180.3 and 596.8 for the published models."""
-    embed = model.num_tokens * model.patch_dim * model.encoder_embed_dim
-    blocks = _blocks(model.num_tokens, model.encoder_embed_dim, model.encoder_depth, model.mlp_ratio)
-    return 1e-9 * (embed + blocks)

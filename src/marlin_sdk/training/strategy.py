@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from marlin_sdk.errors import ConfigError, MissingExtraError
-from marlin_sdk.model import MaskedAutoencoder
-from marlin_sdk.training.config import PretrainConfig
+from marlin_sdk.model.layers import Block
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from torch.distributed.device_mesh import DeviceMesh
 
-__all__ = ["average", "gather", "is_first_process", "launch", "total"]
+__all__ = ["DeviceSettings", "average", "gather", "is_first_process", "launch", "total"]
 
 
-def launch(config: PretrainConfig) -> Fabric:
+class DeviceSettings(Protocol):
+    """What a training runs on: the part of its settings that Fabric needs."""
+
+    @property
+    def accelerator(self) -> str:
+        """ "auto", "cpu" or "cuda"."""
+
+    @property
+    def devices(self) -> int:
+        """Devices, or CPU processes, on each node."""
+
+    @property
+    def num_nodes(self) -> int:
+        """Machines."""
+
+    @property
+    def precision(self) -> str:
+        """ "bf16-mixed" or "32-true"; "auto" is the first on CUDA, the second on a CPU."""
+
+    @property
+    def strategy(self) -> str:
+        """ "auto" is "ddp" where there are several devices; "fsdp" shards weights and optimiser states."""
+
+
+def launch(config: DeviceSettings) -> Fabric:
     """Start the processes of a run; each comes back from here.
 
+    Args:
+        config: what it runs on.
     Raises:
         ConfigError: the devices asked for are not here.
         MissingExtraError: Lightning is not installed.
@@ -31,7 +56,7 @@ def launch(config: PretrainConfig) -> Fabric:
         from lightning.fabric import Fabric
         from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
     except ImportError as error:
-        raise MissingExtraError("Pretraining", "train") from error
+        raise MissingExtraError("Training", "train") from error
     accelerator = config.accelerator
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,9 +120,8 @@ def _shard(network: torch.nn.Module, mesh: DeviceMesh) -> torch.nn.Module:
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:
         raise ConfigError(f'strategy "fsdp" needs torch 2.6 or later; this is {torch.__version__}') from error
-    if not isinstance(network, MaskedAutoencoder):
-        raise TypeError(f"expected a MaskedAutoencoder, got {type(network).__name__}")
-    for block in (*network.encoder.blocks, *network.decoder.blocks):
-        fully_shard(block, mesh=mesh["data_parallel"])
+    for block in network.modules():
+        if isinstance(block, Block):
+            fully_shard(block, mesh=mesh["data_parallel"])
     fully_shard(network, mesh=mesh["data_parallel"])
     return network

@@ -1,1 +1,3 @@
-"""Frames from anything, and the arithmetic of windows."""
+"""Frames from anything, with their times; and a writer of videos."""
+
+__all__ = ["reader", "sources", "writer"]

@@ -16,7 +16,7 @@ from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.workers import WorkerLimits
-from marlin_sdk.clips import Clip
+from marlin_sdk.clips.cut import Clip
 
 SETTINGS = ExtractionConfig(sample_rate=1, batch_size=4)
 

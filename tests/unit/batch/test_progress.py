@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from marlin_sdk.batch.manifest import ManifestEntry, Status
 from marlin_sdk.batch.progress import (
     JsonProgress,
     PlainProgress,
@@ -21,6 +20,7 @@ from marlin_sdk.batch.progress import (
     TerminalProgress,
     choose_progress,
 )
+from marlin_sdk.dump.manifest import ManifestEntry, Status
 
 
 def wait_for(happens: Callable[[], object]) -> None:

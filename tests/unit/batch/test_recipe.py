@@ -15,7 +15,8 @@ from tests.making import TINY, lay, noise
 from marlin_sdk import ConfigError, DownloadError, ExtractionConfig, Marlin, WeightsError
 from marlin_sdk.batch import recipe as module
 from marlin_sdk.batch.inputs import VideoInput
-from marlin_sdk.batch.recipe import Recipe, settings_hash
+from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.dump.settings import settings_hash
 from marlin_sdk.face.detectors import FaceDetector, LbpDetector
 from marlin_sdk.video.reader import open_video
 

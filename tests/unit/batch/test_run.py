@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.batch.kept import random_features
+from tests.unit.dump.kept import random_features
 
 from marlin_sdk import ConfigError, FeatureFileError
-from marlin_sdk.batch.claim import Shard
-from marlin_sdk.batch.dump import DumpPlan
 from marlin_sdk.batch.inputs import VideoInput
-from marlin_sdk.batch.manifest import read_manifest
 from marlin_sdk.batch.progress import PlainProgress
-from marlin_sdk.batch.reading import FeatureDump
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.run import RunSummary, default_workers, make_dump, stop_on_signals
 from marlin_sdk.batch.workers import Failure
+from marlin_sdk.dump.lock import Shard
+from marlin_sdk.dump.manifest import read_manifest
+from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.dump.reading import FeatureDump
 
 IDENTITY: dict[str, Any] = {"weights": {"untrained": True, "seed": 0}, "settings": {}}
 FAILURES = {

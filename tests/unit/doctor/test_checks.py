@@ -13,10 +13,10 @@ import torch
 from tests.integration.loopback import COMMIT, Loopback, Repo
 from tests.making import lay
 
-from marlin_sdk.assets import marlin_home
 from marlin_sdk.doctor import checks
 from marlin_sdk.doctor.checks import run_checks
 from marlin_sdk.doctor.finding import Finding
+from marlin_sdk.weights.downloads import marlin_home
 
 
 def findings(**options: bool) -> dict[tuple[str, str], Finding]:

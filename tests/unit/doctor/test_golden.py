@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from marlin_sdk.checkpoints import to_published_keys
 from marlin_sdk.doctor.golden import GOLDEN, golden_clips, golden_encoder, worst_error
+from marlin_sdk.weights.checkpoints import to_published_keys
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.batch.manifest import Manifest, ManifestEntry
+from marlin_sdk.dump.manifest import Manifest, ManifestEntry
 from marlin_sdk.features import SkippedWindow, VideoFeatures
 
 STEPS = 16

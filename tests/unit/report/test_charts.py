@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from marlin_sdk.batch.manifest import ManifestEntry
+from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.report.charts import Chart, draw_heat_map, draw_histogram, draw_rate
 from marlin_sdk.report.summary import measure_throughput
 

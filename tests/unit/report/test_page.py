@@ -16,7 +16,7 @@ import pytest
 from tests.making import write_video
 from tests.unit.report.dumps import features_of, write_dump
 
-from marlin_sdk.batch.manifest import Manifest, ManifestEntry
+from marlin_sdk.dump.manifest import Manifest, ManifestEntry
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.features import SkippedWindow
 from marlin_sdk.report.page import ReportOptions, write_report

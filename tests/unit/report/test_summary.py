@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from marlin_sdk.batch.manifest import ManifestEntry, Status
+from marlin_sdk.dump.manifest import ManifestEntry, Status
 from marlin_sdk.report.summary import count_totals, group_failures, measure_throughput, printable
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.training.prepare_config import PrepareConfig
-from marlin_sdk.training.prepare_crops import encode
-from marlin_sdk.training.prepare_folder import DataFolder
-from marlin_sdk.training.shards import Shard, end_tar, write_index, write_sample
-from marlin_sdk.training.split import Split
+from marlin_sdk.training.prepare.config import PrepareConfig
+from marlin_sdk.training.prepare.crops import encode
+from marlin_sdk.training.prepare.folder import DataFolder
+from marlin_sdk.training.prepare.shards import Shard, end_tar, write_index, write_sample
+from marlin_sdk.training.prepare.split import Split
 
 
 def tell_tale(num_frames: int, size_px: int = 32) -> NDArray[np.uint8]:

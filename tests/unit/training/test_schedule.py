@@ -1,4 +1,4 @@
-"""Learning rate and arithmetic of a step."""
+"""Steps and learning rate of a run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from itertools import pairwise
 import pytest
 from tests.making import TINY
 
-from marlin_sdk.config import PRESETS
-from marlin_sdk.training.config import PretrainConfig
-from marlin_sdk.training.schedule import learning_rate, model_gmac, step_gflop, total_steps
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.schedule import learning_rate, total_steps
 
 CONFIG = PretrainConfig(model=TINY, batch_size=128, accumulate=2, warmup=0.1, base_lr=1e-3, base_min_lr=1e-4)
 
@@ -40,17 +39,3 @@ def test_run_without_warm_up_starts_at_the_top() -> None:
 def test_steps_come_from_epochs_unless_they_are_given() -> None:
     assert total_steps(CONFIG.but(epochs=10), num_clips=1000) == 40  # ceil(10 * 1000 / 256)
     assert total_steps(CONFIG.but(max_steps=7), num_clips=1000) == 7
-
-
-def test_arithmetic_of_the_encoder_is_that_of_the_published_table() -> None:
-    assert [round(model_gmac(model), 1) for model in PRESETS.values()] == [56.9, 180.3, 596.8]
-
-
-def test_arithmetic_of_a_step_is_three_passes_of_what_is_needed() -> None:
-    """By hand for the tiny model: 3 of 32 tokens visible, 29 rebuilt."""
-    config = PretrainConfig(model=TINY, batch_size=1, adv_weight=0)
-    encoder = 3 * 1536 * 32 + 2 * (3 * 32 * 32 * 12 + 2 * 3 * 3 * 32)
-    decoder = 3 * 32 * 16 + 1 * (32 * 16 * 16 * 12 + 2 * 32 * 32 * 16) + 29 * 16 * 1536
-    assert step_gflop(config) == pytest.approx(2e-9 * 3 * (encoder + decoder))
-    critic = 29 * (1536 + 1) * 64
-    assert step_gflop(config.but(adv_weight=0.01)) == pytest.approx(2e-9 * (3 * (encoder + decoder) + 6 * critic))

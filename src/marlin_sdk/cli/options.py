@@ -1,0 +1,60 @@
+"""Options, and ways to end, that several commands share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from marlin_sdk.cli.output import Speaker
+from marlin_sdk.errors import ConfigError, MarlinError, MissingExtraError, VideoNotFoundError, WeightsError
+
+__all__ = ["CONTEXT", "MASKINGS", "ends_with_status", "output_options", "set_up_logging"]
+
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+MASKINGS = ("fasking", "fasking_opp", "tube", "random", "frame")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def output_options(command: _Command) -> _Command:
+    """`--quiet` and `--debug`, for what a command prints."""
+    debug = click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+    return click.option("-q", "--quiet", is_flag=True, help="Print failures only.")(debug(command))
+
+
+def set_up_logging(*, quiet: bool, package_level: int = logging.WARNING) -> None:
+    """Let log messages go to stderr as they are.
+
+    Args:
+        quiet: errors only.
+        package_level: of this package's own messages; those of others show from warnings on.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
+    logging.getLogger("marlin_sdk").setLevel(logging.ERROR if quiet else package_level)
+
+
+@contextmanager
+def ends_with_status(say: Speaker, *, failed: str = "stopped", interrupted: str) -> Iterator[None]:
+    """Turn errors into messages and exit statuses: 2 for what cannot be used as it stands, 1 for a failure, 130 for
+    Ctrl-C.
+
+    Args:
+        say: prints them.
+        failed: what to call the thing that failed.
+        interrupted: what to say of Ctrl-C.
+    """
+    try:
+        yield
+    except (ConfigError, WeightsError, MissingExtraError, VideoNotFoundError) as error:
+        say.refuse(error)
+    except (MarlinError, OSError) as error:
+        say.failure(failed, error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say.failure(interrupted, None)
+        sys.exit(130)

@@ -1,0 +1,3 @@
+"""Where video and face meet: windows of frames, and the crops of a face in each."""
+
+__all__ = ["calibration", "cut", "cutter", "windows"]

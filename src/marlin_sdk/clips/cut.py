@@ -1,0 +1,210 @@
+"""Frames and faces to clips: where video and face meet, and where a window without a face is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.clips.windows import ReferenceWindows, Window, Windows, sample_by_index, sample_by_time, window_plan
+from marlin_sdk.config import ExtractionConfig, ModelConfig
+from marlin_sdk.errors import ShapeError
+from marlin_sdk.face.cropping import crop_square, square_box
+from marlin_sdk.face.detections import FaceDetector, detect_one
+from marlin_sdk.face.tracking import FaceTracker, TrackedFace
+from marlin_sdk.features import FaceWindow, SkippedWindow
+from marlin_sdk.video.reader import Frame
+
+__all__ = ["Clip", "cut_clips"]
+
+WHOLE_FRAME = -1  # the track of a frame that is taken as it is
+_NO_FACE_BOX = np.array([-1.0, -1.0, 1.0, 1.0])  # what marlin-pytorch crops where it finds no face: a 2x2 corner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip(FaceWindow):
+    """A window ready for the encoder.
+
+    Attributes:
+        pixels: uint8 (16, 224, 224, 3), RGB.
+    """
+
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A sampled frame with its faces."""
+
+    index: int
+    frame: Frame
+    faces: list[TrackedFace]
+
+
+def cut_clips(
+    frames: Iterable[Frame], config: ExtractionConfig, model: ModelConfig, detector: FaceDetector | None
+) -> Iterator[list[Clip] | SkippedWindow]:
+    """Cut a video into clips, each as soon as its last frame is there.
+
+    Args:
+        frames: every frame of the video, in order; only those that are sampled are converted.
+        config: windows, tracking, and whose face.
+        model: gives the frame size and the number of frames in a clip.
+        detector: finds the faces; None takes the frames as they are.
+    Yields:
+        For each window its clips (one for each face that `config.faces` asks for), or why it has none.
+    Raises:
+        ShapeError: nothing is cropped, and a frame does not have the model's size.
+    """
+    plan = window_plan(config, model.n_frames)
+    steps = _sample(frames, plan, config)
+    faced = _whole_frames(steps, model.img_size) if detector is None else _with_faces(steps, plan, config, detector)
+    held: dict[int, _Step] = {}
+    crops = _Crops(model.img_size)
+    index, seen = 0, 0
+    for step in faced:
+        if step.index >= plan.start(index):  # not what lies between two windows
+            held[step.index] = step
+            if step.frame.is_large:
+                crops.cut_ahead(step)
+        seen = step.index + 1
+        while window := plan.ready(index, seen):
+            yield _cut(window, held, crops, config)
+            index += 1
+            for gone in [known for known in held if known < plan.start(index)]:
+                del held[gone]
+            crops.keep_from(plan.start(index))
+    while window := plan.rest(index, seen):
+        yield _cut(window, held, crops, config)
+        index += 1
+
+
+def _sample(
+    frames: Iterable[Frame], plan: Windows | ReferenceWindows, config: ExtractionConfig
+) -> Iterator[tuple[int, Frame]]:
+    if isinstance(plan, ReferenceWindows):
+        # counted, not `frame.index`: a folder of images leaves the places of broken ones empty
+        return ((step, frame) for step, frame in enumerate(frames) if plan.uses(step))
+    return enumerate(sample_by_time(frames, config.fps) if config.fps else sample_by_index(frames, config.sample_rate))
+
+
+def _whole_frames(steps: Iterable[tuple[int, Frame]], size_px: int) -> Iterator[_Step]:
+    for index, frame in steps:
+        if (frame.height, frame.width) != (size_px, size_px):
+            raise ShapeError(
+                f"frame {frame.index} is {frame.width}x{frame.height}; without cropping, frames must be "
+                f'{size_px}x{size_px}: pass crop_face=True (or "auto"), or scale the video'
+            )
+        whole = np.array([0, 0, size_px, size_px], dtype=np.float64)
+        yield _Step(index, frame, [TrackedFace(WHOLE_FRAME, whole, float("nan"))])
+
+
+def _with_faces(
+    steps: Iterable[tuple[int, Frame]],
+    plan: Windows | ReferenceWindows,
+    config: ExtractionConfig,
+    detector: FaceDetector,
+) -> Iterator[_Step]:
+    if isinstance(plan, ReferenceWindows):
+        for index, frame in steps:
+            found = detect_one(detector, frame.rgb)
+            best = (found.boxes[0].astype(np.float64), float(found.scores[0])) if len(found) else (_NO_FACE_BOX, 0.0)
+            yield _Step(index, frame, [TrackedFace(0, *best)])
+        return
+    tracker = FaceTracker(detector, detect_every=config.detect_every, smooth=config.smooth)
+    sampled = (frame for _, frame in steps)
+    for index, (frame, faces) in enumerate(tracker.follow(sampled)):
+        yield _Step(index, frame, faces)
+
+
+def _cut(window: Window, held: dict[int, _Step], crops: _Crops, config: ExtractionConfig) -> list[Clip] | SkippedWindow:
+    """The clips of one window: its faces, the most prominent first, or the reason why there is none."""
+    steps = [held[index] for index in window.steps]
+    real = [step for step, valid in zip(steps, window.valid, strict=True) if valid]
+    start_s, end_s = real[0].frame.time_s, real[-1].frame.time_s + real[-1].frame.duration_s
+    seen: dict[int, list[TrackedFace]] = {}
+    for step in real:
+        for face in step.faces:
+            seen.setdefault(face.track_id, []).append(face)
+    if config.track is not None:
+        seen = {track: faces for track, faces in seen.items() if track == config.track}
+    needed = (len(real) + 1) // 2
+    tracks = sorted(
+        (track for track in seen if len(seen[track]) >= needed), key=lambda track: -_prominence(seen[track])
+    )
+    if not tracks:
+        return SkippedWindow(start_s, end_s, _why_not(real, seen, needed, config.track))
+    if config.faces == "largest":
+        tracks = tracks[:1]
+    return [_clip(steps, window.valid, track, crops, start_s, end_s) for track in tracks]
+
+
+def _why_not(real: list[_Step], seen: dict[int, list[TrackedFace]], needed: int, track: int | None) -> str:
+    longest = max(map(len, seen.values()), default=0)
+    if not longest:
+        return "no face"
+    faced = sum(1 for step in real if step.faces)
+    if track is None and faced >= needed:  # at scene cuts, or where tracks break
+        return (
+            f"faces in {faced} of {len(real)} frames, but the longest-seen one in only {longest}; {needed} are needed"
+        )
+    whose = "a face" if track is None else f"face {track}"
+    return f"{whose} in only {longest} of {len(real)} frames; {needed} are needed"
+
+
+def _clip(steps: list[_Step], valid: tuple[bool, ...], track: int, crops: _Crops, start_s: float, end_s: float) -> Clip:
+    """The clip of one track; where the face is away, the nearest frame that shows it stands in."""
+    faces = [next((face for face in step.faces if face.track_id == track), None) for step in steps]
+    shown = [position for position, face in enumerate(faces) if face]
+    nearest = [min(shown, key=lambda other: abs(other - position)) for position in range(len(steps))]
+    chosen = [(steps[position], faces[position]) for position in nearest]
+    cuts = [crops.cut(step, face) for step, face in chosen if face]
+    return Clip(
+        pixels=np.stack([pixels for pixels, _ in cuts]),
+        start_s=start_s,
+        end_s=end_s,
+        frame_index=np.array([step.frame.index for step, _ in chosen], dtype=np.int64),
+        frame_valid=np.array([ok and face is not None for ok, face in zip(valid, faces, strict=True)]),
+        boxes=np.array([square for _, square in cuts], dtype=np.float32),
+        face_score=np.array([face.score if face else 0.0 for face in faces], dtype=np.float32),
+        track_id=track,
+    )
+
+
+def _prominence(faces: Sequence[TrackedFace]) -> float:
+    """How much of the picture a face takes over a window, weighed by how sure the detector is."""
+    return float(sum(np.prod(face.box[2:] - face.box[:2]) * face.score for face in faces))
+
+
+class _Crops:
+    """The crops made so far of frames still held, so that windows that overlap cut no frame twice."""
+
+    def __init__(self, size_px: int) -> None:
+        self._size_px = size_px
+        self._made: dict[tuple[int, int], tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
+
+    def cut(self, step: _Step, face: TrackedFace) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The pixels of a face, and the square they were cut from."""
+        key = (step.index, face.track_id)
+        if key not in self._made:
+            self._made[key] = self._cut(step.frame.rgb, face)
+        return self._made[key]
+
+    def cut_ahead(self, step: _Step) -> None:
+        """Cut every face of a large frame at once, so that its picture need not be held, and is converted only once."""
+        rgb = step.frame.rgb if step.faces else None
+        for face in step.faces:
+            assert rgb is not None
+            self._made[step.index, face.track_id] = self._cut(rgb, face)
+        step.frame.let_go()
+
+    def _cut(self, rgb: NDArray[np.uint8], face: TrackedFace) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        square = square_box(face.box)
+        whole = face.track_id == WHOLE_FRAME
+        return rgb if whole else crop_square(rgb, square, self._size_px), square
+
+    def keep_from(self, step: int) -> None:
+        """Forget the frames before a step."""
+        self._made = {key: made for key, made in self._made.items() if key[0] >= step}

@@ -1,0 +1,171 @@
+"""The size of a MARLIN model, and the sizes that are published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from marlin_sdk.errors import ConfigError
+
+__all__ = ["PRESETS", "ModelConfig", "preset"]
+
+# A Hub config.json also holds what transformers notes for itself, and switches that the published models leave off.
+_HUB_BOOKKEEPING = frozenset(
+    {
+        "_name_or_path",
+        "architectures",
+        "as_feature_extractor",
+        "auto_map",
+        "dtype",
+        "model_type",
+        "torch_dtype",
+        "transformers_version",
+    }
+)
+_HUB_FIXED: dict[str, Any] = {
+    "attn_drop_rate": 0.0,
+    "drop_rate": 0.0,
+    "init_values": 0.0,
+    "norm_layer": "LayerNorm",
+    "qk_scale": None,
+    "qkv_bias": True,
+}
+_MAX_SIZE, _MAX_DEPTH = 1 << 16, 1 << 8  # far above any model; a config of more is broken, or meant to fill the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The size of a MARLIN encoder and, where it has one, of its decoder.
+
+    The field names are those of the published `config.json`. Source: MARLIN (arXiv 2211.06627), section 4.
+
+    Raises:
+        ConfigError: a size that is not positive (or absurdly large), does not divide what it must, or half a decoder.
+    """
+
+    encoder_embed_dim: int
+    encoder_depth: int
+    encoder_num_heads: int
+    decoder_embed_dim: int | None = None
+    decoder_depth: int | None = None
+    decoder_num_heads: int | None = None
+    img_size: int = 224
+    patch_size: int = 16
+    n_frames: int = 16
+    tubelet_size: int = 2
+    mlp_ratio: float = 4.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.name.startswith("decoder_"):
+                continue
+            allowed = (int, float) if field.name == "mlp_ratio" else (int,)
+            limit = _MAX_DEPTH if field.name.endswith("_depth") else _MAX_SIZE
+            if not isinstance(value, allowed) or isinstance(value, bool) or not 0 < value <= limit:  # nor NaN
+                kind = allowed[-1].__name__
+                raise ConfigError(f"ModelConfig.{field.name} is {value!r}; expected a positive {kind} up to {limit}")
+        decoder = (self.decoder_embed_dim, self.decoder_depth, self.decoder_num_heads)
+        if any(decoder) != all(decoder):
+            raise ConfigError(
+                f"ModelConfig has half a decoder: (dim, depth, heads) = {decoder}; give all three or none"
+            )
+        self._divides("encoder_embed_dim", self.encoder_num_heads, "encoder_num_heads")
+        if self.decoder_embed_dim and self.decoder_num_heads:
+            self._divides("decoder_embed_dim", self.decoder_num_heads, "decoder_num_heads")
+        if min(self.encoder_embed_dim, self.decoder_embed_dim or self.encoder_embed_dim) * self.mlp_ratio < 1:
+            raise ConfigError(f"ModelConfig.mlp_ratio = {self.mlp_ratio} leaves the MLP no hidden unit")
+        self._divides("img_size", self.patch_size, "patch_size")
+        self._divides("n_frames", self.tubelet_size, "tubelet_size")
+
+    def _divides(self, name: str, divisor: int, divisor_name: str) -> None:
+        if getattr(self, name) % divisor:
+            raise ConfigError(
+                f"ModelConfig.{name} = {getattr(self, name)} is no multiple of {divisor_name} = {divisor}"
+            )
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens along (time, height, width): (8, 14, 14) for the published models."""
+        side = self.img_size // self.patch_size
+        return self.n_frames // self.tubelet_size, side, side
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of a clip, in (t, h, w) order: 1568 for the published models."""
+        time, height, width = self.grid
+        return time * height * width
+
+    @property
+    def patch_dim(self) -> int:
+        """Values in one tubelet of RGB pixels: 1536 for the published models."""
+        return 3 * self.tubelet_size * self.patch_size**2
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """(C, T, H, W) of one clip."""
+        return 3, self.n_frames, self.img_size, self.img_size
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether the config describes a decoder too."""
+        return self.decoder_embed_dim is not None
+
+    def without_decoder(self) -> ModelConfig:
+        """The same encoder with no decoder."""
+        values = {**asdict(self), "decoder_embed_dim": None, "decoder_depth": None, "decoder_num_heads": None}
+        return ModelConfig(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, in the keys of the published `config.json`; decoder keys only where there is one."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
+        """Read `to_dict`'s form or a Hub `config.json`, strictly.
+
+        Raises:
+            ConfigError: a key that is missing or unknown, or a switch set to what this model does not do.
+        """
+        for key, expected in _HUB_FIXED.items():
+            if values.get(key, expected) != expected:
+                raise ConfigError(f"model config has {key} = {values[key]!r}; this encoder supports only {expected!r}")
+        own = {field.name for field in fields(cls)}
+        unknown = set(values) - own - _HUB_BOOKKEEPING - set(_HUB_FIXED)
+        if unknown:
+            raise ConfigError(f"model config has unknown keys {sorted(unknown)}; known are {sorted(own)}")
+        missing = {"encoder_embed_dim", "encoder_depth", "encoder_num_heads"} - set(values)
+        if missing:
+            raise ConfigError(f"model config lacks {sorted(missing)}")
+        return cls(**{key: value for key, value in values.items() if key in own})
+
+
+def _published(dim: int, depth: int, heads: int, decoder: tuple[int, int, int]) -> ModelConfig:
+    return ModelConfig(
+        encoder_embed_dim=dim,
+        encoder_depth=depth,
+        encoder_num_heads=heads,
+        decoder_embed_dim=decoder[0],
+        decoder_depth=decoder[1],
+        decoder_num_heads=decoder[2],
+    )
+
+
+PRESETS: Mapping[str, ModelConfig] = {
+    "marlin_vit_small_ytf": _published(384, 12, 6, (192, 4, 3)),
+    "marlin_vit_base_ytf": _published(768, 12, 12, (384, 4, 6)),
+    "marlin_vit_large_ytf": _published(1024, 24, 16, (512, 12, 8)),
+}
+"""The published models (trained on YouTube Faces), by name."""
+
+
+def preset(name: str) -> ModelConfig:
+    """The config of a published model.
+
+    Raises:
+        ConfigError: no such name; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown model {name!r}; published models are {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,162 @@
+"""What a shard of many videos keeps of each, beside its rows: enough to give back the video's features unchanged."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.dump.manifest import ManifestEntry
+from marlin_sdk.errors import ConfigError, FeatureFileError
+from marlin_sdk.features import SkippedWindow, VideoFeatures
+
+__all__ = ["ROW_DTYPES", "VideoNote", "row_shape"]
+
+ROW_DTYPES: dict[str, Any] = {
+    "start_s": np.float64,
+    "end_s": np.float64,
+    "frame_index": np.int64,
+    "frame_valid": np.bool_,
+    "boxes": np.float32,
+    "face_score": np.float32,
+    "track_id": np.int64,
+}
+"""What is kept of each row beside its feature; see `VideoFeatures`."""
+
+_ENTRY_FIELDS = frozenset(field.name for field in fields(ManifestEntry))
+
+
+def row_shape(name: str, num_steps: int) -> tuple[int, ...]:
+    """Shape of an array of `ROW_DTYPES` for one row, of a window of `num_steps` frames."""
+    if name in ("start_s", "end_s", "track_id"):
+        return ()
+    return (num_steps, 4) if name == "boxes" else (num_steps,)
+
+
+@dataclass(frozen=True)
+class VideoNote:
+    """A video in a shard.
+
+    Attributes:
+        entry: its line in the manifest.
+        shape: of its features, rows first.
+        num_steps: frames in a window.
+        skipped: see `VideoFeatures`.
+        warnings: see `VideoFeatures`.
+        meta: see `VideoFeatures`.
+    """
+
+    entry: ManifestEntry
+    shape: tuple[int, ...]
+    num_steps: int
+    skipped: tuple[SkippedWindow, ...]
+    warnings: tuple[str, ...]
+    meta: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, entry: ManifestEntry, features: VideoFeatures) -> VideoNote:
+        """Take note of a video.
+
+        Raises:
+            ConfigError: its rows were joined by a reduction, so there is nothing to make rows of.
+        """
+        shape = features.features.shape
+        if len(shape) < 2:
+            raise ConfigError(
+                f"{entry.id}: a reduction left one vector of shape {shape}, and shards hold a row for each window; "
+                "use reduction='none', or format npz"
+            )
+        return cls(
+            entry, shape, features.frame_index.shape[1], features.skipped, features.warnings, dict(features.meta)
+        )
+
+    def to_json(self) -> str:
+        """One line of ASCII, without its end.
+
+        Raises:
+            FeatureFileError: the metadata is not plain JSON.
+        """
+        try:
+            return json.dumps(
+                {
+                    "entry": {key: value for key, value in asdict(self.entry).items() if value is not None},
+                    "shape": self.shape,
+                    "num_steps": self.num_steps,
+                    "skipped": [asdict(window) for window in self.skipped],
+                    "warnings": self.warnings,
+                    "meta": self.meta,
+                }
+            )
+        except (TypeError, ValueError) as error:
+            raise FeatureFileError(f"{self.entry.id}: its metadata is not plain JSON: {error}") from error
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> VideoNote:
+        """Read what `to_json` wrote; nothing of it is trusted.
+
+        Raises:
+            FeatureFileError: it is something else.
+        """
+        try:
+            values = json.loads(text)
+            entry = ManifestEntry(**{key: value for key, value in values["entry"].items() if key in _ENTRY_FIELDS})
+            skipped = tuple(SkippedWindow(**window) for window in values["skipped"])
+            shape, num_steps = tuple(values["shape"]), values["num_steps"]
+            warnings, meta = tuple(values["warnings"]), values["meta"]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise FeatureFileError(f"what it says of a video cannot be read: {error!r}") from error
+        sizes = [*shape, num_steps]
+        sound = (
+            isinstance(entry.id, str)
+            and len(shape) > 1
+            and all(type(size) is int and size >= 0 for size in sizes)
+            and all(isinstance(window.reason, str) for window in skipped)
+            and all(
+                isinstance(window.start_s, float | int) and isinstance(window.end_s, float | int) for window in skipped
+            )
+            and all(isinstance(warning, str) for warning in warnings)
+            and isinstance(meta, dict)
+        )
+        if not sound:
+            raise FeatureFileError(f"what it says of the video {entry.id!r:.80} is malformed")
+        return cls(entry, shape, num_steps, skipped, warnings, meta)
+
+    def no_rows(self) -> dict[str, NDArray[Any]]:
+        """The arrays of a video without rows, for `join`."""
+        rows = {name: np.empty((0, *row_shape(name, self.num_steps)), dtype) for name, dtype in ROW_DTYPES.items()}
+        return {"features": np.empty((0, *self.shape[1:]), np.float32), **rows}
+
+    def join(self, arrays: Mapping[str, NDArray[Any]]) -> VideoFeatures:
+        """Put the rows and the notes of a video together.
+
+        Args:
+            arrays: "features", and those of `ROW_DTYPES`.
+        Raises:
+            FeatureFileError: they do not belong together.
+        """
+        rows = self.shape[0]
+        features = np.asarray(arrays["features"])
+        if features.dtype != np.float32 or features.size != math.prod(self.shape):
+            raise FeatureFileError(
+                f"{self.entry.id}: features {features.dtype} {features.shape}, expected float32 {self.shape}"
+            )
+        own: dict[str, Any] = {}
+        for name, dtype in ROW_DTYPES.items():
+            array, shape = np.asarray(arrays[name]), (rows, *row_shape(name, self.num_steps))
+            if array.dtype != dtype or array.size != math.prod(shape):
+                raise FeatureFileError(
+                    f"{self.entry.id}: {name} {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}"
+                )
+            own[name] = array.reshape(shape)
+        return VideoFeatures(
+            features=features.reshape(self.shape),
+            skipped=self.skipped,
+            warnings=self.warnings,
+            meta=self.meta,
+            **own,
+        )

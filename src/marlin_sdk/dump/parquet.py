@@ -1,0 +1,176 @@
+"""Shards of windows in Parquet: a row a window, row groups written as they fill, notes on each video in the footer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from marlin_sdk.dump.manifest import ManifestEntry
+from marlin_sdk.dump.metadata import ROW_DTYPES, VideoNote, row_shape
+from marlin_sdk.errors import MissingExtraError
+from marlin_sdk.features import VideoFeatures
+
+__all__ = ["LABELS", "SHAPE", "TEXTS", "VIDEOS", "ParquetShard", "column_text", "import_pyarrow"]
+
+_GROUP_ROWS = 1024
+_GROUP_BYTES = 32 << 20  # rows of tokens are large: no more than this waits in memory
+VIDEOS, SHAPE, LABELS = b"marlin_sdk.videos", b"marlin_sdk.feature_shape", b"marlin_sdk.labels"
+TEXTS = ("id", "source")
+
+
+def import_pyarrow() -> Any:
+    """pyarrow, with its `parquet` loaded.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("format parquet", "parquet") from error
+    return pa
+
+
+def column_text(text: str) -> str:
+    """Text as a column holds it: a file name that is no UTF-8 gets backslashes for the bytes that are none."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class ParquetShard:
+    """A shard that is being written. Only rows that do not fill a row group yet are held in memory.
+
+    Columns: `id`, `source`, `start_s`, `end_s`, `track_id`, `frame_index` [16], `frame_valid` [16], `boxes` [64],
+    `face_score` [16], `feature` [D] (tokens and dims in one list with `keep_seq`; its shape is in the schema's
+    metadata), and a column for each label, called like it, or `label_` and its name where that is taken.
+
+    Args:
+        part: where to write.
+    """
+
+    def __init__(self, part: Path) -> None:
+        self._pa = import_pyarrow()
+        self._part = part
+        self._writer: Any = None
+        self._pending: list[Any] = []
+        self._group_rows = _GROUP_ROWS
+        self._fits: tuple[object, ...] = ()
+        self._notes, self._packed = zlib.compressobj(), bytearray()
+
+    def takes(self, entry: ManifestEntry, features: VideoFeatures) -> bool:
+        """Whether a video has the columns of the videos before it."""
+        return self._writer is None or len(features) == 0 or self._fits == _columns_of(entry, features)
+
+    def add(self, entry: ManifestEntry, features: VideoFeatures) -> None:
+        """Write the rows of a video.
+
+        Raises:
+            ConfigError: they were reduced to a vector.
+            FeatureFileError: metadata that is not JSON.
+            OSError: the disk is full.
+        """
+        note = VideoNote.of(entry, features).to_json()
+        if self._writer is None:
+            self._start(entry, features)
+        if len(features):
+            self._pending.append(self._table(entry, features))
+        self._packed += self._notes.compress(f"{note}\n".encode())
+        rows = sum(len(table) for table in self._pending)
+        if rows >= self._group_rows:
+            waiting = self._pa.concat_tables(self._pending)
+            whole = rows - rows % self._group_rows
+            self._pending = [waiting.slice(whole)] if whole < rows else []
+            self._writer.write_table(waiting.slice(0, whole), row_group_size=self._group_rows)
+
+    def _start(self, entry: ManifestEntry, features: VideoFeatures) -> None:
+        pa = self._pa
+        shape, num_steps = features.features.shape[1:], features.frame_index.shape[1]
+        self._fits = _columns_of(entry, features)
+        self._labels = _label_columns(entry.labels or {})
+        self._group_rows = max(1, min(_GROUP_ROWS, _GROUP_BYTES // (4 * math.prod(shape))))
+        columns = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
+        for name, dtype in ROW_DTYPES.items():
+            columns.append(_field(pa, name, dtype, math.prod(row_shape(name, num_steps)), row_shape(name, num_steps)))
+        columns.append(_field(pa, "feature", np.float32, math.prod(shape), shape))
+        columns += [pa.field(column, pa.string(), nullable=False) for column in self._labels]
+        self._schema = pa.schema(columns, {SHAPE: json.dumps(shape), LABELS: json.dumps(self._labels)})
+        compression = dict.fromkeys(self._schema.names, "ZSTD")
+        texts = [*TEXTS, *self._labels]
+        self._writer = pa.parquet.ParquetWriter(
+            str(self._part),
+            self._schema,
+            memory_pool=pa.system_memory_pool(),
+            # float features do not shrink; stored plainly they are read fast
+            compression={
+                _leaf(self._schema, name): codec for name, codec in (compression | {"feature": "NONE"}).items()
+            },
+            use_dictionary=texts,
+            write_statistics=["id", "start_s", "end_s", "track_id"],
+        )
+
+    def _table(self, entry: ManifestEntry, features: VideoFeatures) -> Any:
+        pa, rows = self._pa, len(features)
+        labels = {column: (entry.labels or {})[label] for column, label in self._labels.items()}
+        texts = {"id": entry.id, "source": entry.source, **labels}
+        arrays: dict[str, Any] = {name: pa.array([column_text(text)] * rows) for name, text in texts.items()}
+        for name, dtype in {**ROW_DTYPES, "feature": np.float32}.items():
+            values = getattr(features, "features" if name == "feature" else name)
+            flat = pa.array(np.ascontiguousarray(values, dtype=dtype).reshape(-1))
+            kind = self._schema.field(name).type
+            arrays[name] = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, type=kind)
+        return pa.Table.from_arrays([arrays[name] for name in self._schema.names], schema=self._schema)
+
+    def finish(self) -> None:
+        """Write what is left, and the footer.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if self._pending:
+            self._writer.write_table(self._pa.concat_tables(self._pending), row_group_size=self._group_rows)
+            self._pending = []
+        packed = base64.b64encode(bytes(self._packed) + self._notes.flush())
+        self._writer.add_key_value_metadata({VIDEOS: packed})
+        self._writer.close()
+
+    def discard(self) -> None:
+        """Let go of the file; what is in it is worth nothing."""
+        self._pending = []
+        if self._writer is not None:
+            with suppress(Exception):  # the disk may be full
+                self._writer.close()
+            self._writer.is_open = False  # or it tries again when it is collected
+
+
+def _columns_of(entry: ManifestEntry, features: VideoFeatures) -> tuple[object, ...]:
+    return features.features.shape[1:], features.frame_index.shape[1], frozenset(entry.labels or {})
+
+
+def _field(pa: Any, name: str, dtype: Any, size: int, shape: tuple[int, ...]) -> Any:
+    kind = pa.from_numpy_dtype(np.dtype(dtype))
+    if shape:
+        kind = pa.list_(pa.field("element", kind, nullable=False), size)
+    return pa.field(name, kind, nullable=False)
+
+
+def _leaf(schema: Any, name: str) -> str:
+    return f"{name}.list.element" if hasattr(schema.field(name).type, "list_size") else name
+
+
+def _label_columns(labels: Mapping[str, str]) -> dict[str, str]:
+    """The label that each column holds."""
+    columns: dict[str, str] = {}
+    for label in labels:
+        column = column_text(label)
+        while column in (*TEXTS, *ROW_DTYPES, "feature", *columns) or (column != label and column in labels):
+            column = f"label_{column}"
+        columns[column] = label
+    return columns

@@ -1,0 +1,155 @@
+"""Shards of windows in Parquet, read back: a video, or a row group at a time."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.dump.metadata import ROW_DTYPES, VideoNote, row_shape
+from marlin_sdk.dump.parquet import LABELS, SHAPE, TEXTS, VIDEOS, import_pyarrow
+from marlin_sdk.errors import FeatureFileError
+from marlin_sdk.features import VideoFeatures
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ParquetReader"]
+
+_MAX_EXPANSION = 100
+_MAX_NOTES = 1 << 29  # bytes of unpacked notes; those of a shard of 20,000 rows take a few MB
+
+
+class ParquetReader:
+    """A sealed shard. It holds no open file, so that a forked process may go on with it.
+
+    Attributes:
+        path: of the shard.
+        shape: of the feature of a row.
+        labels: the label that each label column holds.
+        num_steps: frames in a window.
+        group_rows: rows of each row group.
+
+    Args:
+        path: of the shard.
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        Exception: whatever a broken or hostile file leads to; `marlin_sdk.dump.reading` makes it one error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._pa = import_pyarrow()
+        self.path = path
+        self.labels: dict[str, str] = {}
+        with self._open(None) as file:
+            self._metadata, schema = file.metadata, file.schema_arrow
+        own = schema.metadata or {}
+        self.shape: tuple[int, ...] = tuple(json.loads(own[SHAPE]))
+        self.labels = json.loads(own[LABELS])
+        if not isinstance(self.labels, dict) or not all(isinstance(label, str) for label in self.labels.values()):
+            raise FeatureFileError("its label columns are malformed")
+        self.num_steps: int = schema.field("frame_index").type.list_size
+        self.group_rows = [self._metadata.row_group(index).num_rows for index in range(self._metadata.num_row_groups)]
+        rows, width = sum(self.group_rows), schema.field("feature").type.list_size
+        size = path.stat().st_size
+        # features are stored plainly, and the rest shrinks so far and no further
+        if (
+            width != math.prod(self.shape)
+            or not width * self.num_steps
+            or width * rows * 4 > size
+            or self.num_steps * rows * 8 > _MAX_EXPANSION * size
+        ):
+            raise FeatureFileError(
+                f"claims {rows} rows of shape {self.shape} and {self.num_steps} frames, more than its size can hold"
+            )
+        self._last: tuple[int, Any] = (-1, None)
+        self._places: dict[str, tuple[int, bytes]] | None = None
+
+    def _open(self, metadata: Any) -> Any:
+        texts = [*TEXTS, *self.labels]  # many rows share one: each is held once
+        return self._pa.parquet.ParquetFile(self.path, metadata=metadata, read_dictionary=texts, pre_buffer=False)
+
+    def notes(self) -> Iterator[VideoNote]:
+        """Every video, in the order of their rows."""
+        return (VideoNote.from_json(line) for line in self._lines())
+
+    def _lines(self) -> list[bytes]:
+        unpacker = zlib.decompressobj()
+        packed = base64.b64decode(self._metadata.metadata[VIDEOS], validate=True)
+        text = unpacker.decompress(packed, _MAX_NOTES)
+        if unpacker.unconsumed_tail or not unpacker.eof:
+            raise FeatureFileError("its notes are cut off, or unpack to too much")
+        return text.splitlines()
+
+    def read(self, id: str) -> VideoFeatures:
+        """The features of a video.
+
+        Raises:
+            KeyError: it is not here.
+        """
+        if self._places is None:
+            places, first = {}, 0
+            for line in self._lines():
+                note = VideoNote.from_json(line)
+                places[note.entry.id] = (first, line)  # parsed notes would take ten times the memory
+                first += note.shape[0]
+            self._places = places
+        first, line = self._places[id]
+        note = VideoNote.from_json(line)
+        if note.shape[0] == 0:
+            return note.join(note.no_rows())
+        return note.join(self._read_rows(first, note.shape[0]))
+
+    def read_group(self, index: int, columns: Sequence[str]) -> dict[str, Any]:
+        """The rows of a row group: arrays (rows, ...) for numbers, lists of str for texts.
+
+        Args:
+            index: of the row group.
+            columns: names of columns of the file.
+        """
+        with self._open(self._metadata) as file:
+            # no threads: a DataLoader may have forked this process
+            table = file.read_row_group(index, columns=list(columns), use_threads=False)
+        return {name: self._values(table.column(name), name) for name in columns}
+
+    def _values(self, column: pa.ChunkedArray, name: str) -> Any:
+        array = column.combine_chunks()
+        if name not in ROW_DTYPES and name != "feature":
+            texts = array.dictionary.to_pylist()
+            return [texts[index] for index in array.indices.to_pylist()]
+        shape = self.shape if name == "feature" else row_shape(name, self.num_steps)
+        flat = array.flatten() if shape else array
+        values: NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(len(column), *shape)
+        return values
+
+    def _read_rows(self, first: int, count: int) -> dict[str, NDArray[Any]]:
+        if first + count > sum(self.group_rows):
+            raise FeatureFileError(f"has {sum(self.group_rows)} rows, expected at least {first + count}")
+        pieces: list[dict[str, Any]] = []
+        start = 0
+        for index, rows in enumerate(self.group_rows):
+            begin, end = max(first - start, 0), min(first + count - start, rows)
+            if begin < end:
+                group = self._group(index)
+                pieces.append({name: values[begin:end] for name, values in group.items()})
+            start += rows
+        names = ("feature", *ROW_DTYPES)
+        # a copy, so that a few rows do not keep their whole group in memory
+        return {
+            "features" if name == "feature" else name: np.concatenate([piece[name] for piece in pieces])
+            for name in names
+        }
+
+    def _group(self, index: int) -> dict[str, Any]:
+        """A row group; the last one is kept, because the next video is most likely in it."""
+        if self._last[0] != index:
+            self._last = (index, self.read_group(index, ("feature", *ROW_DTYPES)))
+        group: dict[str, Any] = self._last[1]
+        return group

@@ -1,0 +1,64 @@
+"""The region parsers that have a name, and how to get them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from marlin_sdk.errors import ConfigError
+from marlin_sdk.face.detections import FaceDetector
+from marlin_sdk.face.regions.labels import PARSERS, RegionParser
+from marlin_sdk.face.regions.landmarks import FAN, FivePointParser, SixtyEightPointParser
+from marlin_sdk.face.regions.precomputed import PrecomputedParser
+from marlin_sdk.face.regions.segformer import SEGFORMER, SegformerParser
+from marlin_sdk.weights.downloads import fetch_asset
+
+__all__ = ["check_parser", "load_parser"]
+
+
+def load_parser(
+    parser: str | RegionParser, *, detector: FaceDetector, device: str = "cpu", local_files_only: bool = False
+) -> RegionParser:
+    """Make the parser that `parser=` asks for, fetching its weights where it has any.
+
+    Args:
+        parser: "landmarks" (five points of the detector); "landmarks68" (face-alignment's, a download of 96 MB) or
+            "landmarks68:path/to/weights"; "segformer" (a download) or "segformer:REPO" or "segformer:FOLDER";
+            "precomputed:FOLDER"; or an object that fits `RegionParser`, which is returned as it is.
+        detector: gives the five points.
+        device: torch device, for those that run on torch.
+        local_files_only: touch no network.
+    Raises:
+        ConfigError: no such parser.
+        DownloadError: its weights cannot be had.
+        WeightsError: its weights are not what they should be.
+        MissingExtraError: it needs a package that is not installed.
+    """
+    if not isinstance(parser, str):
+        if isinstance(parser, type) or not isinstance(parser, RegionParser):
+            raise ConfigError(f"parser is a {type(parser).__name__}; expected a name, or a RegionParser")
+        return parser
+    name, given = check_parser(parser)
+    if name == "landmarks":
+        return FivePointParser(detector)
+    if name == "precomputed":
+        return PrecomputedParser(Path(given).expanduser())
+    if name == "segformer":
+        return SegformerParser(given or SEGFORMER, device=device, local_files_only=local_files_only)
+    weights = Path(given).expanduser() if given else fetch_asset(FAN, local_files_only=local_files_only)
+    return SixtyEightPointParser(weights, device=device)
+
+
+def check_parser(parser: str) -> tuple[str, str]:
+    """Read what `parser=` asks for, without fetching anything: its name, and what stands behind the colon.
+
+    Raises:
+        ConfigError: no such parser, or one that takes nothing, or something, behind its name.
+    """
+    name, _, given = parser.partition(":")
+    if name not in PARSERS:
+        raise ConfigError(f"unknown region parser {parser!r}; expected one of {', '.join(PARSERS)}")
+    if name == "precomputed" and not given:
+        raise ConfigError('parser "precomputed" needs the folder of the label maps: "precomputed:FOLDER"')
+    if name == "landmarks" and given:
+        raise ConfigError(f'parser "landmarks" takes no file; got {given!r}; did you mean "landmarks68:{given}"?')
+    return name, given

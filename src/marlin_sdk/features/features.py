@@ -1,0 +1,240 @@
+"""VideoFeatures: what a video turned into, and where each row comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError, ShapeError
+from marlin_sdk.features.files import ARRAY_DTYPES, FeatureFormat, read_features, row_shapes, write_features
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FaceWindow", "FeatureFormat", "SkippedWindow", "VideoFeatures", "WindowFeatures"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceWindow:
+    """Where a row comes from: a face in a window of 16 frames.
+
+    Attributes:
+        start_s: when the first frame of the window is shown, in seconds from the start of the video.
+        end_s: when the last of its real frames stops being shown.
+        frame_index: int64 (16,), the source frame whose pixels stand at each step, counted from 0.
+        frame_valid: bool (16,), False where a step repeats a neighbour: the video has ended, or the face is away.
+        boxes: float32 (16, 4), the square cut from each frame, xyxy in source pixels; it may reach over the border.
+        face_score: float32 (16,), the detector's score in [0, 1]; 0 where no face was seen, NaN where none was sought.
+        track_id: which face of the video, -1 where nothing was cropped.
+    """
+
+    start_s: float
+    end_s: float
+    frame_index: NDArray[np.int64]
+    frame_valid: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    face_score: NDArray[np.float32]
+    track_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowFeatures(FaceWindow):
+    """One row, with its feature.
+
+    Attributes:
+        feature: float32 (D,), or (1568, D) with `keep_seq`.
+    """
+
+    feature: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SkippedWindow:
+    """A window that was not embedded.
+
+    Attributes:
+        start_s: its start, in seconds.
+        end_s: its end, in seconds.
+        reason: why it was left out.
+    """
+
+    start_s: float
+    end_s: float
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFeatures:
+    """The embedding of a video, with the provenance of every row.
+
+    Attributes:
+        features: float32 (N, D); (N, 1568, D) with `keep_seq`; (D,) with a reduction over the N rows.
+        start_s: float64 (N,), see `FaceWindow`.
+        end_s: float64 (N,).
+        frame_index: int64 (N, 16).
+        frame_valid: bool (N, 16).
+        boxes: float32 (N, 16, 4).
+        face_score: float32 (N, 16).
+        track_id: int64 (N,).
+        skipped: windows that hold no face for at least half of their frames.
+        warnings: what went wrong without ending the extraction.
+        meta: source, model, commit, config, every setting, versions; plain JSON values.
+
+    Raises:
+        ShapeError: arrays of another dtype, or that do not belong together.
+    """
+
+    features: NDArray[np.float32]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    frame_index: NDArray[np.int64]
+    frame_valid: NDArray[np.bool_]
+    boxes: NDArray[np.float32]
+    face_score: NDArray[np.float32]
+    track_id: NDArray[np.int64]
+    skipped: tuple[SkippedWindow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, dtype in ARRAY_DTYPES.items():
+            if getattr(self, name).dtype != dtype:
+                raise ShapeError(f"{name} has dtype {getattr(self, name).dtype}, expected {np.dtype(dtype)}")
+        rows, steps = len(self.track_id), self.frame_index.shape[-1]
+        for name, shape in row_shapes(steps).items():
+            got, expected = getattr(self, name).shape, (rows, *shape)
+            if got != expected:
+                raise ShapeError(f"{name} has shape {got}, expected {expected} for {rows} rows")
+        shape = self.features.shape
+        if len(shape) not in (1, 2, 3) or (len(shape) > 1 and shape[0] != rows):
+            raise ShapeError(f"features have shape {shape}, expected ({rows}, ...) for {rows} rows, or (D,) reduced")
+
+    def __len__(self) -> int:
+        """Number of windows embedded, N."""
+        return len(self.track_id)
+
+    def __repr__(self) -> str:
+        span = f"{self.start_s[0]:.2f}-{self.end_s[-1]:.2f} s" if len(self) else "no rows"
+        return (
+            f"VideoFeatures({self.meta.get('source', '?')}: {self.features.shape}, {span}, {len(self.skipped)} skipped)"
+        )
+
+    @classmethod
+    def from_windows(
+        cls,
+        windows: Sequence[FaceWindow],
+        features: NDArray[np.float32],
+        *,
+        num_steps: int,
+        skipped: Iterable[SkippedWindow] = (),
+        warnings: Iterable[str] = (),
+        meta: Mapping[str, Any] | None = None,
+    ) -> VideoFeatures:
+        """Stack rows; `features` is given apart because a reduction may have joined it already."""
+        count = len(windows)
+        return cls(
+            features=np.asarray(features, dtype=np.float32),
+            start_s=np.array([window.start_s for window in windows], dtype=np.float64),
+            end_s=np.array([window.end_s for window in windows], dtype=np.float64),
+            frame_index=np.array([window.frame_index for window in windows], dtype=np.int64).reshape(count, num_steps),
+            frame_valid=np.array([window.frame_valid for window in windows], dtype=np.bool_).reshape(count, num_steps),
+            boxes=np.array([window.boxes for window in windows], dtype=np.float32).reshape(count, num_steps, 4),
+            face_score=np.array([window.face_score for window in windows], dtype=np.float32).reshape(count, num_steps),
+            track_id=np.array([window.track_id for window in windows], dtype=np.int64),
+            skipped=tuple(skipped),
+            warnings=tuple(warnings),
+            meta=dict(meta or {}),
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One line a window, for pandas (extra `[pandas]`).
+
+        Returns:
+            Columns `source`, `start_s`, `end_s`, `track_id`, `first_frame`, `last_frame`, `valid_frames`, `face_score`
+            (mean over the frames that show the face), and `f0` ... for the feature.
+        Raises:
+            MissingExtraError: pandas is not installed.
+            ConfigError: the features are tokens or a reduced vector, which are no table.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("to_dataframe()", "pandas") from error
+        if self.features.ndim != 2:
+            raise ConfigError(
+                f"features of shape {self.features.shape} are no table; extract with the default reduction"
+            )
+        seen = np.where(self.frame_valid, self.face_score, np.nan)
+        counts = np.maximum((~np.isnan(seen)).sum(axis=1), 1)
+        scores = np.where(np.isnan(seen).all(axis=1), np.nan, np.nansum(seen, axis=1) / counts)
+        head = pd.DataFrame(
+            {
+                "source": [self.meta.get("source")] * len(self),
+                "start_s": self.start_s,
+                "end_s": self.end_s,
+                "track_id": self.track_id,
+                "first_frame": self.frame_index.min(axis=1, initial=np.iinfo(np.int64).max),
+                "last_frame": self.frame_index.max(axis=1, initial=0),
+                "valid_frames": self.frame_valid.sum(axis=1),
+                "face_score": scores,
+            }
+        )
+        table = pd.DataFrame(self.features, columns=[f"f{index}" for index in range(self.features.shape[1])])
+        return pd.concat([head, table], axis=1)
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a file that appears whole or not at all.
+
+        Args:
+            path: `.npz` or `.safetensors` keep everything in one file; `.npy` keeps the features, and everything else
+                in a `.npy.json` beside it.
+        Returns:
+            The path.
+        Raises:
+            FeatureFileError: another suffix, a folder or disk that cannot be written, or metadata that is not JSON.
+        """
+        notes = {
+            "skipped": [asdict(window) for window in self.skipped],
+            "warnings": list(self.warnings),
+            "meta": dict(self.meta),
+        }
+        return write_features(Path(path), {name: getattr(self, name) for name in ARRAY_DTYPES}, notes)
+
+    @classmethod
+    def load(cls, path: str | Path) -> VideoFeatures:
+        """Read what `save` wrote. Nothing in the file is run.
+
+        Args:
+            path: `.npz`, `.safetensors`, or the `.npy` of a pair.
+        Raises:
+            FeatureFileError: no such file, or one that `save` did not write.
+        """
+        path = Path(path)
+        try:
+            arrays, notes = read_features(path)
+            rows: dict[str, Any] = {name: arrays[name] for name in ARRAY_DTYPES}
+            return cls(**rows, **_checked(notes))
+        except FileNotFoundError as error:
+            raise FeatureFileError(f"no such feature file: {error.filename or path}") from error
+        except (FeatureFileError, ShapeError) as error:
+            raise FeatureFileError(f"{path}: {error}") from error
+        except Exception as error:  # a hostile or broken file fails in as many ways as numpy, zip and JSON know
+            raise FeatureFileError(f"{path} is no feature file of marlin-sdk, or is cut off: {error!r}") from error
+
+
+def _checked(notes: dict[str, Any]) -> dict[str, Any]:
+    skipped = tuple(SkippedWindow(**window) for window in notes["skipped"])
+    warnings, meta = notes["warnings"], notes["meta"]
+    timed = all(
+        isinstance(window.start_s + window.end_s, (int, float)) and isinstance(window.reason, str) for window in skipped
+    )
+    if not (timed and isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)):
+        raise FeatureFileError("its skipped windows or warnings are malformed")
+    if not isinstance(meta, dict):
+        raise FeatureFileError(f"its meta is a {type(meta).__name__}, expected an object")
+    return {"skipped": skipped, "warnings": tuple(warnings), "meta": meta}

@@ -1,0 +1,128 @@
+"""A network with its weights, in the backend that runs it: what it is, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from marlin_sdk.config import ModelConfig
+from marlin_sdk.errors import ConfigError
+from marlin_sdk.face.detections import FaceDetector
+from marlin_sdk.model import Decoder, Encoder
+from marlin_sdk.runtime import EncoderRuntime
+from marlin_sdk.runtime.torch import DTYPES, TorchRuntime, resolve_device, resolve_dtype
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["LoadedModel"]
+
+
+class LoadedModel:
+    """What a `Marlin` holds, and says of itself.
+
+    Attributes:
+        decoder: rebuilds masked tubelets; None where it was not loaded.
+
+    Args:
+        runtime: the inference backend that embeds.
+        detector: finds faces; or a function that makes the detector, called when first needed.
+        identity: what the weights are, for the metadata of features.
+        decoder: of the same model.
+    """
+
+    def __init__(
+        self,
+        runtime: EncoderRuntime,
+        *,
+        detector: FaceDetector | Callable[[], FaceDetector],
+        identity: Mapping[str, Any],
+        decoder: Decoder | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._detector = detector
+        self._identity = dict(identity)
+        self.decoder = decoder
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the weights are: name, Hub commit or sha256, config, or that they are untrained."""
+        return self._identity
+
+    @property
+    def runtime(self) -> Mapping[str, Any]:
+        """The inference backend: name and version, and for int8 what it was calibrated with."""
+        return self._runtime.provenance
+
+    @property
+    def name(self) -> str:
+        """What the weights are called: a published name, a repo id, a path."""
+        return str(self._identity["model"])
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the weights are random."""
+        return bool(self._identity["untrained"])
+
+    @property
+    def encoder(self) -> Encoder:
+        """The network that makes features: call it directly where gradients are wanted.
+
+        Raises:
+            ConfigError: another runtime than torch's holds no network.
+        """
+        if not isinstance(self._runtime, TorchRuntime):
+            name = self._runtime.provenance["name"]
+            raise ConfigError(f"runtime={name!r} holds no torch network; load with runtime='torch' for model.encoder")
+        return self._runtime.encoder
+
+    @property
+    def detector(self) -> FaceDetector:
+        """What finds faces; its weights are fetched when it is first asked for."""
+        if not isinstance(self._detector, FaceDetector):
+            self._detector = self._detector()
+        return self._detector
+
+    @property
+    def config(self) -> ModelConfig:
+        """The size of the model."""
+        return self._runtime.config
+
+    @property
+    def embedding_dim(self) -> int:
+        """D: 384, 768 or 1024 for the published models."""
+        return self.config.encoder_embed_dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._runtime.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights."""
+        return self._runtime.dtype
+
+    def to(
+        self, device: str | torch.device | torch.dtype | None = None, dtype: str | torch.dtype | None = None
+    ) -> Self:
+        """Move the weights, in place.
+
+        Args:
+            device: as in `from_pretrained`; None leaves it. A dtype may stand in its place.
+            dtype: as in `from_pretrained`; None leaves it.
+        Returns:
+            The same object.
+        Raises:
+            ConfigError: no such device or dtype.
+        """
+        if isinstance(device, torch.dtype) or device in DTYPES:
+            device, dtype = None, str(device)
+        where = None if device is None else resolve_device(device)
+        precision = None if dtype is None else resolve_dtype(dtype)
+        self._runtime.to(where, precision)
+        if self.decoder is not None:
+            self.decoder.to(device=self.device, dtype=self.dtype)
+        return self

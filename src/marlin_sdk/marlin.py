@@ -1,0 +1,308 @@
+"""Marlin: a detector, an encoder and their settings, joined. Composition only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marlin_sdk.assembly import LoadKeywords, LoadOptions
+from marlin_sdk.clips.cutter import ClipCutter, SourceFacts
+from marlin_sdk.config import ExtractionConfig, ModelConfig, read_keywords, spell_out
+from marlin_sdk.errors import ConfigError, WeightsError
+from marlin_sdk.extraction import embed_clips, embed_cuts, gather_features, log_warnings, stream_rows
+from marlin_sdk.face.detections import FaceDetector
+from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
+from marlin_sdk.loaded import LoadedModel
+from marlin_sdk.model import Decoder
+from marlin_sdk.runtime import EncoderRuntime
+from marlin_sdk.runtime.inputs import as_clips, as_layers
+from marlin_sdk.video.reader import VideoSource, open_video
+from marlin_sdk.weights.loading import load_network, make_network
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from marlin_sdk.clips.cut import Clip
+    from marlin_sdk.config import ExtractionSettings
+    from marlin_sdk.reconstruction import Reconstruction
+
+__all__ = ["Marlin"]
+
+
+class Marlin(LoadedModel):
+    """A MARLIN model that takes videos.
+
+    Make one with `from_pretrained` or `untrained`. It is no `nn.Module`: the networks are `encoder` and `decoder`,
+    frozen (`model.encoder.blocks.requires_grad_()` thaws its layers for training). One object serves one thread at a
+    time.
+
+    Args:
+        runtime: the inference backend that embeds.
+        detector: finds faces; or a function that makes the detector, called when first needed.
+        identity: what the weights are, for the metadata of features.
+        decoder: rebuilds masked tubelets; only pretraining and reconstruction need it.
+    """
+
+    def __init__(
+        self,
+        runtime: EncoderRuntime,
+        *,
+        detector: FaceDetector | Callable[[], FaceDetector],
+        identity: Mapping[str, Any],
+        decoder: Decoder | None = None,
+    ) -> None:
+        super().__init__(runtime, detector=detector, identity=identity, decoder=decoder)
+        self._cutter = ClipCutter(runtime.config, lambda: self.detector)
+
+    @classmethod
+    @spell_out(LoadOptions)
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        config: ModelConfig | Mapping[str, Any] | None = None,
+        **options: Unpack[LoadKeywords],
+    ) -> Marlin:
+        """Load published weights, or your own.
+
+        Args:
+            model: a published name ("marlin_vit_small_ytf", "marlin_vit_base_ytf", "marlin_vit_large_ytf"), a Hub repo
+                id, a folder (`config.json` and `model.safetensors`), or a file: `.safetensors`, `.encoder.pt`,
+                `.full.pt`, Lightning `.ckpt`. The published weights are CC BY-NC 4.0.
+            options: see `marlin_sdk.assembly.LoadOptions`: `device="auto"`, `dtype="float32"`, `runtime="torch"`,
+                `compile=False`, `calibration=None`, `detector="yunet"`, `decoder=False`, `cache_dir=None`,
+                `local_files_only=False`.
+            revision: branch, tag or commit of a Hub repo.
+            token: for a private Hub repo; by default the one you are logged in with.
+            config: the model's size, for a bare state dict whose heads are not 64 wide.
+        Raises:
+            ConfigError: an unknown model, device, dtype, runtime or detector, or two that do not go together.
+            MissingExtraError: the runtime is not installed.
+            DownloadError: a file cannot be had; the message says how to provide it by hand.
+            WeightsError: the checkpoint does not fit, lacks a decoder that was asked for, or is not safe to open.
+            DeviceMemoryError: the weights do not fit into the device's memory.
+        """
+        how = LoadOptions(**options)
+        network, identity = load_network(
+            model,
+            decoder=how.decoder,
+            revision=revision,
+            token=token,
+            cache_dir=how.cache_dir,
+            local_files_only=how.local_files_only,
+            config=config,
+        )
+        return cls(**how.assemble(network, identity))
+
+    @classmethod
+    @spell_out(LoadOptions)
+    def untrained(
+        cls, model: str | ModelConfig | Mapping[str, Any], *, seed: int = 0, **options: Unpack[LoadKeywords]
+    ) -> Marlin:
+        """A model with random weights, for trying things out with no download. Its features mean nothing.
+
+        Args:
+            model: a published name, for its size; or a config, or its values as `ModelConfig.to_dict` gives them.
+            options: as in `from_pretrained`.
+            seed: the same seed gives the same weights.
+        Raises:
+            ConfigError: as in `from_pretrained`, or a config without the decoder asked for.
+            MissingExtraError: the runtime is not installed.
+        """
+        how = LoadOptions(**options)
+        return cls(**how.assemble(*make_network(model, seed=seed, decoder=how.decoder)))
+
+    def with_detector(self, detector: FaceDetector | Callable[[], FaceDetector]) -> Marlin:
+        """The same networks, not copied, with another detector.
+
+        Args:
+            detector: or a function that makes it, called when first needed.
+        """
+        return Marlin(self._runtime, detector=detector, identity=self._identity, decoder=self.decoder)
+
+    def extract_clip(
+        self,
+        clip: Tensor | NDArray[Any],
+        *,
+        keep_seq: bool = False,
+        layers: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None = None,
+    ) -> Tensor:
+        """Embed clips that are cropped already.
+
+        Args:
+            clip: float (B, 3, 16, 224, 224) or (3, 16, 224, 224) in [0, 1], or uint8 (B, 16, 224, 224, 3) or
+                (16, 224, 224, 3); RGB; tensor or array.
+            keep_seq: keep the tokens of each clip instead of their pooled vector.
+            layers: give the output of these blocks, a list or array of indices from 0 or from the end, pooled and
+                normalised as the last.
+        Returns:
+            float32 on `device`: (B, D); (B, 1568, D) with `keep_seq`; (B, len(layers), ...) with `layers`. Without the
+            batch dimension where the clip has none. No gradients flow.
+        Raises:
+            ShapeError: another shape or dtype, NaN, or floats outside [0, 1].
+            ConfigError: a layer that is not there.
+            DeviceMemoryError: the GPU has no memory left for one clip.
+        """
+        clips, batched = as_clips(clip, self.config)
+        wanted = None if layers is None else as_layers(layers, self.config)
+        features = self._runtime.encode(clips, keep_seq=keep_seq, layers=wanted)
+        return features if batched else features[0]
+
+    def reconstruct(
+        self,
+        clip: Tensor | NDArray[Any],
+        *,
+        masking: str = "fasking",
+        ratio: float = 0.9,
+        seed: int = 0,
+        normalised_target: bool = False,
+    ) -> Reconstruction:
+        """Hide most of a clip, and let the decoder rebuild it.
+
+        Args:
+            clip: as in `extract_clip`.
+            masking: "fasking", "fasking_opp", "tube", "random" or "frame"; the first two look for the parts of the face
+                with the model's detector.
+            ratio: share of the tokens that is hidden, in (0, 1).
+            seed: the same seed hides the same tokens; of a batch, each clip has its own.
+            normalised_target: the model was trained to rebuild normalised tubelets, as the recipe `videomae` does.
+        Returns:
+            Mask (True = visible), masked, rebuilt and composed clips, and the error of each hidden tubelet; float32 on
+            the CPU. Without the batch dimension where the clip has none.
+        Raises:
+            WeightsError: the model has no decoder.
+            ShapeError: as in `extract_clip`.
+            ConfigError: an unknown masking, or a ratio that hides nothing or everything.
+            DownloadError: the detector's weights cannot be had.
+        """
+        from marlin_sdk.masking.detected import draw_masks
+        from marlin_sdk.reconstruction import rebuild
+
+        if self.decoder is None:
+            raise WeightsError(
+                f"{self.name} was loaded without its decoder, which rebuilds what is hidden; load it with "
+                "Marlin.from_pretrained(..., decoder=True), from weights that hold one (.full.pt, .ckpt, a run)"
+            )
+        clips, batched = as_clips(clip, self.config)
+        mask = draw_masks(clips, self.config, lambda: self.detector, masking=masking, ratio=ratio, seed=seed)
+        result = rebuild(self.encoder, self.decoder, clips, mask, normalised_target=normalised_target)
+        return result if batched else result[0]
+
+    @spell_out(ExtractionConfig)
+    def extract_video(
+        self, video: VideoSource, *, progress: bool = False, **settings: Unpack[ExtractionSettings]
+    ) -> Tensor:
+        """Embed a video; `extract` without the provenance.
+
+        Args:
+            video: path, URL, bytes, file object, folder of images, or uint8 array (T, H, W, 3).
+            progress: show a bar of windows on stderr.
+            settings: `crop_face="auto"`, `faces="largest"`, `sample_rate=2`, `stride=16`, `tail="pad"`,
+                `reduction="none"`, `keep_seq=False`, `batch_size=8`, `compat=None`, and the rest of `ExtractionConfig`.
+        Returns:
+            float32 on the CPU: (N, D), a row for each window that shows a face; (N, 1568, D) with `keep_seq`; (D,) with
+            a reduction. What `extract` would give as warnings is logged.
+        Raises:
+            ConfigError: a setting that cannot be used.
+            VideoDecodeError: no frame can be had.
+            NoFaceError: no window shows a face.
+            ShapeError: `crop_face=False`, and the frames do not have the model's size.
+        """
+        result = self.extract(video, progress=progress, **settings)
+        log_warnings(result.meta["source"], result.warnings)
+        return torch.from_numpy(result.features)
+
+    @spell_out(ExtractionConfig)
+    def extract(
+        self, video: VideoSource, *, progress: bool = False, **settings: Unpack[ExtractionSettings]
+    ) -> VideoFeatures:
+        """Embed a video, and keep where each row comes from.
+
+        Args:
+            video: as in `extract_video`.
+            progress: as in `extract_video`.
+            settings: as in `extract_video`.
+        Returns:
+            Features with times, frames, boxes, scores, what was skipped and why, and metadata.
+        Raises:
+            MarlinError: as in `extract_video`.
+        """
+        config = read_keywords(ExtractionConfig, settings)
+        rows: list[WindowFeatures] = []
+        skipped: list[SkippedWindow] = []
+        with open_video(video, source_fps=config.source_fps) as reader:
+            cuts = self._cutter.cut(reader, config)
+            for row in embed_cuts(cuts, self._runtime, progress=progress):
+                rows.append(row) if isinstance(row, WindowFeatures) else skipped.append(row)
+            return self.gather(rows, skipped, cuts.facts(), config)
+
+    def embed_clips(self, clips: Sequence[Clip], *, keep_seq: bool = False) -> list[WindowFeatures]:
+        """Embed clips that a `ClipCutter` has cut, of one video or of several, in one batch.
+
+        Args:
+            clips: with their pixels.
+            keep_seq: as in `extract_clip`.
+        """
+        return embed_clips(clips, self._runtime, keep_seq=keep_seq)
+
+    def gather(
+        self,
+        rows: Sequence[WindowFeatures],
+        skipped: Sequence[SkippedWindow],
+        facts: SourceFacts,
+        config: ExtractionConfig,
+    ) -> VideoFeatures:
+        """Join the rows of one video; see `marlin_sdk.extraction.gather_features`.
+
+        Raises:
+            NoFaceError: every window was left out.
+            ConfigError: a reduction over a video that has no window.
+        """
+        return gather_features(rows, skipped, facts, config, self._runtime, self._identity)
+
+    @spell_out(ExtractionConfig)
+    def stream(
+        self,
+        video: VideoSource,
+        *,
+        on_skip: Callable[[SkippedWindow], object] | None = None,
+        progress: bool = False,
+        **settings: Unpack[ExtractionSettings],
+    ) -> Iterator[WindowFeatures]:
+        """Embed a video window by window, for one that is long or never ends (a camera's URL).
+
+        Args:
+            video: as in `extract_video`.
+            on_skip: called with each window that shows no face for at least half of its frames.
+            progress: as in `extract_video`.
+            settings: as in `extract_video`; each window is embedded at once, whatever `batch_size` says.
+        Yields:
+            Each row as soon as the frames it needs have been seen. Windows without a face are passed over, and not
+            kept. What `extract` would give as warnings is logged at the end.
+        Raises:
+            ConfigError: a setting that cannot be used, or a reduction, which has no rows to yield.
+            MarlinError: as in `extract_video`.
+        """
+        config = read_keywords(ExtractionConfig, settings)
+        if config.reduction != "none":
+            raise ConfigError(f"stream() yields a row for each window; reduction={config.reduction!r} needs them all")
+        return self._stream(video, config, on_skip, progress)
+
+    def _stream(
+        self,
+        video: VideoSource,
+        config: ExtractionConfig,
+        on_skip: Callable[[SkippedWindow], object] | None,
+        progress: bool,
+    ) -> Iterator[WindowFeatures]:
+        with open_video(video, source_fps=config.source_fps) as reader:
+            cuts = self._cutter.cut(reader, config)
+            yield from stream_rows(cuts, self._runtime, on_skip=on_skip, progress=progress)

@@ -1,0 +1,3 @@
+"""Which tokens of a clip are visible."""
+
+__all__ = ["detected", "patterns"]

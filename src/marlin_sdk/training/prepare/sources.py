@@ -1,0 +1,143 @@
+"""Which videos a folder holds, and whose face each shows."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, cast, get_args
+
+from marlin_sdk.errors import ConfigError, VideoNotFoundError
+from marlin_sdk.face.regions.precomputed import FRAME_FOLDERS
+from marlin_sdk.training.prepare.split import Split, check_disjoint
+from marlin_sdk.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+__all__ = ["IdentityRule", "Source", "find_sources", "plan_sources"]
+
+IdentityRule = Literal["auto", "source", "folder"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video to prepare.
+
+    Attributes:
+        path: of the file, or of the folder of frames.
+        id: its path below the folder of videos, "/" between its parts.
+        identity: whose face it shows.
+        split: the side that a table puts it on; None where it is drawn.
+    """
+
+    path: Path
+    id: str
+    identity: str
+    split: Split | None = None
+
+    @property
+    def stamp(self) -> str:
+        """Tells whether the file has changed: its size and time of change; empty where it is gone."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return ""
+        return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def find_sources(roots: Sequence[Path]) -> dict[str, Path]:
+    """The videos below some folders, by id, sorted; hidden files are left out.
+
+    A folder `frame_images_DB` holds folders of frames, `NAME/NUMBER`. A folder without any video that holds images is
+    one video itself.
+
+    Args:
+        roots: folders, or video files.
+    Raises:
+        VideoNotFoundError: no such file or folder.
+        ConfigError: there is no video at all.
+    """
+    for root in roots:
+        if not root.exists():
+            raise VideoNotFoundError(f"no such folder of videos: {root}")
+    wholes = [Path(os.path.abspath(root)) for root in roots]  # noqa: PTH100 - resolve() would follow links
+    base = Path(os.path.commonpath([whole if whole.is_dir() else whole.parent for whole in wholes]))
+    if FRAME_FOLDERS in base.parts:
+        base = Path(*base.parts[: base.parts.index(FRAME_FOLDERS)])
+    found = {path.relative_to(base).as_posix(): path for root in wholes for path in _videos(root)}
+    if "." in found:  # the one root is a folder of frames
+        found = {base.name: base}
+    if not found:
+        raise ConfigError(
+            f"no video in {', '.join(map(str, roots))}; expected files as {', '.join(sorted(VIDEO_SUFFIXES))}, or "
+            f"frames as {FRAME_FOLDERS}/NAME/NUMBER/*.jpg"
+        )
+    return dict(sorted(found.items()))
+
+
+def plan_sources(found: dict[str, Path], *, identity: IdentityRule = "auto", table: Path | None = None) -> list[Source]:
+    """Say of each video whose face it shows.
+
+    Args:
+        found: of `find_sources`.
+        identity: see `PrepareConfig`.
+        table: a CSV file with the columns source (an id), and identity, split (train or val), or both; an empty cell,
+            or a video that is not in it, is decided as without a table.
+    Raises:
+        ConfigError: an identity on both sides, or a table that cannot be used.
+    """
+    rows = _read_table(table, found) if table else {}
+    sources = [
+        Source(path, source, row.identity or _identity(source, identity), row.split)
+        for source, path in found.items()
+        for row in [rows.get(source, _Row())]
+    ]
+    check_disjoint((source.identity, source.split, f"{table} ({source.id})") for source in sources if source.split)
+    return sources
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What a table says of a video."""
+
+    identity: str = ""
+    split: Split | None = None
+
+
+def _videos(root: Path) -> Iterable[Path]:
+    if not root.is_dir():
+        return [root]
+    below = [path for path in root.rglob("*") if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    videos = [path for path in below if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+    frames = {path.parent for path in below if path.suffix.lower() in IMAGE_SUFFIXES}
+    folders = [folder for folder in frames if FRAME_FOLDERS in folder.parts]
+    alone = [root] if root in frames and not videos and not folders else []
+    return [*videos, *folders, *alone]
+
+
+def _identity(source: str, rule: IdentityRule) -> str:
+    parts = PurePosixPath(source).parts
+    if rule == "auto" and FRAME_FOLDERS in parts[:-2]:
+        return parts[parts.index(FRAME_FOLDERS) + 1]
+    return str(PurePosixPath(*parts[:-1])) if rule == "folder" and len(parts) > 1 else source
+
+
+def _read_table(table: Path, found: dict[str, Path]) -> dict[str, _Row]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"table {table} cannot be read: {error}") from error
+    read: dict[str, _Row] = {}
+    for number, row in enumerate(rows, start=2):
+        source = (row.get("source") or "").strip()
+        if source not in found:
+            raise ConfigError(
+                f"table {table}, line {number}: no video {source!r}; expected a column source with paths such as "
+                f"{next(iter(found))!r}"
+            )
+        split = (row.get("split") or "").strip()
+        if split not in ("", *get_args(Split)):
+            raise ConfigError(f"table {table}, line {number}: split is {split!r}; expected train or val")
+        read[source] = _Row((row.get("identity") or "").strip(), cast("Split | None", split or None))
+    return read

@@ -1,0 +1,260 @@
+"""The two networks that learn, and one step of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
+
+from marlin_sdk.model import MaskedAutoencoder
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.pretrain.discriminator import Discriminator
+from marlin_sdk.training.pretrain.losses import (
+    critic_loss,
+    fooling_loss,
+    gradient_penalty,
+    masked_tubelets,
+    normalise_tubelets,
+    reconstruction_loss,
+)
+from marlin_sdk.training.strategy import average
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+    from lightning.fabric.wrappers import _FabricOptimizer
+    from torch.optim import Optimizer
+
+__all__ = ["Batch", "Learner", "Losses", "build_networks"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step sees.
+
+    Attributes:
+        clips: uint8 (B, 16, 224, 224, 3), RGB.
+        mask: bool (B, 1568), True where VISIBLE.
+    """
+
+    clips: Tensor
+    mask: Tensor
+
+    def pixels(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Clips as float (B, 3, 16, 224, 224) in [0, 1], and the mask, on a device."""
+        clips = self.clips.to(device, non_blocking=True).permute(0, 4, 1, 2, 3)
+        return clips.float() / 255, self.mask.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Scalars of a step, detached, averaged over its batches; the last two are 0 without a discriminator.
+
+    Attributes:
+        reconstruction: mean squared error of the masked tubelets.
+        fooling: minus the discriminator's mean score of rebuilt tubelets, not yet weighted.
+        critic: the discriminator's own loss, gradient penalty included.
+    """
+
+    reconstruction: Tensor
+    fooling: Tensor
+    critic: Tensor
+
+    def numbers(self, *, adversarial: bool) -> dict[str, float]:
+        """By name, on the CPU; those of the discriminator only where there is one."""
+        values = torch.stack([self.reconstruction, self.fooling, self.critic]).tolist()
+        return dict(zip(("reconstruction", "fooling", "critic")[: 3 if adversarial else 1], values, strict=False))
+
+
+def build_networks(config: PretrainConfig) -> tuple[MaskedAutoencoder, Discriminator | None]:
+    """Fresh networks; each from a seed of its own, so that the discriminator does not change the autoencoder's draw."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        autoencoder = MaskedAutoencoder(config.model)
+        torch.manual_seed(config.seed + 1)
+        discriminator = Discriminator(config.model) if config.is_adversarial else None
+    if config.checkpoint_blocks:
+        for block in (*autoencoder.encoder.blocks, *autoencoder.decoder.blocks):
+            _recompute(block)
+    return autoencoder, discriminator
+
+
+class Learner:
+    """Autoencoder and discriminator with their optimisers.
+
+    The discriminator is small. It is not wrapped by a strategy: each process holds it whole, and gradients are averaged
+    before its step. So the autoencoder can play against it without touching its gradients, sharded or not.
+
+    Args:
+        config: losses, optimisers.
+        autoencoder: as `build_networks` makes it, weights loaded.
+        discriminator: beside it.
+        fabric: launched; wraps the autoencoder for its strategy and precision.
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        autoencoder: MaskedAutoencoder,
+        discriminator: Discriminator | None,
+        fabric: Fabric,
+    ) -> None:
+        self.config = config
+        self.fabric = fabric
+        # One module for the forward pass: under DDP and FSDP, everything goes through the wrapper's forward().
+        self.autoencoder = fabric.setup_module(autoencoder)
+        self.network = cast(MaskedAutoencoder, self.autoencoder.module)
+        self.adamw = _adamw(self.network, config)
+        self.optimizer = cast("_FabricOptimizer", fabric.setup_optimizers(self.adamw))
+        self.discriminator = None if discriminator is None else discriminator.to(fabric.device)
+        self.critic_optimizer = None if self.discriminator is None else _adamw(self.discriminator, config)
+
+    def step(self, batches: Sequence[Batch], *, learning_rate: float, seed: int) -> Losses:
+        """Learn from the batches of one step: first the discriminator, then the autoencoder.
+
+        The forward pass of the autoencoder serves both: the discriminator's step does not change it. Only further
+        steps of the autoencoder on the same batch (`g_steps > 1`) compute it again.
+
+        Args:
+            batches: `config.accumulate` of them.
+            learning_rate: of both optimisers.
+            seed: of the gradient penalty's draws.
+        Raises:
+            FloatingPointError: a loss, or a gradient that is to be clipped, is NaN or infinite on any process; no
+                weight has changed but the discriminator's.
+        """
+        for optimizer in self._optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+        generator = torch.Generator(self.fabric.device).manual_seed(seed)
+        sums: list[Tensor] = []
+        for index, batch in enumerate(batches):
+            with self._no_sync(enabled=index + 1 < len(batches)):
+                sums.append(self._learn(batch, generator, alone=len(batches) == 1))
+        losses = average(torch.stack(sums).mean(0))
+        if not losses.isfinite().all():
+            values = ", ".join(f"{value:.4g}" for value in losses.tolist())
+            raise FloatingPointError(f"its loss is no number (reconstruction, fooling, critic: {values})")
+        if len(batches) > 1:
+            self._step_critic()
+        self._step_autoencoder()
+        for _ in range(self.config.g_steps - 1):
+            clips, target, mask = self._targets(batches[0])
+            self._backward(self.autoencoder(clips, mask), target, scale=1.0)
+            self._step_autoencoder()
+        return Losses(*losses)
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch) -> Tensor:
+        """The reconstruction loss of held-out clips, one for each, (B,); of normalised tubelets where so trained."""
+        self.autoencoder.eval()
+        clips, target, mask = self._targets(batch)
+        errors: Tensor = (self.autoencoder(clips, mask).float() - target).square().mean(dim=(1, 2))
+        self.autoencoder.train()
+        return errors
+
+    @torch.no_grad()
+    def rebuild(self, batch: Batch) -> Tensor:
+        """The predicted tubelets of held-out clips, (B, masked, 1536), float32."""
+        self.autoencoder.eval()
+        clips, _, mask = self._targets(batch)
+        prediction: Tensor = self.autoencoder(clips, mask).float()
+        self.autoencoder.train()
+        return prediction
+
+    def _targets(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        clips, mask = batch.pixels(self.fabric.device)
+        target = masked_tubelets(clips, mask, self.config.model)
+        return clips, normalise_tubelets(target) if self.config.normalise_target else target, mask
+
+    def _learn(self, batch: Batch, generator: torch.Generator, *, alone: bool) -> Tensor:
+        """The gradients of one batch, and, where it is alone in its step, the discriminator's steps; (3,) losses."""
+        clips, target, mask = self._targets(batch)
+        prediction = self.autoencoder(clips, mask)
+        scale = 1 / self.config.accumulate
+        critic = torch.zeros((), device=target.device)
+        if self.discriminator is not None:
+            for _ in range(self.config.d_steps):
+                critic = self._critic_backward(prediction.detach(), target, generator, scale)
+                if alone:
+                    self._step_critic()
+        return torch.stack([*self._backward(prediction, target, scale), critic])
+
+    def _critic_backward(self, fake: Tensor, real: Tensor, generator: torch.Generator, scale: float) -> Tensor:
+        assert self.discriminator is not None
+        with self.fabric.autocast():
+            fake_scores, real_scores = self.discriminator(torch.cat([fake, real])).float().chunk(2)
+        loss = critic_loss(fake_scores, real_scores)
+        if self.config.gradient_penalty:
+            penalty = gradient_penalty(self.discriminator, real, fake, generator)
+            loss = loss + self.config.gradient_penalty * penalty
+        torch.autograd.backward(loss * scale)
+        return loss.detach()
+
+    def _backward(self, prediction: Tensor, target: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """The autoencoder's gradients; the discriminator's weights enter as constants."""
+        error = reconstruction_loss(prediction, target)
+        loss, fooling = error, torch.zeros_like(error)
+        if self.discriminator is not None:
+            constants = {name: tensor.detach() for name, tensor in self.discriminator.named_parameters()}
+            with self.fabric.autocast():
+                scores = functional_call(self.discriminator, constants, (prediction,))
+            fooling = fooling_loss(scores.float())
+            loss = error + self.config.adv_weight * fooling
+        self.fabric.backward(loss if scale == 1 else loss * scale)
+        return error.detach(), fooling.detach()
+
+    def _step_critic(self) -> None:
+        if self.discriminator is None or self.critic_optimizer is None:
+            return
+        for parameter in self.discriminator.parameters():
+            if parameter.grad is not None:
+                average(parameter.grad)
+        self.critic_optimizer.step()
+        self.critic_optimizer.zero_grad()
+
+    def _step_autoencoder(self) -> None:
+        if self.config.clip_norm is not None:
+            try:
+                self.fabric.clip_gradients(self.autoencoder, self.optimizer, max_norm=self.config.clip_norm)
+            except RuntimeError as error:
+                if "non-finite" not in str(error):
+                    raise
+                raise FloatingPointError("the norm of its gradient is no number") from error
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _no_sync(self, *, enabled: bool) -> AbstractContextManager[Any]:
+        if self.fabric.world_size == 1:
+            return nullcontext()
+        return self.fabric.no_backward_sync(self.autoencoder, enabled=enabled)
+
+    def _optimizers(self) -> list[Optimizer]:
+        return [self.adamw] if self.critic_optimizer is None else [self.adamw, self.critic_optimizer]
+
+
+def _adamw(network: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
+    """AdamW; vectors (biases, norms) do not decay, as in VideoMAE."""
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in learned if parameter.ndim > 1]
+    vectors = [parameter for parameter in learned if parameter.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.base_lr, betas=config.betas)
+
+
+def _recompute(block: nn.Module) -> None:
+    """Keep a block's input instead of its insides."""
+    forward = block.forward
+
+    def recomputed(x: Tensor) -> Tensor:
+        return cast(Tensor, checkpoint(forward, x, use_reentrant=False))
+
+    block.forward = recomputed

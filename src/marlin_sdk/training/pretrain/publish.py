@@ -1,0 +1,192 @@
+"""A run as a Hub-ready folder: config.json, model.safetensors and a model card; and on the Hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from marlin_sdk._version import __version__
+from marlin_sdk.atomic import atomic_path
+from marlin_sdk.config import ModelConfig
+from marlin_sdk.errors import DownloadError, WeightsError
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.run_folder import MODEL_FILES
+from marlin_sdk.weights.checkpoints import to_published_keys
+
+__all__ = ["Card", "export_model", "push_to_hub"]
+
+_PUBLISHED_LICENCE = "cc-by-nc-4.0"
+_NON_COMMERCIAL = (
+    "It was initialised from published weights under CC BY-NC 4.0, and so it is under the same licence: no commercial "
+    "use, and name the authors."
+)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model card says.
+
+    Attributes:
+        name: of the model.
+        data: what it was trained on, in a sentence.
+        metrics: numbers by name, of `step`.
+        step: steps done.
+        init: what it was initialised from; None for random weights.
+        licence: an identifier of the Hub's list; "other" where nobody has chosen one.
+    """
+
+    name: str
+    data: str
+    step: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    init: str | None = None
+    licence: str = "other"
+
+
+def export_model(
+    folder: Path, state: Mapping[str, Tensor], config: PretrainConfig, card: Card, *, decoder: bool = True
+) -> None:
+    """Write what `Marlin.from_pretrained(folder)` and the Hub take, each file whole or not at all.
+
+    Args:
+        folder: made where it is not there.
+        state: the autoencoder's, under this package's keys.
+        config: of the run.
+        card: what the README says.
+        decoder: write the decoder too, so that `Marlin.reconstruct` works.
+    Raises:
+        OSError: a file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    kept = {key: tensor for key, tensor in state.items() if decoder or key.startswith("encoder.")}
+    published = {f"marlin.{key}": tensor.contiguous() for key, tensor in to_published_keys(kept).items()}
+    size = config.model if decoder else config.model.without_decoder()
+    with atomic_path(folder / "model.safetensors") as part:
+        save_file(published, part, metadata={"format": "pt"})
+    with atomic_path(folder / "config.json") as part:
+        part.write_text(json.dumps(_hub_config(size), indent=2) + "\n", encoding="utf-8")
+    with atomic_path(folder / "README.md") as part:
+        part.write_text(model_card(config, card), encoding="utf-8")
+
+
+def model_card(config: PretrainConfig, card: Card) -> str:
+    """The README of a model, with the Hub's metadata at its head."""
+    metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in card.metrics.items())
+    start = card.init or "random weights"
+    licence_note = _NON_COMMERCIAL if card.licence == _PUBLISHED_LICENCE else "See the licence field of this card."
+    adversarial = (
+        f"plus {config.adv_weight:g} times a Wasserstein loss against a discriminator of tubelets"
+        if config.is_adversarial
+        else "without a discriminator"
+    )
+    target = "normalised tubelets" if config.normalise_target else "pixels in [0, 1]"
+    size = config.model
+    return f"""---
+license: {card.licence}
+library_name: marlin-sdk
+pipeline_tag: feature-extraction
+tags: [face, video, masked-autoencoder, marlin]
+---
+
+# {card.name}
+
+A face-video encoder pretrained with marlin-sdk {__version__} after MARLIN (CVPR 2023, arXiv 2211.06627).
+
+```python
+from marlin_sdk import Marlin
+
+model = Marlin.from_pretrained("{card.name}")
+features = model.extract_video("talk.mp4")  # (N, {size.encoder_embed_dim})
+```
+
+## Model
+
+Encoder {size.encoder_embed_dim} dims, {size.encoder_depth} blocks, {size.encoder_num_heads} heads; clips of
+{size.n_frames} frames of {size.img_size}x{size.img_size} RGB in [0, 1].
+
+## Licence
+
+{licence_note}
+
+## Data
+
+{card.data}
+
+## Training
+
+{card.step} steps of {config.clips_per_step} clips from {start}: {config.masking} masking at {config.mask_ratio:g},
+mean squared error of the masked {target}, {adversarial}.
+
+## Metrics
+
+| metric | value |
+| --- | --- |
+{metrics}
+
+A reconstruction loss compares runs on the same data. It does not say how good the features are: probe them.
+"""
+
+
+def push_to_hub(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    token: str | bool | None = None,
+    private: bool = True,
+    message: str | None = None,
+) -> str:
+    """Upload a run's model to the Hub: `config.json`, `model.safetensors` and `README.md`, nothing else of the folder.
+
+    Args:
+        folder: as `pretrain` or `export_model` writes it.
+        repo_id: "owner/name"; made where it is not there.
+        token: to write with; None takes the one that you are logged in with.
+        private: of a repo that is made.
+        message: of the commit.
+    Returns:
+        The address of the commit.
+    Raises:
+        WeightsError: the folder is not a whole model.
+        DownloadError: the Hub cannot be reached, or refuses.
+    """
+    import os
+
+    from huggingface_hub import HfApi
+
+    where = Path(folder)
+    if missing := [name for name in MODEL_FILES if not (where / name).is_file()]:
+        raise WeightsError(f"{where} is no Hub-ready folder: {', '.join(missing)} missing; a finished run writes them")
+    try:
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        done = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=where,
+            allow_patterns=list(MODEL_FILES),
+            commit_message=message or f"Upload a model pretrained with marlin-sdk {__version__}",
+        )
+    except Exception as error:  # its HTTP client, and so the errors, differ with its version
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DownloadError(f"cannot upload {where} to Hub repo {repo_id}: {said}; log in or pass token=") from error
+    return str(done.commit_url)
+
+
+def licence_of(init: str | None, licence: str | None) -> str:
+    """The licence of a card: as chosen, but what starts from MARLIN's or VideoMAE's weights stays under theirs.
+
+    Both are CC BY-NC 4.0. A published file under another name cannot be told from one of your own.
+    """
+    from marlin_sdk.config import PRESETS
+
+    published = init is not None and any(name in init.lower() for name in (*PRESETS, "videomae"))
+    return _PUBLISHED_LICENCE if published else licence or "other"
+
+
+def _hub_config(size: ModelConfig) -> dict[str, Any]:
+    return {"model_type": "marlin", "architectures": ["MarlinModel"], **size.to_dict()}

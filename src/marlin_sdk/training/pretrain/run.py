@@ -1,0 +1,264 @@
+"""A pretraining run: steps, looks at held-out clips, checkpoints, a model at its end."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from marlin_sdk.errors import ConfigError, TrainingError
+from marlin_sdk.training.monitor import Monitor
+from marlin_sdk.training.pretrain.config import TASK, PretrainConfig, save_config
+from marlin_sdk.training.pretrain.cost import step_gflop
+from marlin_sdk.training.pretrain.held_out import HeldOut
+from marlin_sdk.training.pretrain.initialise import initialise_from
+from marlin_sdk.training.pretrain.learner import Batch, Learner, build_networks
+from marlin_sdk.training.pretrain.publish import Card, export_model, licence_of
+from marlin_sdk.training.pretrain.state import load_learner, save_learner
+from marlin_sdk.training.pretrain.stream import BatchStream, Dataset, mask_seed
+from marlin_sdk.training.run_folder import RunFolder
+from marlin_sdk.training.schedule import learning_rate, total_steps
+from marlin_sdk.training.strategy import gather, launch
+from marlin_sdk.weights.checkpoints import from_published_keys
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+__all__ = ["PretrainResult", "Run", "pretrain", "run_folder"]
+
+logger = logging.getLogger("marlin_sdk")
+
+# What may change when a run goes on. It changes nothing of what a step computes, but for the length of the schedule,
+_MAY_CHANGE = frozenset(
+    {"max_steps", "epochs", "num_workers", "log_every", "save_every", "val_every", "picture_every", "val_clips"}
+    | {"checkpoint_blocks", "accelerator", "strategy"}
+    | {"base_lr", "base_min_lr", "clip_norm", "gradient_penalty"}  # and what helps a run whose loss is not finite
+)
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """What a run has made.
+
+    Attributes:
+        folder: takes `Marlin.from_pretrained`.
+        step: steps done.
+        reconstruction: the last training loss; NaN where no step was left to do.
+        best: the smallest loss on held-out clips; None without any.
+    """
+
+    folder: Path
+    step: int
+    reconstruction: float
+    best: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run starts from, and what its model card says.
+
+    Attributes:
+        init: weights to start from: MARLIN's (as `Marlin.from_pretrained` takes them) or VideoMAE's.
+        resume: go on from the last checkpoint of the folder.
+        name: of the model, for its card; by default the folder's.
+        data: what it was trained on, for its card.
+        licence: of the model, for its card: an identifier of the Hub's list.
+        progress: show a bar on stderr.
+    """
+
+    init: str | None = None
+    resume: bool = False
+    name: str | None = None
+    data: str = "Not stated."
+    licence: str | None = None
+    progress: bool = False
+
+
+def run_folder(path: str | Path) -> RunFolder:
+    """The folder of a pretraining run."""
+    return RunFolder(Path(path), task=TASK, settings_name="pretrain.yaml", may_change=_MAY_CHANGE)
+
+
+def pretrain(
+    config: PretrainConfig, output: str | Path, *, train: Dataset, val: Dataset | None = None, run: Run | None = None
+) -> PretrainResult:
+    """Pretrain a model.
+
+    The folder then holds `config.json`, `model.safetensors` and `README.md` (the best weights on held-out clips, the
+    last ones without any), `checkpoints/last.ckpt` and `checkpoints/best.ckpt`, `pretrain.yaml`, `initialised.txt`,
+    `metrics.jsonl`, `logs/` for TensorBoard and `pictures/`.
+
+    Args:
+        config: how.
+        output: the folder.
+        train: yields {"clip": uint8 (16, 224, 224, 3), "regions": uint8 (8, 14, 14), "id": str, ...}, in an order that
+            depends on its `set_epoch` alone.
+        val: the same for held-out clips.
+        run: where it starts from, what its card says.
+    Raises:
+        ConfigError: settings that cannot be used, or a folder that holds a run already, or where one is at work.
+        TrainingError: a loss or a gradient is no number (the batch is saved), a checkpoint cannot be written, too few
+            clips.
+        WeightsError: `init` or the checkpoint does not fit.
+        MissingExtraError: the extra [train] is not installed.
+    """
+    asked, folder = run or Run(), run_folder(output)
+    folder.check(config.to_dict(), resume=asked.resume, init=asked.init)
+    steps = _count_steps(config, train)
+    fabric = launch(config)
+    with folder.lock(fabric):
+        return _Training(config, folder, fabric, asked, steps).run(train, val)
+
+
+class _Training:
+    """One process of a run."""
+
+    def __init__(self, config: PretrainConfig, files: RunFolder, fabric: Fabric, asked: Run, steps: int) -> None:
+        self.config, self.files, self.fabric, self.asked, self.steps = config, files, fabric, asked, steps
+        self.folder = files.path
+        self.first_step, self.best = 0, math.inf
+        self.metrics: dict[str, float] = {}
+        self.init = asked.init
+
+    def run(self, train: Dataset, val: Dataset | None) -> PretrainResult:
+        learner = self._learner()
+        stream = BatchStream(train, self.config, rank=self.fabric.global_rank)
+        if self.asked.resume:
+            self._resume(learner, stream)
+        held = HeldOut(val, self.config, rank=self.fabric.global_rank)
+        if self.fabric.is_global_zero:
+            save_config(self.config, self.files.settings_file)
+        loss = math.nan
+        monitor = Monitor(
+            self.folder,
+            self.fabric,
+            first_step=self.first_step,
+            steps=self.steps,
+            log_every=self.config.log_every,
+            clips_per_step=self.config.clips_per_step,
+            gflop_per_step=step_gflop(self.config),
+            progress=self.asked.progress,
+        )
+        with monitor:
+            batches = iter(stream)
+            for step in range(self.first_step, self.steps):
+                with monitor.waiting():
+                    drawn = [next(batches) for _ in range(self.config.accumulate)]
+                rate = learning_rate(step, self.steps, self.config)
+                seed = mask_seed(self.config.seed, step, self.fabric.global_rank)
+                try:
+                    losses = learner.step([batch for batch, _ in drawn], learning_rate=rate, seed=seed)
+                except FloatingPointError as error:
+                    raise self._stop(step, drawn, error) from error
+                done = step + 1
+                monitor.stepped(done, partial(losses.numbers, adversarial=self.config.is_adversarial), rate)
+                loss = float(losses.reconstruction)
+                better = self._look(learner, held, monitor, done)
+                with monitor.saving():
+                    if better:
+                        self._save(learner, stream, done, self.files.best)
+                    if done % self.config.save_every == 0 or done == self.steps:
+                        self._save(learner, stream, done, self.files.last)
+        return PretrainResult(self.folder, self.steps, loss, None if math.isinf(self.best) else self.best)
+
+    def _learner(self) -> Learner:
+        autoencoder, discriminator = build_networks(self.config)
+        if self.asked.init is not None:
+            found = initialise_from(autoencoder, self.asked.init)
+            logger.info("%s", found)
+            self.init = f"{found.source} ({found.kind})"
+            if self.fabric.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                (self.folder / "initialised.txt").write_text("\n".join(found.lines()) + "\n", encoding="utf-8")
+        return Learner(self.config, autoencoder, discriminator, self.fabric)
+
+    def _resume(self, learner: Learner, stream: BatchStream) -> None:
+        progress = load_learner(learner, self.files.last)
+        places = progress["places"]
+        if len(places) != self.fabric.world_size:
+            raise ConfigError(
+                f"the run in {self.folder} used {len(places)} processes; it cannot go on in mid-pass with "
+                f"{self.fabric.world_size}"
+            )
+        stream.seek(*places[self.fabric.global_rank])
+        self.first_step, self.best = progress["step"], progress["best"]
+        self.metrics, self.init = dict(progress["metrics"]), progress["init"] or None
+        if self.first_step > self.steps:
+            raise ConfigError(f"the run in {self.folder} has done {self.first_step} of {self.steps} steps already")
+        logger.info("going on behind step %d of %d", self.first_step, self.steps)
+
+    def _look(self, learner: Learner, held: HeldOut, monitor: Monitor, done: int) -> bool:
+        """Held-out loss and pictures, where it is time; whether it was the best so far."""
+        last, better = done == self.steps, False
+        if held and (last or done % self.config.val_every == 0):
+            loss = held.loss(learner)
+            better, self.best = loss < self.best, min(self.best, loss)
+            self.metrics = {"val/reconstruction": loss}
+            monitor.held_out(done, self.metrics)
+        if held and (last or done % self.config.picture_every == 0):
+            monitor.picture(done, "reconstruction", held.picture(learner))
+        return better
+
+    def _save(self, learner: Learner, stream: BatchStream, done: int, path: Path) -> None:
+        """A checkpoint, and the model beside it: that of the best weights where there are held-out clips."""
+        progress = {
+            "step": done,
+            "epoch": stream.epoch,
+            "places": gather([stream.epoch, stream.batch_index]),
+            "best": self.best,
+            "metrics": self.metrics,
+            "init": self.init or "",
+        }
+        save_learner(learner, path, progress)
+        if self.fabric.is_global_zero and (path == self.files.best or math.isinf(self.best)):
+            self._export(path, done)
+        self.fabric.barrier()
+
+    def _export(self, checkpoint: Path, done: int) -> None:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        card = Card(
+            name=self.asked.name or self.folder.resolve().name,
+            data=self.asked.data,
+            step=done,
+            metrics=self.metrics,
+            init=self.init,
+            licence=licence_of(self.init, self.asked.licence),
+        )
+        try:
+            export_model(self.folder, from_published_keys(content["state_dict"], checkpoint), self.config, card)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write the model of step {done} to {self.folder}: {error}; {checkpoint} is whole, and "
+                "Marlin.from_pretrained takes it as it is"
+            ) from error
+
+    def _stop(self, step: int, drawn: list[tuple[Batch, dict[str, Any]]], error: FloatingPointError) -> TrainingError:
+        """Save what the step saw, and say where."""
+        path = self.folder / f"bad-batch-step{step + 1}-rank{self.fabric.global_rank}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        batches = [
+            {"clips": batch.clips, "mask": batch.mask, **{key: items[key] for key in items if key != "clip"}}
+            for batch, items in drawn
+        ]
+        try:
+            torch.save({"step": step + 1, "batches": batches}, path)
+            saved = f"the batch is saved as {path}"
+        except (OSError, RuntimeError) as full:  # torch's zip writer reports a full disk as a RuntimeError
+            saved = f"the batch cannot be saved as {path} ({str(full).partition(chr(10))[0]})"
+        return TrainingError(
+            f"step {step + 1} stopped: {error}; {saved}. Look at its clips, then go on with --resume and a lower "
+            "base_lr, or with clip_norm or gradient_penalty set"
+        )
+
+
+def _count_steps(config: PretrainConfig, train: Iterable[Any]) -> int:
+    num_clips = getattr(train, "num_clips", None)
+    if config.max_steps is None and num_clips is None:
+        raise ConfigError("the data set does not say how many clips it has; give max_steps")
+    return total_steps(config, num_clips or 0)

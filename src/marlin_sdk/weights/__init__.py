@@ -1,0 +1,3 @@
+"""Weights of models and detectors: found, downloaded, checked, and read safely."""
+
+__all__ = ["checkpoints", "downloads", "hub", "identity", "loading"]

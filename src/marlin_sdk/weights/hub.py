@@ -1,0 +1,204 @@
+"""A published name, Hub repo, folder or file -> the local files of a model.
+
+Hub repos go through huggingface_hub, with its own cache, token, offline switch and progress bars.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from marlin_sdk.config import PRESETS
+from marlin_sdk.errors import ConfigError, DownloadError, WeightsError
+from marlin_sdk.weights.downloads import OFFLINE_REASON, Asset, fetch_asset, is_offline, log_licence
+
+__all__ = ["RELEASE_URL", "WEIGHTS_LICENCE", "ModelFiles", "resolve_model"]
+
+RELEASE_URL = "https://github.com/ControlNet/MARLIN/releases/download/model_v1"
+WEIGHTS_LICENCE = (
+    "The published MARLIN weights are licensed CC BY-NC 4.0 (https://creativecommons.org/licenses/by-nc/4.0/): "
+    "no commercial use, and name the authors (MARLIN, CVPR 2023)."
+)
+_OWNER = "ControlNet"
+_HUB_FILES = ("config.json", "model.safetensors")
+_SUFFIXES = (".safetensors", ".pt", ".ckpt")
+_log = logging.getLogger("marlin_sdk")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where the files of a model lie, and what to call it.
+
+    Attributes:
+        weights: the checkpoint.
+        config: the config.json beside it, if any.
+        name: the published name, the repo id, or the path as given.
+        preset: the published name if it is one: its config is known without a config.json.
+        commit: the Hub commit (40 hex digits) that the files come from; None for local files and releases.
+    """
+
+    weights: Path
+    config: Path | None
+    name: str
+    preset: str | None
+    commit: str | None
+
+
+def resolve_model(
+    model: str | Path,
+    *,
+    decoder: bool = False,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+) -> ModelFiles:
+    """Find the files of a model, and download those that are not here yet.
+
+    A published name always means the published weights; write "./" before it, or pass a `Path`, to mean a folder of
+    that name. Otherwise what exists on the disk wins, and only then is "owner/name" looked up on the Hub.
+
+    Args:
+        model: a published name, a Hub repo id, a folder or a weights file.
+        decoder: for a published name, take the release file that holds the decoder too (the Hub repos do not).
+        revision: branch, tag or commit of a Hub repo; None is its main branch.
+        token: for private or gated repos; None takes the one that `hf auth login` stored.
+        cache_dir: instead of the Hub cache (or, for a release file, of `marlin_home() / "assets"`).
+        local_files_only: never touch the network; so does $HF_HUB_OFFLINE=1.
+    Raises:
+        ConfigError: neither a published name, nor a repo id, nor a path.
+        WeightsError: a path that is not there, or a folder without one checkpoint to choose.
+        DownloadError: the files could not be fetched; the message says what to do.
+    """
+    text = str(model)
+    local = _existing(model)
+    # A Path never means the Hub.
+    name = text.removeprefix(f"{_OWNER}/") if isinstance(model, str) else ""
+    published = name if name in PRESETS else None
+    if local and text != published:
+        return _local_files(local, text)
+    if local:
+        _log.warning("%r means the published model; pass './%s' for what has that name here", text, text)
+    if published and decoder:
+        if revision is not None:
+            raise ConfigError(f"revision={revision!r} is for Hub repos; {published} with its decoder is a release file")
+        release = Asset(f"{published}.full.pt", f"{RELEASE_URL}/{published}.full.pt", licence=WEIGHTS_LICENCE)
+        weights = fetch_asset(release, cache_dir=cache_dir, local_files_only=local_files_only)
+        return ModelFiles(weights, config=None, name=published, preset=published, commit=None)
+    if not published and (isinstance(model, Path) or _looks_like_path(text)):
+        raise WeightsError(f"no such file or folder: {text}; expected a weights file, or a folder that holds one")
+    if not published and not re.fullmatch(r"[\w.-]+/[\w.-]+", text, re.ASCII):
+        raise ConfigError(
+            f"unknown model {text!r}; expected a published name ({', '.join(PRESETS)}), a Hub repo 'owner/name', "
+            "or the path of a weights file or of a folder that holds one"
+        )
+    repo = f"{_OWNER}/{published}" if published else text
+    licence = WEIGHTS_LICENCE if published else None
+    config, weights = _from_hub(
+        repo, revision, token, cache_dir=cache_dir, local_files_only=local_files_only, licence=licence
+    )
+    # The Hub cache lays files out as snapshots/<commit>/<file>.
+    return ModelFiles(weights, config, name=published or repo, preset=published, commit=weights.parent.name)
+
+
+def _existing(model: str | Path) -> Path | None:
+    try:
+        path = Path(model).expanduser()
+        return path if str(model).strip() and path.exists() else None
+    except (OSError, RuntimeError):  # too long for a file name; "~nobody"
+        return None
+
+
+def _looks_like_path(text: str) -> bool:
+    shaped = text.endswith(_SUFFIXES) or text.startswith(("./", "../", "/", "~"))
+    return "://" not in text and (shaped or text.count("/") > 1 or "\\" in text)
+
+
+def _local_files(path: Path, name: str) -> ModelFiles:
+    weights = _weights_in(path) if path.is_dir() else path
+    config = weights.with_name("config.json")
+    has_config = config.is_file() and (path.is_dir() or path.suffix == ".safetensors")
+    return ModelFiles(weights, config if has_config else None, name=name, preset=None, commit=None)
+
+
+def _weights_in(folder: Path) -> Path:
+    names = sorted(path.name for path in folder.iterdir())
+    found = [name for name in names if name.endswith(_SUFFIXES) and (folder / name).is_file()]
+    if "model.safetensors" in found:
+        return folder / "model.safetensors"
+    if len(found) != 1:
+        raise WeightsError(
+            f"folder {folder} holds {len(found)} checkpoints; expected model.safetensors, or exactly one file of "
+            f"{', '.join(_SUFFIXES)}; there is: {', '.join(names[:20]) or 'nothing'}{', ...' * (len(names) > 20)}. "
+            "Put one there, or pass the path of the file itself"
+        )
+    return folder / found[0]
+
+
+def _from_hub(
+    repo: str,
+    revision: str | None,
+    token: str | bool | None,
+    *,
+    cache_dir: str | Path | None,
+    local_files_only: bool,
+    licence: str | None,
+) -> list[Path]:
+    """The two files of a Hub repo, both of one commit."""
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
+    offline = is_offline(local_files_only)
+    paths: list[Path] = []
+    try:
+        cached = try_to_load_from_cache(repo, _HUB_FILES[-1], cache_dir=cache, revision=revision)
+        if licence and not offline and not isinstance(cached, str):
+            log_licence(licence)
+        for filename in _HUB_FILES:
+            path = hf_hub_download(
+                repo,
+                filename,
+                # The branch may move between the two; the second file is taken from the commit of the first.
+                revision=paths[0].parent.name if paths else revision,
+                token=token,
+                cache_dir=cache,
+                local_files_only=offline,
+                # huggingface_hub itself reads the variable once, at its import.
+                endpoint=os.environ.get("HF_ENDPOINT") or None,
+            )
+            paths.append(Path(path))
+    except HFValidationError as error:
+        raise ConfigError(f"{repo!r} cannot be a Hub repo: {error}") from error
+    except Exception as error:  # its HTTP client, and so the errors, differ with its version (requests, httpx, hf_xet)
+        raise DownloadError(
+            f"cannot get {_HUB_FILES[len(paths)]} of Hub repo {repo}, revision {revision or 'main'}: "
+            f"{_hub_reason(error, offline)}. Cache folder: {cache}. "
+            f"To provide the files by hand, put {' and '.join(_HUB_FILES)} in a folder and pass its path"
+        ) from error
+    return paths
+
+
+def _hub_reason(error: Exception, offline: bool) -> str:
+    from huggingface_hub import errors
+
+    log_in = "log in (hf auth login, or huggingface-cli login) or pass token="
+    # Where nothing is cached either, huggingface_hub wraps what the server or the connection said.
+    cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
+    said = " ".join(f"{type(cause).__name__}: {cause}".split())
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    if status in (401, 403) and not isinstance(error, errors.RepositoryNotFoundError):
+        return f"{said}; {log_in}"
+    not_here = OFFLINE_REASON if offline else f"the Hub did not answer as it should ({said}); try again"
+    # The more particular class first: gated is a kind of not found, not cached is a kind of no such file.
+    reasons = (
+        (errors.GatedRepoError, f"the repo is gated; ask for access on its page, then {log_in}"),
+        (errors.RepositoryNotFoundError, f"there is no such repo, or it is private; check the name, or {log_in}"),
+        (errors.RevisionNotFoundError, "there is no such revision; check revision= (a branch, tag or commit)"),
+        (errors.LocalEntryNotFoundError, not_here),
+        (errors.EntryNotFoundError, "the repo has no such file"),
+    )
+    return next((reason for kind, reason in reasons if isinstance(error, kind)), said)

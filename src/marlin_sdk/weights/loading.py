@@ -1,0 +1,94 @@
+"""Networks with their weights, and what those weights are: from a checkpoint, or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from marlin_sdk.config import PRESETS, ModelConfig, preset
+from marlin_sdk.errors import ConfigError, WeightsError
+from marlin_sdk.model import Encoder, MaskedAutoencoder
+from marlin_sdk.weights.checkpoints import load_weights, read_checkpoint
+from marlin_sdk.weights.hub import resolve_model
+from marlin_sdk.weights.identity import describe_untrained, describe_weights
+
+__all__ = ["load_network", "make_network"]
+
+Network = Encoder | MaskedAutoencoder
+
+
+def load_network(
+    model: str | Path,
+    *,
+    decoder: bool,
+    revision: str | None,
+    token: str | bool | None,
+    cache_dir: str | Path | None,
+    local_files_only: bool,
+    config: ModelConfig | Mapping[str, Any] | None,
+) -> tuple[Network, dict[str, Any]]:
+    """Resolve, read, build, load strictly. Arguments and errors are those of `Marlin.from_pretrained`.
+
+    Returns:
+        The frozen network on the CPU, and the identity of its weights.
+    """
+    if not isinstance(model, str | Path):
+        raise ConfigError(
+            f"model is a {type(model).__name__}; expected a published name ({', '.join(PRESETS)}), a Hub repo "
+            "'owner/name', or a path"
+        )
+    files = resolve_model(
+        model,
+        decoder=decoder,
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+    )
+    given = None if config is None else _size(config, "config", "")
+    with ThreadPoolExecutor(1) as pool:  # a checksum takes as long as all the rest, and another core
+        described = pool.submit(describe_weights, files.name, files.commit, files.weights)
+        size, state = read_checkpoint(files.weights, config=given, config_path=files.config, preset=files.preset)
+        if decoder and not size.has_decoder:
+            raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or leave out decoder=True")
+        size = size if decoder else size.without_decoder()
+        with torch.device("meta"):
+            network = _network(size, decoder)
+        load_weights(network, state, source=str(files.weights))
+    identity = {**described.result(), "config": size.to_dict()}
+    return network.requires_grad_(requires_grad=False), identity
+
+
+def make_network(
+    model: str | ModelConfig | Mapping[str, Any], *, seed: int, decoder: bool
+) -> tuple[Network, dict[str, Any]]:
+    """Build with random weights. Arguments and errors are those of `Marlin.untrained`.
+
+    Returns:
+        The frozen network on the CPU, and the identity of its weights.
+    """
+    size = preset(model) if isinstance(model, str) else _size(model, "model", f"a name ({', '.join(PRESETS)}), ")
+    size = size if decoder else size.without_decoder()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _network(size, decoder)
+    identity = describe_untrained(model if isinstance(model, str) else "custom", seed, size)
+    return network.requires_grad_(requires_grad=False), identity
+
+
+def _size(given: object, what: str, others: str) -> ModelConfig:
+    if isinstance(given, Mapping):
+        return ModelConfig.from_dict(given)
+    if not isinstance(given, ModelConfig):
+        raise ConfigError(
+            f"{what} is a {type(given).__name__}; expected {others}a ModelConfig or a mapping of its values"
+        )
+    return given
+
+
+def _network(size: ModelConfig, decoder: bool) -> Network:
+    return MaskedAutoencoder(size) if decoder else Encoder(size)

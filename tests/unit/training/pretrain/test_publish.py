@@ -1,0 +1,84 @@
+"""The Hub-ready folder of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tests.making import TINY
+
+from marlin_sdk import Marlin
+from marlin_sdk.errors import WeightsError
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.pretrain.learner import build_networks
+from marlin_sdk.training.pretrain.publish import Card, export_model, licence_of, push_to_hub
+
+CONFIG = PretrainConfig(model=TINY, batch_size=4)
+CARD = Card(name="lab/faces", data="12 faces of 3 people.", step=7, metrics={"val/reconstruction": 0.0123})
+
+
+def test_folder_is_what_from_pretrained_takes(tmp_path: Path) -> None:
+    network, _ = build_networks(CONFIG)
+    export_model(tmp_path, network.state_dict(), CONFIG, CARD)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    model = Marlin.from_pretrained(tmp_path, decoder=True, device="cpu")
+    assert model.config == TINY
+    clips = torch.rand(1, *TINY.clip_shape)
+    with torch.no_grad():
+        assert torch.equal(model.extract_clip(clips), network.encoder(clips))
+
+
+def test_files_of_a_model_may_be_read_by_whom_other_new_files_may(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    export_model(tmp_path / "run", build_networks(CONFIG)[0].state_dict(), CONFIG, CARD)
+    assert {file.stat().st_mode for file in (tmp_path / "run").iterdir()} == {other.stat().st_mode}
+
+
+def test_encoder_alone_says_so_in_its_config(tmp_path: Path) -> None:
+    network, _ = build_networks(CONFIG)
+    export_model(tmp_path, network.state_dict(), CONFIG, CARD, decoder=False)
+    assert "decoder_depth" not in json.loads((tmp_path / "config.json").read_text())
+    with pytest.raises(WeightsError, match="no decoder"):
+        Marlin.from_pretrained(tmp_path, decoder=True, device="cpu")
+
+
+def test_card_holds_licence_data_training_and_metrics(tmp_path: Path) -> None:
+    network, _ = build_networks(CONFIG)
+    export_model(tmp_path, network.state_dict(), CONFIG, CARD)
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("---\nlicense: other\nlibrary_name: marlin-sdk\n")
+    for part in (
+        "# lab/faces",
+        "12 faces of 3 people.",
+        "| val/reconstruction | 0.0123 |",
+        "7 steps of 4 clips",
+        "0.01 times",
+    ):
+        assert part in card
+
+
+@pytest.mark.parametrize(
+    ("init", "licence", "expected"),
+    [
+        (None, None, "other"),
+        (None, "mit", "mit"),
+        ("marlin_vit_small_ytf", "mit", "cc-by-nc-4.0"),
+        ("ControlNet/marlin_vit_base_ytf", None, "cc-by-nc-4.0"),
+        ("MCG-NJU/videomae-base", "mit", "cc-by-nc-4.0"),
+        ("weights.pth (VideoMAE)", None, "cc-by-nc-4.0"),
+        ("downloads/marlin_vit_small_ytf.full.pt (MARLIN)", "mit", "cc-by-nc-4.0"),
+        ("runs/other (MARLIN)", "mit", "mit"),
+    ],
+)
+def test_weights_from_published_ones_stay_under_their_licence(
+    init: str | None, licence: str | None, expected: str
+) -> None:
+    assert licence_of(init, licence) == expected
+
+
+def test_folder_that_is_no_model_is_not_pushed(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"config\.json, model\.safetensors, README\.md missing"):
+        push_to_hub(tmp_path, "lab/faces")

@@ -1,0 +1,69 @@
+"""Batches pass after pass, and the way back into the middle of one."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from tests.making import TINY, GeneratedClips
+
+from marlin_sdk.errors import TrainingError
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.pretrain.stream import BatchStream, mask_seed
+
+
+def stream(num_clips: int = 10, rank: int = 0, **settings: Any) -> BatchStream:
+    config = PretrainConfig(model=TINY, **{"batch_size": 4, "num_workers": 0, "max_steps": 1, **settings})
+    return BatchStream(GeneratedClips(num_clips), config, rank=rank)
+
+
+def ids(made: BatchStream, count: int) -> list[list[str]]:
+    return [items["id"] for _, items in islice(made, count)]
+
+
+def test_each_pass_has_whole_batches_and_an_order_of_its_own() -> None:
+    seen = ids(stream(), 4)
+    assert [len(batch) for batch in seen] == [4, 4, 4, 4]
+    assert len({*seen[0], *seen[1]}) == 8  # no clip twice in a pass
+    assert seen[:2] != seen[2:]
+
+
+def test_batch_holds_clips_and_masks_of_the_ratio() -> None:
+    batch, items = next(iter(stream(mask_ratio=0.75)))
+    assert batch.clips.shape == (4, 16, 32, 32, 3)
+    assert batch.clips.dtype == torch.uint8
+    assert batch.mask.sum(1).tolist() == [8] * 4
+    assert len(items["identity"]) == 4
+
+
+def test_going_on_in_the_middle_of_a_pass_gives_the_same_batches() -> None:
+    straight = [(batch.clips, batch.mask) for batch, _ in islice(stream(), 6)]
+    first = stream()
+    list(islice(first, 3))
+    place = (first.epoch, first.batch_index)
+    assert place == (1, 1)
+    second = stream()
+    second.seek(*place)
+    rest = [(batch.clips, batch.mask) for batch, _ in islice(second, 3)]
+    for (clips, mask), (again, same) in zip(straight[3:], rest, strict=True):
+        assert torch.equal(clips, again)
+        assert torch.equal(mask, same)
+
+
+def test_masks_differ_between_processes_passes_and_places() -> None:
+    masks = [batch.mask for rank in (0, 1) for batch, _ in islice(stream(rank=rank, masking="random"), 4)]
+    rows = {tuple(row.tolist()) for mask in masks for row in mask}
+    assert len(rows) == 32
+    assert len({mask_seed(a, b, c) for a in range(5) for b in range(5) for c in range(5)}) == 125
+
+
+def test_strategy_without_regions_needs_none() -> None:
+    batch, _ = next(iter(stream(masking="tube")))
+    assert batch.mask.sum(1).tolist() == [3] * 4
+
+
+def test_less_than_one_batch_is_an_error() -> None:
+    with pytest.raises(TrainingError, match="less than one batch of 4; prepare more videos, or lower --batch-size"):
+        next(iter(stream(num_clips=3)))
