@@ -6,10 +6,10 @@ import multiprocessing
 import os
 import threading
 
-__all__ = ["end_with_parent"]
+__all__ = ["exit_with_parent"]
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """Let this process, one of multiprocessing's, end at once when its parent is gone, whatever it is busy with.
 
     A parent that was killed can tell nobody.

@@ -19,13 +19,13 @@ from torch.nn.functional import cosine_similarity
 from marlin_sdk import Marlin
 from marlin_sdk.config import PRESETS
 from marlin_sdk.model.positions import sinusoid_positions
-from marlin_sdk.runtime.cpu import cpu_flags, describe_lack
+from marlin_sdk.runtime.cpu import cpu_flags, describe_missing_features
 
 pytestmark = pytest.mark.shared
 
 NAME = "marlin_vit_small_ytf"
 BF16_PATHS = [("torch", "bfloat16", 0.999), ("openvino", "bfloat16", 0.999)]
-HAS_BF16 = cpu_flags() is not None and describe_lack("bfloat16", cpu_flags()) is None
+HAS_BF16 = cpu_flags() is not None and describe_missing_features("bfloat16", cpu_flags()) is None
 
 
 @pytest.fixture(scope="module")

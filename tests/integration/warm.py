@@ -15,7 +15,7 @@ from typing import Any
 SERVER = """
 import json, os, signal, sys
 import pyarrow.parquet, torch._dynamo, tqdm.auto
-import marlin_sdk.batch.local, marlin_sdk.cli.dump, marlin_sdk.cli.lines, marlin_sdk.marlin
+import marlin_sdk.batch.local, marlin_sdk.cli.dump, marlin_sdk.cli.json_lines, marlin_sdk.marlin
 from marlin_sdk.cli.extract import main
 for line in sys.stdin:
     job = json.loads(line)

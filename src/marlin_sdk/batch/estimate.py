@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.inputs import VideoInput, fold
-from marlin_sdk.batch.progress import tame
+from marlin_sdk.batch.inputs import VideoInput, deduplicate
+from marlin_sdk.batch.progress import escape_controls
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.clips.cut import Clip
 from marlin_sdk.clips.windows import count_windows, window_plan
@@ -101,7 +101,7 @@ def estimate_run(
         entries: of earlier runs.
         workers: processes that would cut.
     """
-    mine = [video for video in fold(videos) if plan.shard.takes(video.id)]
+    mine = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
     todo = [video for video in mine if plan.is_missing(entries.get(video.id))]
     cut_s = embed_s = trouble = None
     for video in todo[:_MAX_TRIED]:
@@ -154,7 +154,7 @@ def _measure(recipe: Recipe, model: Marlin, video: VideoInput) -> tuple[float, f
 def _print(text: str) -> None:
     """Print a line, whatever is in the names of files, and whatever the locale can write."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(tame(text).encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201
+    print(escape_controls(text).encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201
 
 
 def _duration(seconds: float) -> str:

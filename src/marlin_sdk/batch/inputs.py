@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.video.reader import VIDEO_SUFFIXES, display_name
 
-__all__ = ["VideoInput", "check_id", "distinct_ids", "find_videos", "fold", "name_below"]
+__all__ = ["VideoInput", "check_id", "deduplicate", "distinct_ids", "find_videos", "name_below"]
 
 _WILD = re.compile(r"[\x00-\x1f\x7f\\]")
 
@@ -78,7 +78,7 @@ def find_videos(
     return [VideoInput(id, source) for id, (source, _) in zip(ids, found.values(), strict=True)]
 
 
-def fold(videos: Iterable[VideoInput]) -> list[VideoInput]:
+def deduplicate(videos: Iterable[VideoInput]) -> list[VideoInput]:
     """Leave out what is the same piece of video as an earlier one; refuse one id for two pieces.
 
     Raises:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from marlin_sdk.batch.inputs import VideoInput
-from marlin_sdk.batch.memory import trim_heap
+from marlin_sdk.batch.memory import release_free_memory
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.workers import Failure, Finished, Message, Worker, WorkerLimits, WorkerLostError
@@ -264,7 +264,7 @@ class _Run:
     def _trim(self) -> None:
         now_s = time.monotonic()
         if now_s - self._trimmed_s >= _TRIM_S:
-            trim_heap()
+            release_free_memory()
             self._trimmed_s = now_s
 
     def _close(self, owner: _OpenVideo) -> Iterator[VideoResult]:

@@ -6,10 +6,10 @@ import ctypes
 import sys
 from functools import cache
 
-__all__ = ["trim_heap"]
+__all__ = ["release_free_memory"]
 
 
-def trim_heap() -> None:
+def release_free_memory() -> None:
     """Give free memory back to the system; does nothing where the C library is not glibc.
 
     Clips come and go among small objects that live longer, and leave holes that later clips do not always fit into:

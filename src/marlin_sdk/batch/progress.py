@@ -19,8 +19,8 @@ __all__ = [
     "QuietProgress",
     "TerminalProgress",
     "choose_progress",
+    "escape_controls",
     "json_line",
-    "tame",
 ]
 
 _PLAIN_EVERY_S = 60.0
@@ -74,10 +74,10 @@ class _Counting:
 
     def failure(self, text: str, trace: str) -> None:
         """See `Progress.failure`."""
-        text = tame(text)
+        text = escape_controls(text)
         self._write(f"\033[31m{text}\033[0m" if self._stream.isatty() else text)
         if self._debug and trace:
-            self._write(tame(trace))
+            self._write(escape_controls(trace))
 
     def _write(self, text: str) -> None:
         self._stream.write(f"{text}\n")  # in one piece, as another thread may be writing too
@@ -127,7 +127,7 @@ class TerminalProgress(_Counting):
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
-        self._write(tame(text))
+        self._write(escape_controls(text))
 
     def _write(self, text: str) -> None:
         from tqdm import tqdm
@@ -170,7 +170,7 @@ class PlainProgress(_Counting):
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
-        self._write(tame(text))
+        self._write(escape_controls(text))
 
     def close(self) -> None:
         """See `Progress.close`."""
@@ -221,7 +221,7 @@ def json_line(event: str, values: Mapping[str, Any]) -> str:
     return json.dumps({"event": event, "time": round(time.time(), 3), **values})
 
 
-def tame(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Text without what would steer a terminal: names of files may hold anything."""
     return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 

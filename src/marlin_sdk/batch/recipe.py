@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from marlin_sdk.assembly import LoadKeywords
     from marlin_sdk.marlin import Marlin
 
-__all__ = ["Once", "Recipe"]
+__all__ = ["LazyDetector", "Recipe"]
 
 # What changes how fast a dump is made, not what is in it.
 _SPEED_ONLY = ("batch_size",)
@@ -84,7 +84,7 @@ class Recipe:
 
     def load_cutter(self, model: ModelConfig) -> ClipCutter:
         """Build what turns frames into clips; the detector is made when the first video needs one."""
-        return ClipCutter(model, Once(self._load_detector))
+        return ClipCutter(model, LazyDetector(self._load_detector))
 
     def _load_detector(self) -> FaceDetector:
         return load_detector(
@@ -111,7 +111,7 @@ class Recipe:
         return {"weights": weights, "dtype": self.dtype, "runtime": runtime, "detector": detector, "settings": settings}
 
 
-class Once:
+class LazyDetector:
     """Makes the detector when it is first needed; why it cannot be had is remembered, not found out for each video."""
 
     def __init__(self, make: Callable[[], FaceDetector]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
-from marlin_sdk.batch.inputs import VideoInput, fold
+from marlin_sdk.batch.inputs import VideoInput, deduplicate
 from marlin_sdk.batch.progress import Progress, QuietProgress
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.store import Dump, open_dump
@@ -107,7 +107,7 @@ def make_dump(
     progress = progress or QuietProgress()
     drain = drain or threading.Event()
     started_s = time.monotonic()
-    mine = [video for video in fold(videos) if plan.shard.takes(video.id)]
+    mine = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
     dump: Dump | None = None
     todo: list[VideoInput] = []
     try:
@@ -134,7 +134,7 @@ def _do(todo: list[VideoInput], engine: Engine, dump: Dump, progress: Progress, 
             progress.video(entry)
             where = dump.plan.where(entry.id) if len(todo) <= _TELL_EACH else None
             _tell(progress, entry, result, where)
-            if result.failure is not None and result.failure.of_detector:
+            if result.failure is not None and result.failure.is_detector_error:
                 lacking.append(result.failure.message)
     return lacking
 

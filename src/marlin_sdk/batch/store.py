@@ -11,10 +11,10 @@ from typing import Any
 
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.results import VideoResult
-from marlin_sdk.dump.lock import claim_folder
+from marlin_sdk.dump.lock import lock_folder
 from marlin_sdk.dump.manifest import MANIFEST, Manifest, ManifestEntry, read_manifest
 from marlin_sdk.dump.plan import DumpPlan
-from marlin_sdk.dump.recovery import sealed_shards, without_lost
+from marlin_sdk.dump.recovery import sealed_shards, without_missing
 from marlin_sdk.dump.settings import SETTINGS, check_settings, settings_hash, weights_name, write_settings
 from marlin_sdk.dump.writers import FeatureWriter, open_writer, recover_entries, remove_leftovers
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
@@ -49,7 +49,7 @@ class Dump:
             shard_rows=plan.shard_rows,
             told={entry.file for entry in entries.values() if entry.file is not None},
         )
-        self.entries = without_lost(plan.folder, entries)
+        self.entries = without_missing(plan.folder, entries)
         self.kept: list[ManifestEntry] = []
 
     def recover(self) -> None:
@@ -163,7 +163,7 @@ def open_dump(plan: DumpPlan, identity: Mapping[str, Any]) -> Iterator[Dump]:
 
 def _open(plan: DumpPlan, identity: Mapping[str, Any], stack: ExitStack) -> Dump:
     plan.folder.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(claim_folder(plan.folder, plan.shard))
+    stack.enter_context(lock_folder(plan.folder, plan.shard))
     if plan.overwrite:
         _clear(plan)
     if not check_settings(plan, identity):

@@ -22,7 +22,7 @@ from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.clips.cutter import Cut, SourceFacts
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError, DownloadError, MarlinError, MissingExtraError, WeightsError
-from marlin_sdk.processes import end_with_parent
+from marlin_sdk.processes import exit_with_parent
 from marlin_sdk.video.reader import display_name, open_video
 
 __all__ = ["Failure", "Finished", "Message", "Worker", "WorkerLimits", "WorkerLostError"]
@@ -48,14 +48,14 @@ class Failure:
         message: what it says.
         trace: the traceback, for `--debug`.
         is_known: whether it is a `MarlinError`.
-        of_detector: whether it is the detector that cannot be had, so that every video that needs one fails alike.
+        is_detector_error: whether the detector cannot be had, so that every video that needs one fails alike.
     """
 
     error: str
     message: str
     trace: str = ""
     is_known: bool = True
-    of_detector: bool = False
+    is_detector_error: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Worker:
             if self._is_killed:
                 raise WorkerLostError("the worker was stopped before it began")
             try:
-                with _ctrl_c_held_back():
+                with _ctrl_c_blocked():
                     process.start()
             except (PicklingError, AttributeError, TypeError) as error:
                 raise ConfigError(
@@ -232,7 +232,7 @@ class Worker:
 
 
 @contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
+def _ctrl_c_blocked() -> Iterator[None]:
     """A process started meanwhile is spared the Ctrl-C of its terminal from its first moment on."""
     resource_tracker.ensure_running()  # multiprocessing's own helper: starting it would let the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -279,7 +279,7 @@ def _serve(pipe: Connection, recipe: Recipe, model: ModelConfig) -> None:
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
-    end_with_parent()
+    exit_with_parent()
     cv2.setNumThreads(1)  # the other cores belong to the other workers
     cutter = recipe.load_cutter(model)
     parent = _ToParent(pipe)
@@ -309,7 +309,7 @@ def _failure(error: Exception, video: VideoInput) -> Failure:
         str(error),
         "".join(traceback.format_exception(error)).replace(video.source, display_name(video.source)),
         is_known=isinstance(error, MarlinError),
-        of_detector=isinstance(error, DownloadError | MissingExtraError | WeightsError),
+        is_detector_error=isinstance(error, DownloadError | MissingExtraError | WeightsError),
     )
 
 

@@ -16,18 +16,18 @@ from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.run import Engine, default_workers, make_dump, stop_on_signals
 from marlin_sdk.batch.tables import read_list, read_table
 from marlin_sdk.batch.workers import WorkerLimits
-from marlin_sdk.cli.output import UNTRAINED, Speaker
+from marlin_sdk.cli.output import UNTRAINED, Console
 from marlin_sdk.dump.lock import Shard
 from marlin_sdk.dump.manifest import ids_by_source, read_manifest
 from marlin_sdk.dump.plan import DumpPlan
-from marlin_sdk.dump.recovery import without_lost
+from marlin_sdk.dump.recovery import without_missing
 from marlin_sdk.dump.settings import check_settings
 from marlin_sdk.errors import ConfigError
 
 __all__ = ["extract_to_folder", "gather_inputs"]
 
 
-def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], say: Speaker, *, quiet: bool, debug: bool) -> int:
+def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], console: Console, *, quiet: bool, debug: bool) -> int:
     """Make or go on with a dump.
 
     Returns:
@@ -41,14 +41,14 @@ def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], say: Speaker, 
     on_ray = options["engine"] == "ray"
     model = recipe.load_model("cpu" if on_ray else devices[0])  # a cluster's head needs no GPU
     if recipe.untrained:
-        say.note(UNTRAINED)
+        console.note(UNTRAINED)
     if not plan.overwrite:
         check_settings(plan, recipe.identity(model))  # before anything is fetched or started
     workers = options["workers"]
     if workers is None:
         workers = default_workers(len(videos), on_gpu=model.device.type == "cuda")
     if options["dry_run"]:
-        estimate_run(recipe, model, plan, videos, without_lost(plan.folder, entries), workers=workers).show()
+        estimate_run(recipe, model, plan, videos, without_missing(plan.folder, entries), workers=workers).show()
         return 0
     progress = choose_progress(quiet=quiet, as_json=options["log_json"], debug=debug)
     engine: Engine
@@ -61,7 +61,7 @@ def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], say: Speaker, 
     else:
         models = [model, *(recipe.load_model(device) for device in devices[1:])]
         engine = LocalEngine(recipe, models, workers=workers, limits=limits)
-    with stop_on_signals(say.warn) as drain:
+    with stop_on_signals(console.warn) as drain:
         summary = make_dump(videos, engine, plan, recipe.identity(model), progress=progress, drain=drain)
     if drain.is_set() and summary.left:
         raise KeyboardInterrupt

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from marlin_sdk._version import __version__
-from marlin_sdk.cli.output import Speaker, Stop, leave_at_once
+from marlin_sdk.cli.output import Console, Stop, exit_at_once
 from marlin_sdk.config import PRESETS, Faces, Reduction, Tail
 from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
 from marlin_sdk.runtime import RuntimeName
@@ -151,33 +151,33 @@ def main(quiet: bool, debug: bool, **options: Any) -> None:
 
     Exit status: 0 all done, 1 some failed, 2 the command cannot be used as it stands, 130 stopped by Ctrl-C.
     """
-    say = Speaker(quiet=quiet, debug=debug, as_json=options["log_json"])
+    console = Console(quiet=quiet, debug=debug, as_json=options["log_json"])
     try:
-        with say.hears_logs():
-            failed = _run(options, say, quiet=quiet, debug=debug)
+        with console.shows_logs():
+            failed = _run(options, console, quiet=quiet, debug=debug)
     except (ConfigError, WeightsError, MissingExtraError) as error:
-        say.refuse(error)
+        console.refuse(error)
     except Stop as stop:
-        say.failure("stopped", stop.reason)
+        console.failure("stopped", stop.reason)
         sys.exit(1)
     except KeyboardInterrupt:
-        say.failure("stopped; what is finished is whole, and a rerun goes on from there", None)
+        console.failure("stopped; what is finished is whole, and a rerun goes on from there", None)
         from marlin_sdk.batch.local import ENCODER_THREADS
 
-        leave_at_once(130, ENCODER_THREADS)
+        exit_at_once(130, ENCODER_THREADS)
     except BrokenPipeError:
         raise  # whoever read the lines has enough; click ends quietly
     except Exception as error:
-        say.failure("stopped", error)
+        console.failure("stopped", error)
         sys.exit(1)
     sys.exit(1 if failed else 0)
 
 
-def _run(options: dict[str, Any], say: Speaker, *, quiet: bool, debug: bool) -> int:
+def _run(options: dict[str, Any], console: Console, *, quiet: bool, debug: bool) -> int:
     """Do what is asked; the number of videos that failed."""
-    from marlin_sdk.batch.inputs import fold
+    from marlin_sdk.batch.inputs import deduplicate
     from marlin_sdk.batch.recipe import Recipe
-    from marlin_sdk.cli import dump, lines
+    from marlin_sdk.cli import dump, json_lines
     from marlin_sdk.config import ExtractionConfig
     from marlin_sdk.dump.lock import Shard
 
@@ -187,6 +187,6 @@ def _run(options: dict[str, Any], say: Speaker, *, quiet: bool, debug: bool) -> 
         if options["dry_run"] or options["overwrite"] or options["engine"] != "local":
             raise ConfigError("-o - keeps no folder; --dry-run, --overwrite and --engine ray need -o DIR")
         shard = Shard.parse(options["shard"])
-        videos = [video for video in fold(dump.gather_inputs(options, known={})) if shard.takes(video.id)]
-        return lines.print_videos(recipe, videos, options["device"], say)
-    return dump.extract_to_folder(recipe, options, say, quiet=quiet, debug=debug)
+        videos = [video for video in deduplicate(dump.gather_inputs(options, known={})) if shard.takes(video.id)]
+        return json_lines.print_videos(recipe, videos, options["device"], console)
+    return dump.extract_to_folder(recipe, options, console, quiet=quiet, debug=debug)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from marlin_sdk.cli.output import Speaker
+from marlin_sdk.cli.output import Console
 from marlin_sdk.errors import ConfigError, MarlinError, MissingExtraError, VideoNotFoundError, WeightsError
 
 __all__ = ["CONTEXT", "MASKINGS", "ends_with_status", "output_options", "set_up_logging"]
@@ -39,22 +39,22 @@ def set_up_logging(*, quiet: bool, package_level: int = logging.WARNING) -> None
 
 
 @contextmanager
-def ends_with_status(say: Speaker, *, failed: str = "stopped", interrupted: str) -> Iterator[None]:
+def ends_with_status(console: Console, *, failed: str = "stopped", interrupted: str) -> Iterator[None]:
     """Turn errors into messages and exit statuses: 2 for what cannot be used as it stands, 1 for a failure, 130 for
     Ctrl-C.
 
     Args:
-        say: prints them.
+        console: prints them.
         failed: what to call the thing that failed.
         interrupted: what to say of Ctrl-C.
     """
     try:
         yield
     except (ConfigError, WeightsError, MissingExtraError, VideoNotFoundError) as error:
-        say.refuse(error)
+        console.refuse(error)
     except (MarlinError, OSError) as error:
-        say.failure(failed, error)
+        console.failure(failed, error)
         sys.exit(1)
     except KeyboardInterrupt:
-        say.failure(interrupted, None)
+        console.failure(interrupted, None)
         sys.exit(130)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from marlin_sdk.batch.progress import json_line, tame
+from marlin_sdk.batch.progress import escape_controls, json_line
 from marlin_sdk.errors import FeatureFileError, MarlinError
 from marlin_sdk.weights.downloads import LICENCES_LOGGER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["UNTRAINED", "Speaker", "Stop", "leave_at_once", "numbers", "print_json"]
+__all__ = ["UNTRAINED", "Console", "Stop", "exit_at_once", "numbers", "print_json"]
 
 UNTRAINED = "untrained weights (seed 0): these features mean nothing"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"]+")
@@ -64,7 +64,7 @@ def print_json(line: dict[str, Any]) -> None:
         raise Stop(FeatureFileError(f"cannot write to standard output: {error.strerror}")) from error
 
 
-class Speaker:
+class Console:
     """What a person sees on stderr, above the progress bars; or a machine, as JSON lines."""
 
     def __init__(self, *, quiet: bool, debug: bool, as_json: bool = False) -> None:
@@ -105,7 +105,7 @@ class Speaker:
             self._write("note", _URL.sub(lambda url: _without_secrets(url[0]), text))
 
     @contextmanager
-    def hears_logs(self) -> Iterator[None]:
+    def shows_logs(self) -> Iterator[None]:
         """Say what is logged meanwhile: warnings, or with `quiet` only errors and the licences of downloads."""
         handler = _LogHandler(self, logging.ERROR if self._quiet else logging.WARNING)
         logging.getLogger().addHandler(handler)
@@ -119,19 +119,20 @@ class Speaker:
 
         with tqdm.external_write_mode(file=sys.stderr):
             click.echo(
-                json_line(event, {"text": text}) if self._as_json else click.style(tame(text), fg=colour), err=True
+                json_line(event, {"text": text}) if self._as_json else click.style(escape_controls(text), fg=colour),
+                err=True,
             )
 
 
 class _LogHandler(logging.Handler):
-    def __init__(self, say: Speaker, least: int) -> None:
+    def __init__(self, console: Console, least: int) -> None:
         super().__init__(logging.WARNING)
-        self._say = say
+        self._console = console
         self._least = least
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= self._least or record.name == LICENCES_LOGGER:
-            self._say.warn(record.getMessage())
+            self._console.warn(record.getMessage())
 
 
 def _without_secrets(url: str) -> str:
@@ -140,7 +141,7 @@ def _without_secrets(url: str) -> str:
     return display_name(url)
 
 
-def leave_at_once(status: int, threads: str) -> NoReturn:
+def exit_at_once(status: int, threads: str) -> NoReturn:
     """End the process, also while a thread whose name begins with `threads` is in the middle of something long."""
     if any(thread.name.startswith(threads) for thread in threading.enumerate()):
         sys.stdout.flush()

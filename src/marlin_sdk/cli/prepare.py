@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from marlin_sdk.cli.options import CONTEXT, ends_with_status, output_options, set_up_logging
-from marlin_sdk.cli.output import Speaker
+from marlin_sdk.cli.output import Console
 
 if TYPE_CHECKING:
     from marlin_sdk.training.prepare.run import PrepareResult
@@ -108,10 +108,10 @@ def command(
 
     Exit status: 0 done, 1 some videos are broken or nothing came of it, 2 the command cannot be used as it stands.
     """
-    say = Speaker(quiet=quiet, debug=debug)
+    console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet)
-    with ends_with_status(say, interrupted="stopped by Ctrl-C; the same call goes on"):
-        result = _run(videos, output, workers, table, retry, say, crop_face=_CROP_FACE[crop_face], **settings)
+    with ends_with_status(console, interrupted="stopped by Ctrl-C; the same call goes on"):
+        result = _run(videos, output, workers, table, retry, console, crop_face=_CROP_FACE[crop_face], **settings)
     sys.exit(1 if result.failed else 0)
 
 
@@ -121,7 +121,7 @@ def _run(
     workers: int | None,
     table: str | None,
     retry: bool,
-    say: Speaker,
+    console: Console,
     **settings: Any,
 ) -> PrepareResult:
     from tqdm.auto import tqdm
@@ -130,17 +130,17 @@ def _run(
     from marlin_sdk.training.prepare.folder import Outcome
     from marlin_sdk.training.prepare.run import prepare
 
-    with tqdm(unit="video", disable=not say.bars) as bar:
+    with tqdm(unit="video", disable=not console.bars) as bar:
 
         def tell(outcome: Outcome, to_do: int) -> None:
             bar.total = to_do
             bar.update()
             if outcome.status == "broken":
-                say.failure(f"{outcome.source}: {outcome.reason}", None)
+                console.failure(f"{outcome.source}: {outcome.reason}", None)
             elif outcome.status != "done":
-                say.note(f"{outcome.source}: {outcome.reason}")
+                console.note(f"{outcome.source}: {outcome.reason}")
             for warning in outcome.warnings:
-                say.note(f"warning: {outcome.source}: {warning}")
+                console.note(f"warning: {outcome.source}: {warning}")
 
         result = prepare(
             list(videos),
@@ -152,10 +152,10 @@ def _run(
             on_outcome=tell,
         )
     for note in result.notes:
-        say.note(note)
+        console.note(note)
     done = sum(outcome.status == "done" for outcome in result.outcomes)
     before = f" ({result.before} settled before)" if result.before else ""
-    say.note(
+    console.note(
         f"{done} of {len(result.outcomes)} videos gave faces{before}, {len(result.failed)} broken. "
         f"{output}: {result.samples.get('train', 0)} samples to train on, {result.samples.get('val', 0)} held out"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from marlin_sdk.cli.options import CONTEXT, MASKINGS, ends_with_status, output_options, set_up_logging
-from marlin_sdk.cli.output import Speaker
+from marlin_sdk.cli.output import Console
 from marlin_sdk.config import PRESETS
 
 __all__ = ["command"]
@@ -68,11 +68,11 @@ def command(
 
     Exit status: 0 done, 1 the run failed, 2 the command cannot be used as it stands.
     """
-    say = Speaker(quiet=quiet, debug=debug)
+    console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet, package_level=logging.INFO)
     given = {key: value for key, value in settings.items() if value is not None}
-    with ends_with_status(say, interrupted="stopped by Ctrl-C; --resume goes on from the last checkpoint"):
-        _run(data, Path(output), config_file, given, init, resume, name, licence, repo, say)
+    with ends_with_status(console, interrupted="stopped by Ctrl-C; --resume goes on from the last checkpoint"):
+        _run(data, Path(output), config_file, given, init, resume, name, licence, repo, console)
 
 
 def _run(
@@ -85,7 +85,7 @@ def _run(
     name: str | None,
     licence: str | None,
     repo: str | None,
-    say: Speaker,
+    console: Console,
 ) -> None:
     from marlin_sdk.training.pretrain.config import PretrainConfig
     from marlin_sdk.training.pretrain.data import open_clips
@@ -94,17 +94,17 @@ def _run(
 
     config = PretrainConfig.from_dict(_settings(config_file, given, output if resume else None))
     train, val, about = open_clips(data, config)
-    run = Run(init=init, resume=resume, name=name, licence=licence, data=about, progress=say.bars)
+    run = Run(init=init, resume=resume, name=name, licence=licence, data=about, progress=console.bars)
     result = pretrain(config, output, train=train, val=val, run=run)
     if not is_first_process():
         return
     best = "" if result.best is None else f", {result.best:.5f} on held-out clips"
     loss = "nothing left to do" if math.isnan(result.reconstruction) else f"loss {result.reconstruction:.5f}"
-    say.note(f"{result.step} steps done, {loss}{best}: {result.folder}")
+    console.note(f"{result.step} steps done, {loss}{best}: {result.folder}")
     if repo:
         from marlin_sdk.training.pretrain.publish import push_to_hub
 
-        say.note(push_to_hub(result.folder, repo))
+        console.note(push_to_hub(result.folder, repo))
 
 
 def _settings(config_file: str | None, given: dict[str, Any], resumed: Path | None) -> dict[str, Any]:

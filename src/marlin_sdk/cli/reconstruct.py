@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from marlin_sdk.cli.options import CONTEXT, MASKINGS, ends_with_status, output_options, set_up_logging
-from marlin_sdk.cli.output import Speaker
+from marlin_sdk.cli.output import Console
 from marlin_sdk.config import PRESETS
 from marlin_sdk.errors import ConfigError, NoFaceError, VideoDecodeError
 
@@ -72,10 +72,10 @@ def command(
 
     Exit status: 0 done, 1 the video failed, 2 the command cannot be used as it stands.
     """
-    say = Speaker(quiet=quiet, debug=debug)
+    console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet)
     target = Path(output)
-    with ends_with_status(say, failed=video, interrupted="stopped by Ctrl-C; nothing was written"):
+    with ends_with_status(console, failed=video, interrupted="stopped by Ctrl-C; nothing was written"):
         if max_windows < 1:
             raise ConfigError(f"--max-windows is {max_windows}; expected at least 1")
         sheet_path = Path(sheet) if sheet else target.with_suffix(".png")
@@ -83,7 +83,7 @@ def command(
         _check_normalised(Path(model), normalised)
         network = _load(model, detector=detector, device=device, local_files_only=offline)
         options = {"masking": masking, "ratio": ratio, "normalised_target": normalised}
-        _write(network, video, target, sheet_path, seed, max_windows, options, say)
+        _write(network, video, target, sheet_path, seed, max_windows, options, console)
 
 
 def _check_targets(video: str, *targets: Path) -> None:
@@ -120,13 +120,13 @@ def _write(
     seed: int,
     max_windows: int,
     options: dict[str, Any],
-    say: Speaker,
+    console: Console,
 ) -> None:
     import numpy as np
 
     from marlin_sdk.reconstruction import contact_sheet, heading, panels, save_png
     from marlin_sdk.video.reader import open_video
-    from marlin_sdk.video.writer import write_film
+    from marlin_sdk.video.writer import write_video
 
     above = heading(model.config)
     shown: list[Reconstruction] = []
@@ -144,10 +144,10 @@ def _write(
                     if valid:
                         yield np.concatenate([above, picture])
 
-        count = write_film(frames(), target, fps=(reader.fps or 25.0) / 2)
+        count = write_video(frames(), target, fps=(reader.fps or 25.0) / 2)
     save_png(contact_sheet(shown, model.config), sheet)
     mean = sum(errors) / len(errors)
-    say.note(f"{video} -> {target}, {sheet}: {len(errors)} windows, {count} frames, mean squared error {mean:.5f}")
+    console.note(f"{video} -> {target}, {sheet}: {len(errors)} windows, {count} frames, mean squared error {mean:.5f}")
 
 
 def _clips(reader: VideoReader, model: Marlin) -> Iterator[Clip]:

@@ -135,13 +135,13 @@ def _cut(window: Window, held: dict[int, _Step], crops: _Crops, config: Extracti
         (track for track in seen if len(seen[track]) >= needed), key=lambda track: -_prominence(seen[track])
     )
     if not tracks:
-        return SkippedWindow(start_s, end_s, _why_not(real, seen, needed, config.track))
+        return SkippedWindow(start_s, end_s, _skip_reason(real, seen, needed, config.track))
     if config.faces == "largest":
         tracks = tracks[:1]
     return [_clip(steps, window.valid, track, crops, start_s, end_s) for track in tracks]
 
 
-def _why_not(real: list[_Step], seen: dict[int, list[TrackedFace]], needed: int, track: int | None) -> str:
+def _skip_reason(real: list[_Step], seen: dict[int, list[TrackedFace]], needed: int, track: int | None) -> str:
     longest = max(map(len, seen.values()), default=0)
     if not longest:
         return "no face"
@@ -198,7 +198,7 @@ class _Crops:
         for face in step.faces:
             assert rgb is not None
             self._made[step.index, face.track_id] = self._cut(rgb, face)
-        step.frame.let_go()
+        step.frame.release()
 
     def _cut(self, rgb: NDArray[np.uint8], face: TrackedFace) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         square = square_box(face.box)

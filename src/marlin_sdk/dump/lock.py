@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from marlin_sdk.errors import ConfigError
 
-__all__ = ["Shard", "claim_folder"]
+__all__ = ["Shard", "lock_folder"]
 
 _LOCKS = ".locks"
 
@@ -65,7 +65,7 @@ class Shard:
 
 
 @contextmanager
-def claim_folder(folder: Path, shard: Shard) -> Iterator[None]:
+def lock_folder(folder: Path, shard: Shard) -> Iterator[None]:
     """Hold a dump's folder, or a shard of it, for as long as the block runs.
 
     The operating system lets go of the locks of a process that has died, so a killed run leaves none behind.
@@ -82,7 +82,7 @@ def claim_folder(folder: Path, shard: Shard) -> Iterator[None]:
     with ExitStack() as held:
         with FileLock(locks / "door"):  # two that come at once go through it one by one
             for path in sorted(locks.glob("run*.lock")):
-                _refuse_rival(path, shard, folder)
+                _refuse_other_run(path, shard, folder)
             mine = FileLock(locks / f"run{shard.suffix}.lock")
             held.enter_context(mine)
             owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "count": shard.count}
@@ -90,7 +90,7 @@ def claim_folder(folder: Path, shard: Shard) -> Iterator[None]:
         yield
 
 
-def _refuse_rival(path: Path, shard: Shard, folder: Path) -> None:
+def _refuse_other_run(path: Path, shard: Shard, folder: Path) -> None:
     owner = _read_owner(path)
     if path.name != f"run{shard.suffix}.lock" and owner.get("count") == shard.count:
         return  # another shard of the same cut

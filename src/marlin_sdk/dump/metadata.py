@@ -15,7 +15,7 @@ from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.features import SkippedWindow, VideoFeatures
 
-__all__ = ["ROW_DTYPES", "VideoNote", "row_shape"]
+__all__ = ["ROW_DTYPES", "VideoMetadata", "row_shape"]
 
 ROW_DTYPES: dict[str, Any] = {
     "start_s": np.float64,
@@ -39,7 +39,7 @@ def row_shape(name: str, num_steps: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class VideoNote:
+class VideoMetadata:
     """A video in a shard.
 
     Attributes:
@@ -59,7 +59,7 @@ class VideoNote:
     meta: Mapping[str, Any]
 
     @classmethod
-    def of(cls, entry: ManifestEntry, features: VideoFeatures) -> VideoNote:
+    def of(cls, entry: ManifestEntry, features: VideoFeatures) -> VideoMetadata:
         """Take note of a video.
 
         Raises:
@@ -96,7 +96,7 @@ class VideoNote:
             raise FeatureFileError(f"{self.entry.id}: its metadata is not plain JSON: {error}") from error
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> VideoNote:
+    def from_json(cls, text: str | bytes) -> VideoMetadata:
         """Read what `to_json` wrote; nothing of it is trusted.
 
         Raises:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from marlin_sdk.dump.manifest import ManifestEntry
-from marlin_sdk.dump.metadata import ROW_DTYPES, VideoNote, row_shape
+from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata, row_shape
 from marlin_sdk.errors import MissingExtraError
 from marlin_sdk.features import VideoFeatures
 
@@ -77,7 +77,7 @@ class ParquetShard:
             FeatureFileError: metadata that is not JSON.
             OSError: the disk is full.
         """
-        note = VideoNote.of(entry, features).to_json()
+        note = VideoMetadata.of(entry, features).to_json()
         if self._writer is None:
             self._start(entry, features)
         if len(features):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.dump.metadata import ROW_DTYPES, VideoNote, row_shape
+from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata, row_shape
 from marlin_sdk.dump.parquet import LABELS, SHAPE, TEXTS, VIDEOS, import_pyarrow
 from marlin_sdk.errors import FeatureFileError
 from marlin_sdk.features import VideoFeatures
@@ -76,9 +76,9 @@ class ParquetReader:
         texts = [*TEXTS, *self.labels]  # many rows share one: each is held once
         return self._pa.parquet.ParquetFile(self.path, metadata=metadata, read_dictionary=texts, pre_buffer=False)
 
-    def notes(self) -> Iterator[VideoNote]:
+    def metadata(self) -> Iterator[VideoMetadata]:
         """Every video, in the order of their rows."""
-        return (VideoNote.from_json(line) for line in self._lines())
+        return (VideoMetadata.from_json(line) for line in self._lines())
 
     def _lines(self) -> list[bytes]:
         unpacker = zlib.decompressobj()
@@ -97,12 +97,12 @@ class ParquetReader:
         if self._places is None:
             places, first = {}, 0
             for line in self._lines():
-                note = VideoNote.from_json(line)
+                note = VideoMetadata.from_json(line)
                 places[note.entry.id] = (first, line)  # parsed notes would take ten times the memory
                 first += note.shape[0]
             self._places = places
         first, line = self._places[id]
-        note = VideoNote.from_json(line)
+        note = VideoMetadata.from_json(line)
         if note.shape[0] == 0:
             return note.join(note.no_rows())
         return note.join(self._read_rows(first, note.shape[0]))

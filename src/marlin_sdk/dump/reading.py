@@ -166,7 +166,7 @@ def shard_entries(path: Path) -> list[ManifestEntry]:
     if path.suffix not in _SHARDS:
         raise FeatureFileError(f"{path}: no such folder, or no shard; expected .parquet or .tar")
     with reading(path):
-        return [replace(note.entry, file=path.name) for note in _SHARDS[path.suffix](path).notes()]
+        return [replace(note.entry, file=path.name) for note in _SHARDS[path.suffix](path).metadata()]
 
 
 def open_parquet(path: Path) -> ParquetReader:

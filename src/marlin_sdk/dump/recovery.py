@@ -12,7 +12,7 @@ from typing import NamedTuple
 from marlin_sdk.dump.manifest import MANIFEST, ManifestEntry
 from marlin_sdk.dump.reading import shard_entries
 
-__all__ = ["SealedShard", "last_number", "recover_entries", "remove_leftovers", "sealed_shards", "without_lost"]
+__all__ = ["SealedShard", "last_number", "recover_entries", "remove_leftovers", "sealed_shards", "without_missing"]
 
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-z_]+\.part\.(npz|npy|json|safetensors|parquet|tar)")
 _SHARD = re.compile(r"features(-\d+-of-\d+)?-(\d+)\.(parquet|tar)")
@@ -50,7 +50,7 @@ def last_number(names: Iterable[str], suffix: str, kind: str) -> int:
     return max((int(match[2]) for match in matches if (match[1] or "", match[3]) == (suffix, kind)), default=0)
 
 
-def without_lost(folder: Path, entries: Mapping[str, ManifestEntry]) -> dict[str, ManifestEntry]:
+def without_missing(folder: Path, entries: Mapping[str, ManifestEntry]) -> dict[str, ManifestEntry]:
     """The entries without those of videos whose rows somebody removed, so that they are made again.
 
     Folders are listed, not files looked up: of a hundred thousand files that takes a second, over a network too.
@@ -105,7 +105,7 @@ def recover_entries(folder: Path, known: Collection[str], *, suffix: str = "") -
 
 
 def remove_leftovers(folder: Path, *, suffix: str = "") -> int:
-    """Remove the partial files of killed runs. Only for a run that holds the folder (`claim_folder`).
+    """Remove the partial files of killed runs. Only for a run that holds the folder (`lock_folder`).
 
     Args:
         folder: of the dump.

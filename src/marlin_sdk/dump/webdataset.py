@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.dump.manifest import ManifestEntry
-from marlin_sdk.dump.metadata import ROW_DTYPES, VideoNote
+from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata
 from marlin_sdk.errors import FeatureFileError, MissingExtraError
 from marlin_sdk.features import VideoFeatures
 
@@ -74,7 +74,7 @@ class TarShard:
             FeatureFileError: metadata that is not JSON.
             OSError: the disk is full.
         """
-        note = VideoNote.of(entry, features).to_json().encode()
+        note = VideoMetadata.of(entry, features).to_json().encode()
         array, rows = io.BytesIO(), io.BytesIO()
         np.save(array, np.ascontiguousarray(features.features, dtype=np.float32), allow_pickle=False)
         own = {name: np.asarray(getattr(features, name), dtype=dtype) for name, dtype in ROW_DTYPES.items()}
@@ -122,14 +122,14 @@ class TarReader:
                 id = key_to_id(f"{folder}/{stem}" if folder else stem)
                 self._places.setdefault(id, {})[kind] = (member.offset_data, member.size)
 
-    def notes(self) -> Iterator[VideoNote]:
+    def metadata(self) -> Iterator[VideoMetadata]:
         """Every video, in the order of the archive."""
         with self.path.open("rb") as file:
             for id in self._places:
                 yield self._note(file, id)
 
-    def _note(self, file: Any, id: str) -> VideoNote:
-        note = VideoNote.from_json(self._read(file, id, _NOTE))
+    def _note(self, file: Any, id: str) -> VideoMetadata:
+        note = VideoMetadata.from_json(self._read(file, id, _NOTE))
         if note.entry.id != id:
             raise FeatureFileError(f"the sample {id!r} says that it is {note.entry.id!r:.80}")
         return note

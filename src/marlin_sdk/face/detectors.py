@@ -36,7 +36,7 @@ DETECTORS = ("yunet", "lbp", "sfd", "blazeface", "retinaface", "scrfd")
 # YuNet's box of one and the same face wanders by some percent with the scale and the order of the colours; the mean of
 # two looks keeps closer to marlin-pytorch's box than either. The larger look, in the network's own BGR, is the one that
 # finds small and tilted faces; the other takes RGB, as marlin-pytorch gives it to its own BGR-trained network.
-YUNET_LOOKS = ((640, True), (320, False))  # long side in pixels, whether BGR
+YUNET_SCALES = ((640, True), (320, False))  # long side in pixels, whether BGR
 SAME_FACE = 0.5  # overlap of two looks at one face
 # Over five real videos its boxes measured 0.98 of the reference detector's at 640 pixels, 0.99 at 320.
 YUNET_SIZE = 1 / 0.985
@@ -76,7 +76,7 @@ class YuNetDetector:
         return [self._detect_one(frame) for frame in frames]
 
     def _detect_one(self, frame: NDArray[np.uint8]) -> Detections:
-        found, again = (self._look(frame, long_side_px, bgr) for long_side_px, bgr in YUNET_LOOKS)
+        found, again = (self._look(frame, long_side_px, bgr) for long_side_px, bgr in YUNET_SCALES)
         overlaps = box_overlaps(found[:, :4], again[:, :4])
         for first, second in zip(*np.nonzero(overlaps >= SAME_FACE), strict=True):
             found[first, :14] = (found[first, :14] + again[second, :14]) / 2

@@ -13,7 +13,7 @@ from marlin_sdk.errors import ConfigError
 from marlin_sdk.model import Encoder
 from marlin_sdk.runtime import EncoderRuntime, RuntimeName
 from marlin_sdk.runtime.calibration import CalibrationSet, built_in_calibration
-from marlin_sdk.runtime.cpu import cpu_flags, describe_lack
+from marlin_sdk.runtime.cpu import cpu_flags, describe_missing_features
 from marlin_sdk.runtime.torch import TorchRuntime, resolve_device, resolve_dtype
 
 __all__ = ["RuntimeChoice", "choose_runtime"]
@@ -105,7 +105,7 @@ def choose_runtime(
         _check_converted(name, where, compile=compile, decoder=decoder)
     if calibrated and precision != torch.int8:
         raise ConfigError(f"calibration= is for dtype='int8'; got dtype={short!r}")
-    if where.type == "cpu" and (lack := describe_lack(short, cpu_flags())):
+    if where.type == "cpu" and (lack := describe_missing_features(short, cpu_flags())):
         if name != "torch" and precision == torch.bfloat16:
             raise ConfigError(f"{lack}, so OpenVINO would compute in float32; use dtype='float32'")
         _log.warning("%s: expect it to be slower than float32", lack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-__all__ = ["cpu_flags", "describe_lack", "is_amd"]
+__all__ = ["cpu_flags", "describe_missing_features", "is_amd"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 # Linux's names of the instructions, x86 first, then Arm; any one of a row will do.
@@ -42,7 +42,7 @@ def is_amd() -> bool:
         return False
 
 
-def describe_lack(dtype: str, flags: frozenset[str] | None) -> str | None:
+def describe_missing_features(dtype: str, flags: frozenset[str] | None) -> str | None:
     """What a processor lacks to multiply quickly in a dtype; None if it has it, or if that cannot be told.
 
     Args:

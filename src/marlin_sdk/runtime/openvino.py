@@ -19,7 +19,7 @@ from marlin_sdk.errors import ConfigError, MissingExtraError
 from marlin_sdk.model import Encoder
 from marlin_sdk.runtime.calibration import CalibrationSet
 from marlin_sdk.runtime.converted import converted_model
-from marlin_sdk.runtime.cpu import cpu_flags, describe_lack
+from marlin_sdk.runtime.cpu import cpu_flags, describe_missing_features
 from marlin_sdk.runtime.graph import GraphRuntime, RunGraph
 from marlin_sdk.runtime.inputs import to_floats
 from marlin_sdk.runtime.openvino_graph import build_graph
@@ -47,7 +47,7 @@ class OpenVinoRuntime(GraphRuntime):
         self, graph: Path, config: ModelConfig, *, dtype: torch.dtype, calibration: Mapping[str, Any] | None = None
     ) -> None:
         bf16 = dtype == torch.bfloat16 or (
-            dtype == torch.int8 and describe_lack("bfloat16", cpu_flags() or frozenset()) is None
+            dtype == torch.int8 and describe_missing_features("bfloat16", cpu_flags() or frozenset()) is None
         )
         self._precision = "bf16" if bf16 else "f32"
         provenance: dict[str, Any] = {"name": "openvino", "version": version("openvino")}

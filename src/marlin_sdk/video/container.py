@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError, VideoDecodeError
-from marlin_sdk.video.endings import ragged_end
 from marlin_sdk.video.frames import Frame, check_pixels
 from marlin_sdk.video.orientation import Orientation, orientation_of
+from marlin_sdk.video.truncation import describe_truncation
 
 if TYPE_CHECKING:
     import av
@@ -121,7 +121,7 @@ class ContainerReader:
         if not timed:
             self.warnings.append(f"some frames have no time of their own; {1 / step_s:g} frames a second are assumed")
         self._note_early_end(count, time_s + shown_s)
-        self._note_ragged_end()
+        self._note_truncation()
         yield waiting(shown_s)
 
     def _pictures(self) -> Iterator[av.VideoFrame]:
@@ -202,11 +202,11 @@ class ContainerReader:
         if end_s - min(0.0, self._joined_s) < self.duration_s - slack_s:  # promised on a clock that leaps ahead
             self._damaged(f"ends at {end_s:.2f} s of {self.duration_s:.2f} s promised: the file is cut off")
 
-    def _note_ragged_end(self) -> None:
+    def _note_truncation(self) -> None:
         """Warn of a file that promises nothing, and does not end as its kind does."""
         if self._path is None or self.is_damaged or not self._path.is_file():  # a pipe has no end to look at
             return
-        if how := ragged_end(self._path, self._container.format.name):
+        if how := describe_truncation(self._path, self._container.format.name):
             self._damaged(how)
 
     def _damaged(self, how: str) -> None:

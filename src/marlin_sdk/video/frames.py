@@ -61,14 +61,14 @@ class Frame:
     def rgb(self) -> NDArray[np.uint8]:
         """The pixels: uint8 (H, W, 3), RGB, contiguous."""
         if self._convert is None:
-            assert self._rgb is not None, "let_go() was called"
+            assert self._rgb is not None, "release() was called"
             return self._rgb
         rgb = np.ascontiguousarray(self._convert())
         if not self.is_large:
             self._rgb, self._convert = rgb, None  # lets go of the decoder's own picture
         return rgb
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Free its picture; the pixels cannot be had any more."""
         self._rgb = self._convert = None
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 
-__all__ = ["FILM_SUFFIXES", "write_film"]
+__all__ = ["WRITABLE_SUFFIXES", "write_video"]
 
-FILM_SUFFIXES = frozenset({".mp4", ".mkv", ".mov"})
+WRITABLE_SUFFIXES = frozenset({".mp4", ".mkv", ".mov"})
 """The containers that take its H.264."""
 
 
-def write_film(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: float) -> int:
+def write_video(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: float) -> int:
     """Write RGB frames as H.264, whole or not at all.
 
     Args:
@@ -33,8 +33,10 @@ def write_film(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: float) -
     """
     import av
 
-    if path.suffix.lower() not in FILM_SUFFIXES:
-        raise ConfigError(f"{path} cannot be written; expected a name that ends in {', '.join(sorted(FILM_SUFFIXES))}")
+    if path.suffix.lower() not in WRITABLE_SUFFIXES:
+        raise ConfigError(
+            f"{path} cannot be written; expected a name that ends in {', '.join(sorted(WRITABLE_SUFFIXES))}"
+        )
     count = 0
     try:
         with atomic_path(path) as part, av.open(str(part), "w") as container:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.making import lay
 
-from marlin_sdk.batch.inputs import VideoInput, check_id, find_videos, fold
+from marlin_sdk.batch.inputs import VideoInput, check_id, deduplicate, find_videos
 from marlin_sdk.errors import ConfigError
 
 
@@ -91,9 +91,9 @@ def test_list_mirrors_the_paths_below_it() -> None:
 def test_pieces_are_folded_and_ids_must_differ() -> None:
     lay(Path("a.mp4"))
     whole, same, part = VideoInput("a", "a.mp4"), VideoInput("b", "./a.mp4"), VideoInput("p", "a.mp4", 1.0, 2.0)
-    assert fold([whole, same, part]) == [whole, part]
+    assert deduplicate([whole, same, part]) == [whole, part]
     with pytest.raises(ConfigError, match="stands for both"):
-        fold([whole, VideoInput("A", "other.mp4")])
+        deduplicate([whole, VideoInput("A", "other.mp4")])
 
 
 @pytest.mark.parametrize("id", ["", "/a", "../a", "a/../b", "a//b", "a\\b", "a\nb", "x" * 300, "."])

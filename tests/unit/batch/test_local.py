@@ -148,7 +148,7 @@ def test_memory_is_flat_in_the_number_of_videos(tmp_path: Path) -> None:
 
 def test_free_memory_is_given_back_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     times: list[float] = []
-    monkeypatch.setattr(local, "trim_heap", lambda: times.append(time.monotonic()))
+    monkeypatch.setattr(local, "release_free_memory", lambda: times.append(time.monotonic()))
     monkeypatch.setattr(local, "_TRIM_S", 0.5)
     run = LocalEngine(recipe(tmp_path), [watched(0.2)], workers=1, limits=WorkerLimits())
     results = list(run.run([video(tmp_path / "a.mp4", 320, size_px=32)]))
@@ -210,7 +210,7 @@ def test_detector_that_cannot_be_had_stops_only_videos_that_need_it(tmp_path: Pa
     for id in "ab":
         failure = results[id].failure
         assert failure is not None
-        assert (failure.error, failure.of_detector) == ("WeightsError", True)
+        assert (failure.error, failure.is_detector_error) == ("WeightsError", True)
         assert "fake.onnx" in failure.message
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from marlin_sdk.batch.memory import trim_heap
+from marlin_sdk.batch.memory import release_free_memory
 
 
 def resident_mb():
@@ -23,7 +23,7 @@ clips = [(np.ones(2_400_000, np.uint8), np.ones(20, np.uint8)) for _ in range(10
 full_mb = resident_mb() - before_mb
 small = [second for _, second in clips]
 del clips
-trim_heap()
+release_free_memory()
 print(json.dumps([full_mb, resident_mb() - before_mb, all(one.sum() == 20 for one in small)]))
 """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.dump.kept import random_features
+from tests.unit.dump.example_dumps import random_features
 
 from marlin_sdk import ConfigError, FeatureFileError
 from marlin_sdk.batch.inputs import VideoInput
@@ -30,7 +30,7 @@ FAILURES = {
     "bad": Failure("VideoDecodeError", "is empty"),
     "odd": Failure("ZeroDivisionError", "division by zero", "Traceback of odd", is_known=False),
     "faceless": Failure("NoFaceError", "no face"),
-    "lacking": Failure("DownloadError", "downloads are off", of_detector=True),
+    "lacking": Failure("DownloadError", "downloads are off", is_detector_error=True),
 }
 
 

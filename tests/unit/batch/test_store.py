@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.making import lay
-from tests.unit.dump.kept import FORMATS, SHARDED, assert_same, random_features
+from tests.unit.dump.example_dumps import FORMATS, SHARDED, assert_same, random_features
 
 from marlin_sdk import ConfigError, FeatureFileError
 from marlin_sdk.batch.inputs import VideoInput

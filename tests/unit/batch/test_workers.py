@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.making import TINY
 from tests.unit.batch.engines import SETTINGS, recipe, video
-from tests.unit.dump.kept import ROOT
+from tests.unit.dump.example_dumps import ROOT
 
 from marlin_sdk import ConfigError
 from marlin_sdk.batch.workers import Finished, Message, Worker, WorkerLimits, WorkerLostError

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.unit.dump.kept import FORMATS, ROOT, random_features, run_python, write_dump
+from tests.unit.dump.example_dumps import FORMATS, ROOT, random_features, run_python, write_dump
 from torch.utils.data import DataLoader
 
 from marlin_sdk import ConfigError, FeatureFileError, MissingExtraError, ShapeError, VideoFeatures
@@ -175,7 +175,7 @@ def test_memory_stays_flat_over_many_row_groups(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.glob("*.parquet")) > 100e6
     script = """
 import sys
-from tests.unit.dump.kept import resident_mb
+from tests.unit.dump.example_dumps import resident_mb
 from marlin_sdk.dump.dataset import WindowDataset
 
 peaks = [0.0] * 25

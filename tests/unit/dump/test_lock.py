@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marlin_sdk.dump.lock import Shard, claim_folder
+from marlin_sdk.dump.lock import Shard, lock_folder
 from marlin_sdk.errors import ConfigError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from marlin_sdk.dump.lock import Shard, claim_folder
-with claim_folder(Path(sys.argv[1]), Shard.parse(sys.argv[2])):
+from marlin_sdk.dump.lock import Shard, lock_folder
+with lock_folder(Path(sys.argv[1]), Shard.parse(sys.argv[2])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -41,7 +41,7 @@ def other_run(folder: Path, shard: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def claim(folder: Path, shard: str) -> None:
-    with claim_folder(folder, Shard.parse(shard)):
+    with lock_folder(folder, Shard.parse(shard)):
         pass
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.dump.kept import assert_same, entry, random_features
+from tests.unit.dump.example_dumps import assert_same, entry, random_features
 
 from marlin_sdk import FeatureFileError
-from marlin_sdk.dump.metadata import ROW_DTYPES, VideoNote
+from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata
 
 FEATURES = random_features(3)
-NOTE = VideoNote.of(entry("a", FEATURES, {"emotion": "joy"}), FEATURES)
+NOTE = VideoMetadata.of(entry("a", FEATURES, {"emotion": "joy"}), FEATURES)
 
 
 def arrays() -> dict[str, Any]:
@@ -23,14 +23,14 @@ def test_a_note_is_one_line_of_ascii_that_reads_back_the_same() -> None:
     text = NOTE.to_json()
     assert text.isascii()
     assert "\n" not in text
-    assert VideoNote.from_json(text) == NOTE
-    assert_same(VideoNote.from_json(text.encode()).join(arrays()), FEATURES)
+    assert VideoMetadata.from_json(text) == NOTE
+    assert_same(VideoMetadata.from_json(text.encode()).join(arrays()), FEATURES)
 
 
 def test_fields_of_a_later_version_are_passed_over() -> None:
     values = json.loads(NOTE.to_json())
     values["entry"]["mood"] = values["mood"] = "new"
-    assert VideoNote.from_json(json.dumps(values)) == NOTE
+    assert VideoMetadata.from_json(json.dumps(values)) == NOTE
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 def test_a_note_that_is_malformed_is_refused(key: str, value: Any) -> None:
     values = {**json.loads(NOTE.to_json()), key: value}
     with pytest.raises(FeatureFileError, match="what it says of"):
-        VideoNote.from_json(json.dumps(values))
+        VideoMetadata.from_json(json.dumps(values))
 
 
 @pytest.mark.parametrize("name", ["features", *ROW_DTYPES])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tests.unit.dump.kept import assert_same, closing, entry, random_features, write_dump
+from tests.unit.dump.example_dumps import assert_same, closing, entry, random_features, write_dump
 
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.writers import open_writer

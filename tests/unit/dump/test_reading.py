@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.unit.dump.kept import FORMATS, SHARDED, assert_same, random_features, write_dump
+from tests.unit.dump.example_dumps import FORMATS, SHARDED, assert_same, random_features, write_dump
 
 from marlin_sdk import FeatureFileError, VideoFeatures
 from marlin_sdk.dump.manifest import Manifest, ManifestEntry

@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.unit.dump.kept import (
+from tests.unit.dump.example_dumps import (
     SHARDED,
     assert_same,
     closing,
@@ -25,7 +25,7 @@ from marlin_sdk.dump.writers import open_writer
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tests.unit.dump.kept import entry, random_features
+from tests.unit.dump.example_dumps import entry, random_features
 from marlin_sdk.dump.manifest import Manifest
 from marlin_sdk.dump.writers import open_writer
 
@@ -34,7 +34,7 @@ writer = open_writer(folder, format, shard_rows=6)
 manifest = Manifest(folder / "manifest.jsonl")
 for index in range(8):
     features = random_features(3, seed=index)
-    sealed = writer.write(entry(f"v{index}", features, {"fold": str(index)}), features)
+    sealed = writer.write(entry(f"v{index}", features, {"deduplicate": str(index)}), features)
     if index == 3:
         os.kill(os.getpid(), signal.SIGKILL)  # after the second shard's rename, before its lines
     manifest.append(sealed)
@@ -50,7 +50,7 @@ def test_what_was_sealed_before_a_kill_is_recovered_and_what_was_open_is_removed
     found = recover_entries(tmp_path, known)
     features = [random_features(3, seed=index) for index in range(4)]
     assert [without_file(one) for one in found] == [
-        entry(f"v{index}", features[index], {"fold": str(index)}) for index in (2, 3)
+        entry(f"v{index}", features[index], {"deduplicate": str(index)}) for index in (2, 3)
     ]
     with Manifest(tmp_path / "manifest.jsonl") as manifest:
         manifest.append(found)

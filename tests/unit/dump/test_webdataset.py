@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.dump.kept import random_features, run_python, write_dump
+from tests.unit.dump.example_dumps import random_features, run_python, write_dump
 
 from marlin_sdk import ConfigError
 from marlin_sdk.batch.inputs import check_id

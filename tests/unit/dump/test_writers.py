@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.dump.kept import (
+from tests.unit.dump.example_dumps import (
     FORMATS,
     SHARDED,
     assert_same,
@@ -234,7 +234,7 @@ def test_memory_stays_flat_while_a_large_shard_is_written(tmp_path: Path) -> Non
     script = """
 import sys
 from pathlib import Path
-from tests.unit.dump.kept import entry, random_features, resident_mb
+from tests.unit.dump.example_dumps import entry, random_features, resident_mb
 from marlin_sdk.dump.writers import open_writer
 
 writer = open_writer(Path(sys.argv[1]), "parquet")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from marlin_sdk.runtime import cpu
-from marlin_sdk.runtime.cpu import cpu_flags, describe_lack, is_amd, parse_flags
+from marlin_sdk.runtime.cpu import cpu_flags, describe_missing_features, is_amd, parse_flags
 
 # Shortened from real files.
 ZEN4 = (
@@ -25,19 +25,23 @@ def test_flags_are_read_from_x86_and_arm() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 def test_processors_with_the_instructions_lack_nothing(dtype: str) -> None:
-    assert describe_lack(dtype, parse_flags(ZEN4)) is None
-    assert describe_lack(dtype, parse_flags(GRAVITON3)) is None
+    assert describe_missing_features(dtype, parse_flags(ZEN4)) is None
+    assert describe_missing_features(dtype, parse_flags(GRAVITON3)) is None
 
 
 def test_one_without_says_what_it_lacks() -> None:
     flags = parse_flags(HASWELL)
-    assert describe_lack("float32", flags) is None
-    assert "no instructions for bfloat16 (none of avx512_bf16, amx_bf16" in str(describe_lack("bfloat16", flags))
-    assert "no instructions for int8 (none of avx512_vnni, avx_vnni, amx_int8" in str(describe_lack("int8", flags))
+    assert describe_missing_features("float32", flags) is None
+    assert "no instructions for bfloat16 (none of avx512_bf16, amx_bf16" in str(
+        describe_missing_features("bfloat16", flags)
+    )
+    assert "no instructions for int8 (none of avx512_vnni, avx_vnni, amx_int8" in str(
+        describe_missing_features("int8", flags)
+    )
 
 
 def test_unknown_flags_are_no_lack() -> None:
-    assert describe_lack("bfloat16", None) is None
+    assert describe_missing_features("bfloat16", None) is None
 
 
 def test_system_without_the_file_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ from marlin_sdk import Marlin, VideoFeatures
 from marlin_sdk.cli.extract import main
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.runtime import openvino as openvino_runtime
-from marlin_sdk.runtime.cpu import cpu_flags, describe_lack
+from marlin_sdk.runtime.cpu import cpu_flags, describe_missing_features
 
 PIXELS = (
     np.random.default_rng(0).integers(0, 256, (5, 16, 2, 2, 3), dtype=np.uint8).repeat(16, axis=2).repeat(16, axis=3)
 )
-HAS_BF16 = describe_lack("bfloat16", cpu_flags()) is None and cpu_flags() is not None
+HAS_BF16 = describe_missing_features("bfloat16", cpu_flags()) is None and cpu_flags() is not None
 # Runtime, dtype, and the least cosine with torch's float32.
 WAYS: list[tuple[str, str, float]] = [
     ("openvino", "float32", 0.999999),

@@ -10,12 +10,12 @@ from tests.making import noise
 
 from marlin_sdk.errors import ConfigError, FeatureFileError, NoFaceError, VideoDecodeError
 from marlin_sdk.video.reader import open_video
-from marlin_sdk.video.writer import write_film
+from marlin_sdk.video.writer import write_video
 
 
 def test_film_shows_the_frames_at_their_rate(tmp_path: Path) -> None:
     frames = noise(10, 48, 65)
-    assert write_film(frames, tmp_path / "out.mp4", fps=12.5) == 10
+    assert write_video(frames, tmp_path / "out.mp4", fps=12.5) == 10
     with open_video(tmp_path / "out.mp4") as reader:
         read = [frame.rgb for frame in reader]
         assert reader.fps == pytest.approx(12.5)
@@ -27,12 +27,12 @@ def test_film_shows_the_frames_at_their_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["out.gif", "out", "out.png"])
 def test_name_of_another_container_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"ends in \.mkv, \.mov, \.mp4"):
-        write_film(noise(2, 32, 32), tmp_path / name, fps=25)
+        write_video(noise(2, 32, 32), tmp_path / name, fps=25)
 
 
 def test_film_without_frames_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no frame"):
-        write_film([], tmp_path / "out.mp4", fps=25)
+        write_video([], tmp_path / "out.mp4", fps=25)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,11 +43,11 @@ def test_error_of_the_source_is_not_taken_for_one_of_the_file(tmp_path: Path, ki
         raise kind("the source")
 
     with pytest.raises(kind, match="the source"):
-        write_film(frames(), tmp_path / "out.mp4", fps=25)  # type: ignore[arg-type]
+        write_video(frames(), tmp_path / "out.mp4", fps=25)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FeatureFileError, match=r"cannot write .*out\.mp4"):
-        write_film(noise(2, 32, 32), tmp_path / "file" / "out.mp4", fps=25)
+        write_video(noise(2, 32, 32), tmp_path / "file" / "out.mp4", fps=25)

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from marlin_sdk.errors import ConfigError, NoFaceError
-from marlin_sdk.processes import end_with_parent
+from marlin_sdk.processes import exit_with_parent
 from marlin_sdk.training.prepare.config import PrepareConfig
 from marlin_sdk.training.prepare.crops import load_tools, prepare_source
 from marlin_sdk.training.prepare.folder import DataFolder, Outcome, pack
@@ -206,7 +206,7 @@ def _begin_work() -> None:
     """Let each worker use one core, for there are as many workers as cores, and end with the run."""
     import cv2
 
-    end_with_parent()
+    exit_with_parent()
     cv2.setNumThreads(1)
 
 

@@ -11,8 +11,8 @@ from tests.making import noise, write_video
 from marlin_sdk import DownloadError, Marlin
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.recipe import Recipe
-from marlin_sdk.cli.lines import print_videos
-from marlin_sdk.cli.output import Speaker
+from marlin_sdk.cli.json_lines import print_videos
+from marlin_sdk.cli.output import Console
 from marlin_sdk.face.detectors import FaceDetector
 
 
@@ -37,7 +37,7 @@ def test_a_detector_that_cannot_be_had_is_asked_for_once(
     names = ("a", "b", "c")
     videos = [VideoInput(name, str(write_video(tmp_path / f"{name}.mp4", noise(4, 48, 48)))) for name in names]
     recipe = WithoutNetwork(ready=tiny)
-    assert print_videos(recipe, videos, "cpu", Speaker(quiet=False, debug=False)) == 3
+    assert print_videos(recipe, videos, "cpu", Console(quiet=False, debug=False)) == 3
     assert recipe.asked == ["once more"]
     told = capsys.readouterr().err
     assert told.count("the network is down") == 4  # of each video, and of all
@@ -53,7 +53,7 @@ def test_another_detector_leaves_the_first_model_as_it_is(tiny: Marlin) -> None:
 
 
 def test_names_of_files_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    say = Speaker(quiet=False, debug=False)
+    say = Console(quiet=False, debug=False)
     say.note("skipped: a\x1b[2J.mp4")
     say.failure("b\x07.mp4", None)
     assert capsys.readouterr().err == "skipped: a\\x1b[2J.mp4\nfailed: b\\x07.mp4\n"

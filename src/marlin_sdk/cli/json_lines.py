@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.recipe import Once
-from marlin_sdk.cli.output import UNTRAINED, Speaker, Stop, numbers, print_json
+from marlin_sdk.batch.recipe import LazyDetector
+from marlin_sdk.cli.output import UNTRAINED, Console, Stop, numbers, print_json
 from marlin_sdk.errors import DownloadError, MarlinError, MissingExtraError, WeightsError
 from marlin_sdk.video.reader import display_name
 
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 __all__ = ["print_videos"]
 
 
-def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, say: Speaker) -> int:
+def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, console: Console) -> int:
     """Embed videos one after another, in this process, so that a live one is printed as it comes.
 
     Returns:
         How many failed.
     """
     loaded = recipe.load_model(device)
-    model = loaded.with_detector(Once(lambda: loaded.detector))
+    model = loaded.with_detector(LazyDetector(lambda: loaded.detector))
     if recipe.untrained:
-        say.note(UNTRAINED)
+        console.note(UNTRAINED)
     done = failed = rows = skipped = 0
     lacking: list[MarlinError] = []  # errors of the detector, which is made when a video first needs it
     started_s = time.perf_counter()
     try:
         for video in videos:
             try:
-                counts = _print_rows(model, recipe, video, say)
+                counts = _print_rows(model, recipe, video, console)
             except (BrokenPipeError, Stop):
                 raise
             except Exception as error:  # one bad video must not cost the others
                 failed += 1
-                say.failure(display_name(video.source), error)
+                console.failure(display_name(video.source), error)
                 if isinstance(error, DownloadError | WeightsError | MissingExtraError):
                     lacking.append(error)
                 continue
             done, rows, skipped = done + 1, rows + counts[0], skipped + counts[1]
     finally:
         if lacking and len(lacking) == len(videos):
-            say.failure("no video could be embedded, for want of the detector", lacking[0])
+            console.failure("no video could be embedded, for want of the detector", lacking[0])
         left = len(videos) - done - failed
-        say.note(
+        console.note(
             f"{done} of {len(videos)} videos done: {rows} rows, {skipped} windows skipped, {failed} failed, "
             + f"{left} not done, " * bool(left)
             + f"{time.perf_counter() - started_s:.1f} s"
@@ -57,7 +57,7 @@ def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, say: Spe
     return failed
 
 
-def _print_rows(model: Marlin, recipe: Recipe, video: VideoInput, say: Speaker) -> tuple[int, int]:
+def _print_rows(model: Marlin, recipe: Recipe, video: VideoInput, console: Console) -> tuple[int, int]:
     """Print a video's rows; the number of rows, and of windows skipped."""
     config = recipe.settings_for(video)
     settings = config.to_dict()
@@ -70,17 +70,19 @@ def _print_rows(model: Marlin, recipe: Recipe, video: VideoInput, say: Speaker) 
     if video.labels:
         common["labels"] = dict(video.labels)
     if config.reduction != "none":
-        result = model.extract(video.source, progress=say.bars, **settings)
+        result = model.extract(video.source, progress=console.bars, **settings)
         for warning in result.warnings:
-            say.note(f"warning: {display_name(video.source)}: {warning}")
+            console.note(f"warning: {display_name(video.source)}: {warning}")
         print_json({**common, "rows": len(result), "feature": numbers(result.features)})
         return len(result), len(result.skipped)
     skipped: list[SkippedWindow] = []
     count = 0
-    for row in model.stream(video.source, on_skip=skipped.append, progress=say.bars, **settings):
+    for row in model.stream(video.source, on_skip=skipped.append, progress=console.bars, **settings):
         arrays = {name: numbers(value) for name, value in vars(row).items() if hasattr(value, "tolist")}
         print_json({**common, "start_s": row.start_s, "end_s": row.end_s, "track_id": row.track_id, **arrays})
         count += 1
     for window in skipped:
-        say.note(f"skipped: {display_name(video.source)}: {window.start_s:.2f} - {window.end_s:.2f} s: {window.reason}")
+        console.note(
+            f"skipped: {display_name(video.source)}: {window.start_s:.2f} - {window.end_s:.2f} s: {window.reason}"
+        )
     return count, len(skipped)

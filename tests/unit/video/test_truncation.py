@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.making import lay, noise, write_video
 
-from marlin_sdk.video.endings import ragged_end
 from marlin_sdk.video.reader import open_video
+from marlin_sdk.video.truncation import describe_truncation
 
 KINDS: dict[str, dict[str, Any]] = {"ts": {}, "m2ts": {}, "gif": {"codec": "gif", "pix_fmt": "rgb8"}}
 
@@ -39,4 +39,4 @@ def test_zeros_behind_the_end_of_a_gif_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_other_formats_are_not_looked_at(tmp_path: Path) -> None:
-    assert ragged_end(tmp_path / "none.mkv", "matroska,webm") is None
+    assert describe_truncation(tmp_path / "none.mkv", "matroska,webm") is None

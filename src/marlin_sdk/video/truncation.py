@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["ragged_end"]
+__all__ = ["describe_truncation"]
 
 _TS_PACKETS = (188, 192, 204)  # bytes: plain, with a time stamp (.m2ts), with error correction
 _GIF_END = b"\x3b"
 
 
-def ragged_end(path: Path, format: str) -> str | None:
+def describe_truncation(path: Path, format: str) -> str | None:
     """How a file ends that is not whole.
 
     Args:
