@@ -1,1 +1,1 @@
-"""The yardstick: marlin-sdk and marlin-pytorch, side by side. `python -m benchmarks` (see README.md)."""
+"""Benchmarks of marlin-sdk against marlin-pytorch: `python -m benchmarks` (see README.md)."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, write JSON, a table and a plot."""
+"""`python -m benchmarks`: run the benchmarks, and write JSON, a table and a plot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST_ROUNDS = 5
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure the rows that are asked for and not there yet, each written as soon as it is done."""
+    """Measure the requested rows that are missing, and write each as soon as it is done."""
     asked = _parse(arguments)
     results_path = asked.out / "cpu.json"
     work = ROOT / "build" / "benchmarks"
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
             on_stderr(f"== {name} ({time.perf_counter() - started_s:.0f} s)")
             results["rows"][name] = _measure(name, bench)
             _write(results_path, results)
-    finally:  # of what there is, where it is stopped
+    finally:  # also after an interruption, with the rows so far
         write_table(results, asked.out / "cpu.md")
         draw(results, asked.out / "cpu.png")
     on_stderr(f"{results_path}, cpu.md and cpu.png written; {time.perf_counter() - started_s:.0f} s")
@@ -66,7 +66,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _begin(path: Path, asked: argparse.Namespace, peer: Any) -> dict[str, Any]:
-    """The results so far; those of another machine or of other settings are not mixed with these."""
+    """The results so far; exits if they are from another machine or other settings."""
     now: dict[str, Any] = {
         "machine": describe_machine(asked.threads),
         "rounds": asked.rounds,
@@ -102,7 +102,7 @@ def _write(path: Path, results: dict[str, Any]) -> None:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers to six digits: more are noise."""
+    """Floats rounded to six significant digits."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):

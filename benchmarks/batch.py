@@ -1,7 +1,7 @@
-"""What the batch engine costs, and what it holds in memory: `python benchmarks/batch.py engine|resume|long|rates`.
+"""Overhead and memory of the batch engine: `python benchmarks/batch.py engine|resume|long|rates`.
 
-Every video is made here; the model is tiny, so that what is measured is the engine and not the encoder. See README.md
-beside this file for what each part measures, and for numbers.
+The videos are generated here. The model is tiny, so that the engine is measured and not the encoder. README.md beside
+this file describes what each part measures, and links to the results.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MB = 2**20
 
 
 def astronaut_frames() -> list[NDArray[np.uint8]]:
-    """The example video, widened to 640x360."""
+    """The frames of the example video, padded to 640x360."""
     with av.open(str(ASTRONAUT)) as container:
         stills = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     edge = (WIDTH - stills[0].shape[1]) // 2
@@ -81,7 +81,7 @@ def write_distinct(folder: Path) -> list[Path]:
 
 
 def write_links(folder: Path, originals: Sequence[Path], count: int) -> None:
-    """So many names for a few videos, in folders of a thousand."""
+    """Create that many hard links to a few videos, in folders of a thousand."""
     for index in range(count):
         path = folder / f"{index // 1000:03d}" / f"{index:06d}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def write_links(folder: Path, originals: Sequence[Path], count: int) -> None:
 
 
 def write_long(path: Path, hours: float) -> None:
-    """The ten seconds of one video over and over, its packets copied."""
+    """Repeat one ten-second video until it lasts so many hours, by copying its packets."""
     with tempfile.TemporaryDirectory() as folder:
         piece = Path(folder) / "piece.mp4"
         stills = astronaut_frames()
@@ -113,19 +113,19 @@ def write_long(path: Path, hours: float) -> None:
 
 
 def resident_mb() -> float:
-    """Of this process, without the workers."""
+    """Resident memory of this process, without the workers."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / MB
 
 
 def cpu_s() -> float:
-    """Processor time of this process, and of its children that have ended."""
+    """CPU time of this process and of its finished children."""
     spent = os.times()
     return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 @contextmanager
 def watching_memory(each_s: float = 0.2) -> Iterator[list[float]]:
-    """Resident memory in MB, again and again, for as long as the block runs."""
+    """Sample the resident memory in MB while the block runs."""
     seen: list[float] = []
     ended = threading.Event()
 
@@ -143,7 +143,7 @@ def watching_memory(each_s: float = 0.2) -> Iterator[list[float]]:
 
 
 def bare_cost(recipe: Recipe, model: Marlin, videos: Sequence[Path]) -> float:
-    """Processor seconds a video for decode, detect and encode alone, in one process, without any engine."""
+    """CPU seconds per video for decode, detect and encode alone, in one process, without the engine."""
     cutter = recipe.load_cutter(model.config)
     config = recipe.settings
     started_s = cpu_s()
@@ -161,7 +161,7 @@ def bare_cost(recipe: Recipe, model: Marlin, videos: Sequence[Path]) -> float:
 
 
 def flatness(seen: Sequence[float]) -> float:
-    """Mean of the last tenth against that of the second."""
+    """Ratio of the mean of the last tenth to that of the second tenth."""
     tenth = max(1, len(seen) // 10)
     return statistics.fmean(seen[-tenth:]) / statistics.fmean(seen[tenth : 2 * tenth])
 
@@ -176,8 +176,8 @@ def engine(options: argparse.Namespace, folder: Path) -> None:
     write_links(folder / "videos", originals, options.videos)
     recipe = Recipe(model=TINY, untrained=True, detector=options.detector)
     model = recipe.load_model("cpu")
-    torch.set_num_threads(1)  # so that processor time is work, and not waiting in a spin
-    bare_cost(recipe, model, originals[:2])  # warms up
+    torch.set_num_threads(1)  # so that CPU time contains no spin-waiting
+    bare_cost(recipe, model, originals[:2])  # warm-up
     bare_s = bare_cost(recipe, model, originals)
     base_mb = resident_mb()
     videos = find_videos([str(folder / "videos")])
@@ -198,7 +198,7 @@ def engine(options: argparse.Namespace, folder: Path) -> None:
 
 
 def resume(options: argparse.Namespace, folder: Path) -> None:
-    """How soon a rerun over many finished videos begins with the one that is missing."""
+    """Time until a rerun over many finished videos starts the missing one."""
     (folder / "distinct").mkdir()
     originals = write_distinct(folder / "distinct")
     write_links(folder / "videos", originals, options.ids + 1)
@@ -213,7 +213,7 @@ def resume(options: argparse.Namespace, folder: Path) -> None:
             file.write(json.dumps({**entry, **_named(video)}) + "\n")
             rows = folder / "dump" / _named(video)["file"]
             rows.parent.mkdir(parents=True, exist_ok=True)
-            rows.touch()  # a video whose file is gone is done again
+            rows.touch()  # a video whose file is gone is processed again
     started = time.time()
     done = subprocess.run([*command, str(folder / "videos")], check=True, capture_output=True, text=True)
     events = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
@@ -229,13 +229,13 @@ def _named(video: VideoInput) -> dict[str, str]:
 
 
 def long(options: argparse.Namespace, folder: Path) -> None:
-    """Memory of the main process, and of the worker, for one long video."""
+    """Memory of the main process and of the worker for one long video."""
     path = folder / "long.mp4"
     write_long(path, options.hours)
     settings = ExtractionConfig(detect_every=options.detect_every)
     recipe = Recipe(model=TINY, untrained=True, detector=options.detector, settings=settings)
     model = recipe.load_model("cpu")
-    bare_cost(recipe, model, [ASTRONAUT])  # warms up: what the model needs to run at all
+    bare_cost(recipe, model, [ASTRONAUT])  # warm-up, so that the baseline includes the model's working memory
     base_mb = resident_mb()
     runner = LocalEngine(recipe, [model], workers=1, limits=WorkerLimits())
     started_s = time.perf_counter()
@@ -252,14 +252,14 @@ def long(options: argparse.Namespace, folder: Path) -> None:
 
 
 def rates(options: argparse.Namespace, folder: Path) -> None:
-    """Processor time of each step for one window, of a model of the published size with random weights."""
+    """CPU time of each step for one window, with a model of published size and random weights."""
     originals = write_distinct(folder)[:4]
     recipe = Recipe(model=options.model, untrained=True, detector=options.detector)
     model = recipe.load_model(options.device)
     cutter = recipe.load_cutter(model.config)
     cv2.setNumThreads(1)
     clips: list[Clip] = []
-    for path in (ASTRONAUT, *originals):  # the first warms up
+    for path in (ASTRONAUT, *originals):  # the first is the warm-up
         if path == originals[0]:
             clips.clear()
             started_s = cpu_s()
@@ -284,7 +284,7 @@ def rates(options: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run one part in a folder of its own."""
+    """Run one part in its own folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(required=True)
     one = parts.add_parser("engine", help="overhead and memory over many videos")

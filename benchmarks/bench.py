@@ -1,4 +1,4 @@
-"""The settings of a run of the benchmarks, and the workers it starts."""
+"""The settings of a benchmark run, and the workers it starts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BETWEEN_WINDOWS = 32  # source frames
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to run marlin-sdk: what `from_pretrained` is given beside the weights."""
+    """A way to run marlin-sdk: the keyword arguments of `from_pretrained`."""
 
     label: str
     options: Mapping[str, Any]
@@ -43,12 +43,12 @@ class Bench:
 
     Attributes:
         work: folder of checkpoints, videos and the reference's environment.
-        threads: of each side.
-        rounds: that count.
-        quick: less of everything, to see that it works; the numbers are no result.
-        peer: the reference; None measures marlin-sdk alone.
+        threads: number of threads per side.
+        rounds: number of timed rounds.
+        quick: a smoke test with little work; the numbers are not meaningful.
+        peer: the reference's environment; None measures marlin-sdk alone.
         device: torch device of both sides.
-        say: told how it goes.
+        say: called with each progress message.
     """
 
     work: Path
@@ -64,7 +64,7 @@ class Bench:
         return make_checkpoint(model, self.work / "weights")
 
     def video(self, size: str, windows: int) -> Path:
-        """A copy of the face video at a size, with as many whole windows for both sides."""
+        """A copy of the face video at a size, with this many complete windows for both sides."""
         width, height = SIZES.get(size, (224, 224))
         count = min(windows, 2) if self.quick else windows
         return resized_copy(face_video(), width, height, BETWEEN_WINDOWS * count + 1, self.work / "media")
@@ -84,12 +84,12 @@ class Bench:
         return str(shared_file("weights/retinaface_mobilenet0.25.pth") or fetch_asset(RETINAFACE))
 
     def detector(self) -> str:
-        """marlin-sdk's face detector: its default one."""
+        """marlin-sdk's default face detector."""
         yunet = shared_file("weights/face_detection_yunet_2023mar.onnx")
         return f"yunet:{yunet}" if yunet else "yunet"
 
     def start_peer(self, model: str, crop: bool) -> Worker:
-        """The reference's worker, its model loaded."""
+        """Start the reference's worker and load its model."""
         assert self.peer is not None
         worker = Worker(
             self.peer.python, "benchmarks.peer.worker", [*self.peer.import_path, ROOT], self.threads, self._log
@@ -98,12 +98,12 @@ class Bench:
         return self._open(worker, model, detector=detector, model=model)
 
     def start_sdk(self, model: str, crop: bool, options: Mapping[str, Any]) -> Worker:
-        """A worker of marlin-sdk, its model loaded."""
+        """Start a worker of marlin-sdk and load its model."""
         worker = Worker(Path(sys.executable), "benchmarks.sdk_worker", [ROOT / "src", ROOT], self.threads, self._log)
         return self._open(worker, model, detector=self.detector() if crop else None, options=dict(options))
 
     def _open(self, worker: Worker, weights: str, **arguments: Any) -> Worker:
-        """Load a model, and embed one clip, which is not timed."""
+        """Load a model, and embed one clip as an untimed warm-up."""
         checkpoint, saved = str(self.checkpoint(weights)), str(self.work / "features-warm.npy")
         try:
             worker.ask("open", checkpoint=checkpoint, threads=self.threads, device=self.device, **arguments)
@@ -116,7 +116,7 @@ class Bench:
     def contestants(
         self, model: str, variants: Sequence[Variant], goals: Mapping[str, Goal], task: str, **arguments: Any
     ) -> list[Contestant]:
-        """The reference, where it is here, and variants of marlin-sdk, each with a process of its own."""
+        """The reference, if available, and variants of marlin-sdk, each with its own process."""
         crop = bool(arguments.get("crop")) or task == "pieces"
         starts: dict[str, Callable[[], Worker]] = {}
         if self.peer:
@@ -132,7 +132,7 @@ class Bench:
         return entrants
 
     def contest(self, contestants: Sequence[Contestant]) -> dict[str, Any]:
-        """Let them take turns, and compare."""
+        """Run the contestants in alternating rounds, and compare them."""
         try:
             return compare(contestants, take_turns(contestants, self.rounds, self.say))
         finally:
@@ -148,7 +148,7 @@ def entrant(
     goal: Goal | None = None,
     features: Path | None = None,
 ) -> Contestant:
-    """A worker that is started when its turn is prepared, asked for one task, and closed."""
+    """A contestant whose worker starts in `prepare`, runs one task per round, and ends in `close`."""
     worker: list[Worker] = []
 
     def prepare() -> None:

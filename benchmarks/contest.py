@@ -1,4 +1,4 @@
-"""Turn and turn about: A B A B, the ratio taken within each round, so that what slows the machine slows both."""
+"""Alternating rounds (A B A B), with the ratio taken within each round, so that other load slows both sides."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ REFERENCE = "marlin-pytorch"
 
 
 class UnavailableError(RuntimeError):
-    """A worker could not do what it was asked; the message is its own."""
+    """A worker could not run its task; carries the worker's message."""
 
 
 class Worker:
-    """A process in some environment that does tasks (`benchmarks.protocol`).
+    """A process in some Python environment that runs tasks (`benchmarks.protocol`).
 
     Args:
         python: the environment's interpreter.
-        module: run with -m.
-        import_path: folders put before the environment's packages.
-        threads: of every library that reads the usual variables.
-        log: what it says besides its answers is added to this file.
+        module: the module to run with -m.
+        import_path: folders that precede the environment's packages.
+        threads: thread count of every library that reads the usual variables.
+        log: its output other than answers is appended to this file.
     """
 
     def __init__(self, python: Path, module: str, import_path: Sequence[Path], threads: int, log: Path) -> None:
@@ -65,7 +65,7 @@ class Worker:
         )
 
     def ask(self, task: str, **arguments: Any) -> Answer:
-        """Have a task done.
+        """Run a task and return its answer.
 
         Raises:
             UnavailableError: it failed, or the process died.
@@ -98,10 +98,10 @@ class Contestant:
 
     Attributes:
         label: as the table names it.
-        measure: does the work once; gives its `seconds` and whatever else is to be kept.
-        goal: the ratio to the reference that is wanted: at least, and aimed for.
-        features: where `measure` leaves its features, if it makes any.
-        prepare: gets it ready, which is not timed.
+        measure: runs the work once; returns `seconds` and other results to record.
+        goal: the speed-up over the reference: minimum and target.
+        features: the file `measure` writes its features to, if any.
+        prepare: untimed setup.
         close: ends its process.
     """
 
@@ -114,14 +114,14 @@ class Contestant:
 
 
 def take_turns(contestants: Sequence[Contestant], rounds: int, say: Callable[[str], None]) -> dict[str, list[Answer]]:
-    """Get each ready, and let each do its work once a round, in the order given.
+    """Prepare every contestant, then run each once per round, in the given order.
 
     Args:
-        contestants: at work by turns; one that fails is left out from then on.
-        rounds: of turns.
-        say: told how it goes.
+        contestants: the sides to run; one that fails is dropped.
+        rounds: number of timed rounds.
+        say: called with each progress message.
     Returns:
-        The answers of the rounds, by label; one that failed has `{"error": ...}` alone.
+        The answers of the rounds, by label; only `{"error": ...}` for one that failed.
     """
     answers: dict[str, list[Answer]] = {contestant.label: [] for contestant in contestants}
     at_work = list(contestants)
@@ -143,14 +143,14 @@ def take_turns(contestants: Sequence[Contestant], rounds: int, say: Callable[[st
 
 
 def compare(contestants: Iterable[Contestant], answers: Mapping[str, list[Answer]]) -> dict[str, Any]:
-    """Medians, the ratio to the reference in each round, and how near the features are.
+    """Medians, the ratio to the reference in each round, and the difference between the features.
 
     Args:
-        contestants: as they took turns.
-        answers: of `take_turns`.
+        contestants: in the order of `take_turns`.
+        answers: the result of `take_turns`.
     Returns:
-        By label: `seconds` of each round, `median_s`, `count`, `ratios`, `ratio` (their median), `cosine` (the least
-        over the rows) and `max_difference` of the features from the reference's, `goal`; or `error`.
+        By label: `seconds` of each round, `median_s`, `count`, `ratios`, `ratio` (their median), `cosine` (the lowest
+        of all rows) and `max_difference` of the features from the reference's, `goal`; or `error`.
     """
     reference = [answer["seconds"] for answer in answers.get(REFERENCE, []) if "seconds" in answer]
     theirs: Path | None = None
@@ -179,7 +179,7 @@ def timed_process(command: Sequence[str | Path], environment: Mapping[str, str])
     """Seconds from the start of a process to its end.
 
     Raises:
-        UnavailableError: it failed; with the end of what it said.
+        UnavailableError: it failed; carries the end of its stderr.
     """
     started_s = time.perf_counter()
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
@@ -190,7 +190,7 @@ def timed_process(command: Sequence[str | Path], environment: Mapping[str, str])
 
 
 def on_stderr(line: str) -> None:
-    """Say how it goes."""
+    """Print a progress message to stderr."""
     click.echo(line, err=True)
 
 

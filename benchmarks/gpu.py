@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu`: encoder and pipeline on a CUDA device, beside the reference on the same one."""
+"""`python -m benchmarks.gpu`: encoder and pipeline on a CUDA device, against the reference on the same device."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from marlin_sdk.runtime.torch import resolve_device
 __all__ = ["main", "measure_encoder", "measure_pipeline"]
 
 GOALS = {SMALL: (2500, 3500), BASE: (1100, 1370), LARGE: (380, 460)}
-"""Clips a second in bf16 on an H200: at least, and aimed for."""
+"""Clips per second in bf16 on an H200: minimum and target."""
 
 Numbers = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, and write gpu.json and gpu.md."""
+    """Run the benchmarks, and write gpu.json and gpu.md."""
     asked = _parse(arguments)
     work = ROOT / "build" / "benchmarks"
     peer = None if asked.without_peer else set_up(work / "peer", ROOT / "constraints" / "dev.txt")
@@ -57,14 +57,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure_encoder(device: str, *, quick: bool) -> Numbers:
-    """Clips a second by size, dtype and batch, and the share of the device's own matrix-product peak.
+    """Clips per second by size, dtype and batch size, and the share of the device's matrix-product peak.
 
     Args:
         device: torch device.
-        quick: ViT-S and batches of one alone.
+        quick: only ViT-S, with batches of one.
     Returns:
-        `gemm_gflops` by dtype; `encoder`: rows of model, dtype, batch, clips_per_s, share_of_peak, and error where it
-        did not fit.
+        `gemm_gflops` by dtype; `encoder`: rows of model, dtype, batch, clips_per_s, share_of_peak, and error if it
+        did not fit in memory.
     """
     least_s = 0.2 if quick else 3.0
     dtypes = (torch.float32, torch.bfloat16) if quick or device == "cpu" else _CUDA_DTYPES
@@ -89,7 +89,7 @@ _CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def measure_pipeline(bench: Bench) -> Numbers:
-    """The media end to end: windows a second, against what each part of it does by itself in the same run."""
+    """The videos end to end: windows per second, against each stage measured separately in the same run."""
     results = {}
     for model in (SMALL,) if bench.quick else (SMALL, BASE, LARGE):
         sdk = Sdk()
@@ -120,7 +120,7 @@ def measure_pipeline(bench: Bench) -> Numbers:
 
 
 def _side_by_side(bench: Bench) -> Numbers:
-    """The reference and marlin-sdk in turn, end to end, on the same device."""
+    """The reference and marlin-sdk in alternating rounds, end to end, on the same device."""
     if bench.peer is None:
         return {"note": "the reference was not run (--without-peer)"}
     variants = [Variant("torch bf16", {"dtype": "bfloat16"}), Variant("torch fp32", {})]
@@ -144,7 +144,7 @@ def _clips_per_s(model: Marlin, batch: int, least_s: float) -> float:
         model.extract_clip(pixels).cpu()
     done, started_s = 0, time.perf_counter()
     while time.perf_counter() - started_s < least_s:
-        model.extract_clip(pixels).cpu()  # to have the features on the CPU is to wait for them
+        model.extract_clip(pixels).cpu()  # .cpu() waits until the features are computed
         done += batch
     return done / (time.perf_counter() - started_s)
 

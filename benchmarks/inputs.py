@@ -1,4 +1,4 @@
-"""What both sides are given: the same checkpoints, videos and clips, made once and kept."""
+"""The inputs of both sides: the same checkpoints, videos and clips, created once and cached."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ FRAMES_BETWEEN_WINDOWS = 32  # 16 frames, every second one, no overlap: the defa
 
 
 def shared_file(name: str) -> Path | None:
-    """A file of the reference data (../shared, or where MARLIN_SHARED points); None where it is absent."""
+    """A file of the reference data (../shared, or where MARLIN_SHARED points); None if it is missing."""
     path = Path(os.environ.get("MARLIN_SHARED", ROOT.parent / "shared")) / name
     return path if path.is_file() else None
 
 
 def face_video() -> Path:
-    """A video with a face in the wild: of the reference data, or the example that comes with the project."""
+    """A video with an uncropped face: from the reference data, or the example in this repository."""
     return shared_file("media/video01.mp4") or ROOT / "examples" / "astronaut.mp4"
 
 
 def make_checkpoint(name: str, folder: Path) -> Path:
-    """Write the encoder of a published size, with the recipe weights of ../shared/README.md, as users have it.
+    """Write an encoder checkpoint in the published format, with the recipe weights of ../shared/README.md.
 
     Args:
         name: a published model.
-        folder: where it lies; it is made once (22, 87 or 305 million floats).
+        folder: the output folder; the file is created once (22, 87 or 305 million floats).
     """
     import torch
 
@@ -65,14 +65,14 @@ def make_checkpoint(name: str, folder: Path) -> Path:
 
 
 def resized_copy(source: Path, width: int, height: int, num_frames: int, folder: Path) -> Path:
-    """Encode a video anew at another size: cut to the new shape around its middle, then scaled.
+    """Re-encode a video at another size: centre-cropped to the new aspect ratio, then scaled.
 
     Args:
-        source: repeated from its start where it is shorter than what is asked for.
+        source: repeated from its start if it is too short.
         width: of the copy, in pixels.
         height: of the copy, in pixels.
         num_frames: of the copy.
-        folder: where it lies; it is made once.
+        folder: the output folder; the file is created once.
     """
     import av
     import cv2
@@ -95,11 +95,11 @@ def resized_copy(source: Path, width: int, height: int, num_frames: int, folder:
 
 
 def hour_video(folder: Path, seconds: int = 3600) -> Path:
-    """The example video of 4 s, joined to itself until it lasts an hour; its packets are copied, not encoded anew.
+    """The example video of 4 s, repeated until it lasts an hour; its packets are copied, not re-encoded.
 
     Args:
-        folder: where it lies; it is made once.
-        seconds: how long, in whole lengths of the example.
+        folder: the output folder; the file is created once.
+        seconds: the duration, rounded to whole repeats of the example.
     """
     import av
 
@@ -119,7 +119,7 @@ def hour_video(folder: Path, seconds: int = 3600) -> Path:
             source.seek(0)
             for packet in source.demux(video):
                 if packet.pts is None or packet.dts is None:
-                    continue  # the empty one that ends the stream
+                    continue  # the empty packet at the end of the stream
                 packet.pts += turn * length
                 packet.dts += turn * length
                 packet.stream = copy
@@ -131,8 +131,8 @@ def pixels_of_clips(count: int, folder: Path) -> Path:
     """Clips of real frames, uint8 (count, 16, 224, 224, 3), in an .npy file.
 
     Args:
-        count: clips, taken from the start of a pre-cropped video of the reference data, or cut out of the example.
-        folder: where it lies; it is made once.
+        count: number of clips, from the start of a pre-cropped video of the reference data, or from the example.
+        folder: the output folder; the file is created once.
     """
     path = folder / f"clips-{count}.npy"
     if not path.exists():
@@ -154,7 +154,7 @@ def _frames_again_and_again(source: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def _middle(frame: NDArray[np.uint8], shape: float) -> NDArray[Any]:
-    """The largest part of a frame that is `shape` times as wide as it is high."""
+    """The largest centre crop with aspect ratio `shape` (width / height)."""
     height, width = frame.shape[:2]
     across, down = min(width, int(height * shape)), min(height, int(width / shape))
     left, top = (width - across) // 2, (height - down) // 2

@@ -1,4 +1,4 @@
-"""What the numbers were measured on: processor, versions, and how fast it multiplies matrices."""
+"""The machine of a run: processor, versions, and matrix-product throughput."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["GFLOP_PER_CLIP", "clip_gflop", "describe_machine", "measure_gemm", "
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
 _PACKAGES = ("torch", "numpy", "opencv-python", "av", "openvino", "nncf", "onnxruntime")
 GFLOP_PER_CLIP = {"marlin_vit_small_ytf": 114, "marlin_vit_base_ytf": 361, "marlin_vit_large_ytf": 1194}
-"""Multiply and add counted as two; domain.md gives the multiply-adds."""
+"""A multiply-add counts as two operations; the model card gives the multiply-adds (GMAC)."""
 
 
 def describe_machine(threads: int) -> dict[str, Any]:
-    """Processor, the flags that decide how fast it multiplies, memory, system."""
+    """Processor, its flags relevant to matrix products, memory, operating system."""
     cpu, flags = _processor()
     return {
         "cpu": cpu,
@@ -36,7 +36,7 @@ def describe_machine(threads: int) -> dict[str, Any]:
 
 
 def sdk_versions() -> dict[str, str]:
-    """Of Python, marlin-sdk and what it runs on; only what is installed."""
+    """Versions of Python, marlin-sdk and its installed dependencies."""
     from marlin_sdk import __version__
 
     versions = {"python": platform.python_version(), "marlin-sdk": __version__}
@@ -49,7 +49,7 @@ def sdk_versions() -> dict[str, str]:
 
 
 def sdk_commit(root: Path) -> str | None:
-    """The commit of the checkout, with a + where files differ from it; None outside of git."""
+    """The commit of the checkout, with a + if files under src differ from it; None outside of git."""
     commands = (["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain", "--", "src"])
     try:
         head, changed = (
@@ -62,13 +62,13 @@ def sdk_commit(root: Path) -> str | None:
 
 
 def clip_gflop(dim: int, depth: int, tokens: int = 1568, patch_values: int = 1536) -> dict[str, float]:
-    """Where the floating-point operations of one clip lie, in GFLOP.
+    """The floating-point operations of one clip by kind, in GFLOP.
 
     Args:
-        dim: width of the encoder.
-        depth: its blocks.
-        tokens: of a clip.
-        patch_values: pixels of a tubelet.
+        dim: embedding dimension of the encoder.
+        depth: number of blocks.
+        tokens: tokens per clip.
+        patch_values: values per tubelet.
     """
     linear = 2 * tokens * dim * (patch_values + depth * 12 * dim)  # q, k, v, projection, and the MLP four times as wide
     attention = depth * 2 * 2 * tokens * tokens * dim
@@ -76,12 +76,12 @@ def clip_gflop(dim: int, depth: int, tokens: int = 1568, patch_values: int = 153
 
 
 def measure_gemm(dtype: torch.dtype, device: str = "cpu", *, least_s: float = 1.5) -> float:
-    """The best rate of a matrix product of the encoder's own kind, in GFLOP/s (or GOP/s).
+    """The best throughput of matrix products with the encoder's shapes, in GFLOP/s (or GOP/s).
 
     Args:
         dtype: float32, bfloat16, float16, or int8 (products of int8, summed in int32).
         device: torch device.
-        least_s: how long each shape is measured.
+        least_s: minimum measuring time per shape.
     Returns:
         The best of the ViT-B and ViT-L linear layers over four clips, and of a large square.
     """

@@ -1,9 +1,9 @@
-"""A step of pretraining against the same step composed as the reference package composes it.
+"""A pretraining step against the same step written as in the reference package.
 
 Run it as `python benchmarks/pretrain_step.py --model marlin_vit_small --batch-size 2`. Same model, batch and masks. The
-other side is written once more from plain torch modules: attention as matrix products and a softmax, fp32, the patch
+other side is reimplemented in plain torch modules: attention as matrix products and a softmax, fp32, the patch
 embedding as a convolution, and a full pass through the autoencoder for each of discriminator and autoencoder. Both
-sides take turns, so that a busy machine slows both; the medians are printed as JSON.
+sides take turns, so that other load slows both; the medians are printed as JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from marlin_sdk.training.pretrain.learner import Batch, Learner, build_networks
 
 
 class PlainBlock(nn.Module):
-    """A pre-norm block with attention written out."""
+    """A pre-norm block with explicit attention."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class PlainBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) to (B, N, D)."""
+        """(B, N, D) -> (B, N, D)."""
         batch, tokens, dim = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(batch, tokens, 3, self.heads, dim // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -50,7 +50,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainAutoencoder(nn.Module):
-    """Encoder of the visible tokens, decoder of all."""
+    """An encoder over the visible tokens and a decoder over all tokens."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class PlainAutoencoder(nn.Module):
         self.register_buffer("others", torch.randn(1, config.num_tokens, other) * 0.02)
 
     def forward(self, clips: Tensor, mask: Tensor) -> Tensor:
-        """The masked tubelets."""
+        """The reconstructed masked tubelets."""
         x = self.embed(clips).flatten(2).transpose(1, 2) + self.positions
         x = x[mask].reshape(len(clips), -1, x.shape[-1])
         for block in self.encoder:
@@ -84,7 +84,7 @@ class PlainAutoencoder(nn.Module):
 
 
 def reference_step(config: PretrainConfig, device: torch.device) -> Callable[[Batch], None]:
-    """Discriminator and autoencoder in turn, each with a pass of its own."""
+    """The reference's step: discriminator and autoencoder in turn, each with its own forward pass."""
     network = PlainAutoencoder(config.model).to(device)
     width = 4 * (config.model.decoder_embed_dim or 0)
     critic = nn.Sequential(nn.Linear(config.model.patch_dim, width), nn.LeakyReLU(), nn.Linear(width, 1)).to(device)
@@ -107,7 +107,7 @@ def reference_step(config: PretrainConfig, device: torch.device) -> Callable[[Ba
 
 
 def our_step(config: PretrainConfig, fabric: Fabric) -> Callable[[Batch], None]:
-    """This package's."""
+    """This package's step."""
     learner = Learner(config, *build_networks(config), fabric)
 
     def step(batch: Batch) -> None:
@@ -117,7 +117,7 @@ def our_step(config: PretrainConfig, fabric: Fabric) -> Callable[[Batch], None]:
 
 
 def main() -> None:
-    """Print medians, speed-ups, and how much of the device's peak is reached."""
+    """Print medians, speed-ups, and the share of the device's peak that is reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="marlin_vit_small")
     parser.add_argument("--batch-size", type=int, default=2)
@@ -141,7 +141,7 @@ def main() -> None:
             step(batch)
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            if turn:  # the first warms up
+            if turn:  # the first is the warm-up
                 times[name].append(time.perf_counter() - started_s)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     peaks = {f"ours {name}": peak_gflops(fabric) for name, fabric in fabrics.items()}

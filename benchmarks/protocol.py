@@ -1,6 +1,6 @@
-"""How the benchmark talks to a worker: a JSON object a line, asked on stdin, answered on stdout. Standard library only.
+"""The protocol between benchmark and worker: one JSON object per line, requests on stdin, answers on stdout.
 
-Both environments import this module, and nothing else of each other's.
+It uses only the standard library, because both environments import it, and share no other module.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Answer = dict[str, Any]
 
 
 def serve(tasks: Mapping[str, Callable[..., Answer]]) -> None:
-    """Do what is asked for, one task at a time, until stdin ends.
+    """Run the requested tasks one at a time, until stdin ends.
 
     Args:
-        tasks: by name; the keyword arguments come from the request. What a task raises is the answer `error`.
+        tasks: by name; the keyword arguments come from the request. An exception becomes the answer `error`.
     """
-    # Libraries print; what they print must not get between the answers.
+    # Libraries may print; redirect their stdout so that it cannot mix with the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -44,13 +44,13 @@ def serve(tasks: Mapping[str, Callable[..., Answer]]) -> None:
 
 
 def resident_mb() -> float:
-    """What this process holds in memory now, in MB (10^6 bytes). Linux only."""
+    """Resident memory of this process, in MB (10^6 bytes). Linux only."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def settled_mb() -> float:
-    """`resident_mb` after what is free has gone back to the system."""
+    """`resident_mb` after free memory was returned to the system."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return resident_mb()
@@ -58,10 +58,10 @@ def settled_mb() -> float:
 
 @contextmanager
 def sampled_memory(every_s: float = 0.25) -> Iterator[list[tuple[float, float]]]:
-    """Note the memory in use while a block runs.
+    """Sample the resident memory while a block runs.
 
     Yields:
-        (seconds since the start, MB), filled while the block runs.
+        A list of (seconds since the start, MB), filled while the block runs.
     """
     samples: list[tuple[float, float]] = []
     over = threading.Event()

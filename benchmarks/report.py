@@ -1,4 +1,4 @@
-"""Results to a table and a plot."""
+"""Write the results as a table and a plot."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Results = Mapping[str, Any]
 
 
 def write_table(results: Results, path: Path) -> None:
-    """Write the results as Markdown: what was measured, the rows, the floor, memory, the pieces."""
+    """Write the results as Markdown: machine, rows, lower bound, memory, pieces."""
     parts = [_heading(results), _rows(results), _floor(results), _memory(results), _pieces(results)]
     path.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw how many times as fast as the reference each row is, with the goals."""
+    """Plot the speed-up of each row over the reference, with the goals."""
     from matplotlib import use
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What is measured: the rows of the table."""
+"""The benchmark rows of the table."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Row:
     """A row, or a group of rows that are measured in turn.
 
     Attributes:
-        title: as the table names it.
-        measure: gives at least `contestants`, by label.
+        title: its name in the table.
+        measure: returns at least `contestants`, by label.
     """
 
     title: str
@@ -99,7 +99,7 @@ def _with_pieces(results: dict[str, Any], answers: Mapping[str, list[dict[str, A
 
 
 def _commands(commands: Mapping[str, tuple[Sequence[str | Path], Goal | None]], bench: Bench) -> dict[str, Any]:
-    """Whole processes, from start to end."""
+    """Time whole processes, from start to end."""
     entrants = []
     for label, (command, goal) in commands.items():
         peer = bench.peer if label == REFERENCE else None
@@ -151,9 +151,9 @@ def _first(bench: Bench) -> dict[str, Any]:
 
 
 def _memory(bench: Bench) -> dict[str, Any]:
-    """An hour in the wild; every frame is decoded, faces are followed throughout, some windows are embedded.
+    """An hour of uncropped video: every frame is decoded, faces are tracked throughout, some windows are embedded.
 
-    The reference gets 20 s: it embeds every window, and an hour of them would take it hours.
+    The reference gets 20 s, because it embeds every window and would take hours for an hour of video.
     """
     media, clips = bench.work / "media", str(bench.clips(1))
     hour, short = hour_video(media, 60 if bench.quick else 3600), hour_video(media, 8 if bench.quick else 20)
@@ -178,7 +178,7 @@ def _memory(bench: Bench) -> dict[str, Any]:
 
 
 def _flatness(samples: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """The peak, that of each tenth of the time, and some of the samples."""
+    """Peak memory, the peak of each tenth of the time, and some of the samples."""
     tenth = max(1, len(samples) // 10)
     peaks = [max(mb for _, mb in samples[start : start + tenth]) for start in range(0, len(samples), tenth)][:10]
     return {
@@ -202,7 +202,7 @@ def _gemm(bench: Bench) -> dict[str, Any]:
 
 
 def _check(bench: Bench) -> dict[str, Any]:
-    """That the reference is set up right: its features and boxes are those that its own code gave elsewhere."""
+    """Check the setup of the reference: its features and boxes must equal its recorded output from elsewhere."""
     return {"unit": "check", "contestants": {}, **check_reference(bench)}
 
 
@@ -244,4 +244,4 @@ ROWS: Mapping[str, Row] = {
     "pieces": Row("the pieces, 720p, ViT-B", _pieces),
     "breakdown": Row("a clip by kind of operator, ViT-B", _breakdown),
 }
-"""By the name that --rows takes."""
+"""By the name for --rows."""

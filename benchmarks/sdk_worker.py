@@ -1,4 +1,4 @@
-"""marlin-sdk at work: `python -m benchmarks.sdk_worker`, in the environment that the benchmark itself runs in."""
+"""marlin-sdk's worker: `python -m benchmarks.sdk_worker`, in the same environment as the benchmark."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {
     "LayerNorm": ("layer_norm",),
     "copies": ("copy", "cat", "contiguous"),
 }
-"""By parts of the names of torch's operators."""
+"""Substrings of torch operator names, by kind."""
 
 
 class Sdk:
@@ -42,9 +42,9 @@ class Sdk:
 
         Args:
             checkpoint: a file, or a published name for random weights.
-            threads: for torch.
-            detector: as `from_pretrained` takes it, loaded at once; None where nothing is cropped.
-            options: more of its keyword arguments: runtime, dtype.
+            threads: of torch.
+            detector: as for `from_pretrained`, loaded immediately; None if nothing is cropped.
+            options: more keyword arguments of `from_pretrained`: runtime, dtype.
             device: torch device.
         """
         torch.set_num_threads(threads)
@@ -61,14 +61,14 @@ class Sdk:
         return {"seconds": seconds, "count": len(pixels)}
 
     def extract(self, *, video: str, crop: bool, save_to: str, settings: Mapping[str, Any] | None = None) -> Answer:
-        """Embed a video; by default the windows that the reference has, without the tail that it loses."""
+        """Embed a video; by default with the same windows as the reference, which drops the tail."""
         given: Any = {"tail": "drop", **(settings or {})}
         features, seconds = _timed(lambda: self._model.extract_video(video, crop_face=crop, **given))
         np.save(save_to, features.numpy())
         return {"seconds": seconds, "count": len(features)}
 
     def pieces(self, *, video: str) -> Answer:
-        """Seconds a window (32 source frames) that each part of `extract_video` takes, one after another."""
+        """Seconds per window (32 source frames) of each stage of `extract_video`, run one after another."""
         detector = self._model.detector
         with open_video(video) as reader:
             frames, decode_s = _timed(lambda: list(reader))
@@ -86,7 +86,7 @@ class Sdk:
             lambda: [crop_square(still, square_box(box), size_px) for still, box in zip(stills, boxes, strict=True)]
         )
         seconds["crop"] = crop_s / windows
-        whole = min(8, len(crops) // CLIP_FRAMES)  # clips at once, as `extract_video` does by default
+        whole = min(8, len(crops) // CLIP_FRAMES)  # batch size, the default of `extract_video`
         clips = np.stack(crops[: whole * CLIP_FRAMES]).reshape(whole, CLIP_FRAMES, size_px, size_px, 3)
         self._model.extract_clip(clips[:1])
         seconds["encode"] = _timed(lambda: self._model.extract_clip(clips).cpu())[1] / whole
@@ -104,7 +104,7 @@ class Sdk:
         return {"seconds": samples[-1][0], "samples": above, "count": len(features)}
 
     def breakdown(self, *, clips: str) -> Answer:
-        """Seconds a clip that torch spends in each kind of operator; the profiler itself costs some."""
+        """Seconds per clip that torch spends in each kind of operator, profiler overhead included."""
         from torch.profiler import ProfilerActivity, profile
 
         pixels = torch.from_numpy(np.load(clips))

@@ -1,8 +1,7 @@
 """Draw what the encoder sees of a video: a strip of crops for each window, above the timeline of the windows.
 
-Run it as `python examples/crop_strip.py VIDEO -o strip.png [--detector yunet]`. It needs no weights of the model,
-because it looks at the boxes and not at the features. docs/assets/crop-strip.png was made of examples/astronaut.mp4
-with `--detector lbp`.
+Usage: `python examples/crop_strip.py VIDEO -o strip.png [--detector yunet]`. It needs no model weights, because it uses
+the boxes and not the features. docs/assets/crop-strip.png was made from examples/astronaut.mp4 with `--detector lbp`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from marlin_sdk import Marlin, ModelConfig, VideoFeatures
 from marlin_sdk.face.cropping import crop_square
 from marlin_sdk.video.reader import open_video
 
-# As small as a model can be: its features are not used.
+# A minimal model: its features are not used.
 MODEL = ModelConfig(encoder_embed_dim=16, encoder_depth=1, encoder_num_heads=1, img_size=16)
 CROP_PX = 112
 GAP_PX = 8
@@ -35,7 +34,7 @@ def read_frames(video: Path, wanted: set[int]) -> dict[int, NDArray[np.uint8]]:
 
 
 def strip(result: VideoFeatures, row: int, frames: dict[int, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """The crops of one window side by side; those that only repeat a neighbour are faded."""
+    """The crops of one window side by side; repeats of a neighbour are faded."""
     picture = np.full((CROP_PX, 16 * (CROP_PX + GAP_PX) - GAP_PX, 3), 255, dtype=np.uint8)
     for step in range(16):
         box = result.boxes[row, step].astype(np.int64)
@@ -47,12 +46,12 @@ def strip(result: VideoFeatures, row: int, frames: dict[int, NDArray[np.uint8]])
 
 
 def draw(result: VideoFeatures, video: Path, *, max_rows: int = 8) -> Figure:
-    """The figure: a strip for each of the first windows, then the timeline of them all.
+    """The figure: a strip for each of the first windows, then the timeline of all windows.
 
     Args:
-        result: from `extract` with the default reduction, of a video that was cropped.
+        result: from `extract` without a reduction, of a video that was cropped.
         video: the file it comes from.
-        max_rows: strips drawn at most.
+        max_rows: maximum number of strips.
     """
     rows = min(len(result), max_rows)
     frames = read_frames(video, set(result.frame_index[:rows].ravel().tolist()))

@@ -1,4 +1,4 @@
-"""What `make demo` runs: embed examples/astronaut.mp4 with the command line, and show what came out."""
+"""Run by `make demo`: embed examples/astronaut.mp4 with the command line, and print the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = "marlin_vit_small_ytf"
 
 
 def answers(url: str) -> bool:
-    """Whether a server can be reached: asked first, because the downloads themselves try again for a minute."""
+    """Whether a server can be reached. Checked first, because the downloads themselves retry for a minute."""
     try:
         requests.head(url, timeout=5)
     except OSError:
@@ -28,7 +28,7 @@ def answers(url: str) -> bool:
 
 
 def why_no_weights() -> str | None:
-    """Why the published weights are not to be had; None where they lie in the Hub's cache, or come from the Hub."""
+    """Why the published weights are unavailable; None if they are in the Hub's cache, or could be downloaded."""
     try:
         resolve_model(MODEL, local_files_only=True)
     except DownloadError:
@@ -42,7 +42,7 @@ def why_no_weights() -> str | None:
 
 
 def has_yunet() -> bool:
-    """Whether the face detector's file is here, or can be had."""
+    """Whether the face detector's file is in the cache, or could be downloaded."""
     try:
         fetch_asset(YUNET, local_files_only=True)
     except DownloadError:

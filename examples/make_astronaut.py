@@ -1,6 +1,6 @@
-"""Make examples/astronaut.mp4: four seconds of slow pan and zoom over a public-domain portrait (NASA, Eileen Collins).
+"""Write examples/astronaut.mp4: four seconds of slow pan and zoom over a public-domain portrait (NASA, Eileen Collins).
 
-Run it as `python examples/make_astronaut.py [OUT.mp4]`. The picture comes with scikit-image, so nothing is downloaded.
+Usage: `python examples/make_astronaut.py [OUT.mp4]`. The picture comes with scikit-image, so nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from skimage.data import astronaut
 
 WIDTH, HEIGHT, FPS, SECONDS = 480, 360, 25, 4
-# Without the last, x264 gives other bytes from one run to the next.
+# Without the last option, the output of x264 is not reproducible.
 ENCODER = {"crf": "26", "preset": "slow", "threads": "1", "x264-params": "cpu-independent=1"}
 
 
 def view(picture: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    """The picture as the camera sees it at a share (0 to 1) of the way: drifting about the face, closing in."""
+    """The camera view at a fraction (0 to 1) of the video: a slow pan around the face, zooming in."""
     zoom = 1.1 + 0.4 * (1 - np.cos(np.pi * share)) / 2
     centre_x = 242 + 22 * np.sin(2 * np.pi * share)
     centre_y = HEIGHT / 2 / zoom + 3 + 3 * np.sin(np.pi * share)  # the picture's top edge stays out of view

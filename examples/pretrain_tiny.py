@@ -1,8 +1,8 @@
-"""Does it learn? Pretrain a small model for some minutes, and measure it on people that it has never seen.
+"""Does it learn? Pretrain a small model for a few minutes, and evaluate it on held-out people.
 
-Run it as `python examples/pretrain_tiny.py -o runs/tiny`. It draws cartoon faces that move, takes the real faces of
-`../shared/media` where that folder is (else the example video alone), prepares both as `marlin-sdk prepare` does,
-pretrains, and compares with two ways to fill in what is hidden that have learned nothing. Nothing is downloaded.
+Usage: `python examples/pretrain_tiny.py -o runs/tiny`. It draws moving cartoon faces, adds the example video and, if
+it exists, the real faces of `../shared/media`, prepares them as `marlin-sdk prepare` does, pretrains, and compares the
+reconstructions with two baselines without learning. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.model.tubelets import to_tubelets
-from marlin_sdk.reconstruction import compose, contact_sheet, rebuild, save_png
+from marlin_sdk.reconstruction import compose, contact_sheet, reconstruct, save_png
 from marlin_sdk.training.prepare.config import PrepareConfig
 from marlin_sdk.training.prepare.run import prepare
 from marlin_sdk.training.pretrain.config import PretrainConfig
@@ -33,7 +33,7 @@ from marlin_sdk.training.pretrain.data import ClipDataset, open_clips
 from marlin_sdk.training.pretrain.run import Run, pretrain
 from marlin_sdk.training.pretrain.stream import collate, mask_seed, masks_for
 
-SIZE_PX, PATCH_PX = 64, 8  # the grid is 8x8x8 tokens instead of 8x14x14, so that two cores will do
+SIZE_PX, PATCH_PX = 64, 8  # the grid is 8x8x8 tokens instead of 8x14x14, so that two cores suffice
 MODEL = ModelConfig(
     encoder_embed_dim=128,
     encoder_depth=4,
@@ -45,7 +45,8 @@ MODEL = ModelConfig(
     patch_size=PATCH_PX,
 )
 CARTOON_FRAMES = 64
-# Who is on the videos of ../shared/media; the last two are too short for a clip. video01 and cropped01 are one man.
+# The people in the videos of ../shared/media; the last two videos are too short for a clip. video01 and cropped01 show
+# the same man.
 PEOPLE = {"video01.mp4": "first man", "cropped01.mp4": "first man", "video03.mp4": "second man"}
 HELD_OUT_PEOPLE = ("second man",)
 ROOT = Path(__file__).parents[1]
@@ -54,7 +55,7 @@ YUNET = SHARED / "weights" / "face_detection_yunet_2023mar.onnx"
 
 
 def draw_cartoon(seed: int) -> Iterator[NDArray[np.uint8]]:
-    """A face of its own colours and proportions, that sways, blinks and talks: frames (64, 64, 3)."""
+    """A face with random colours and proportions that sways, blinks and talks: frames (64, 64, 3)."""
     rng = np.random.default_rng(seed)
     skin = rng.uniform((90, 55, 40), (235, 190, 165))
     hair, shirt, wall = rng.uniform(10, 150, 3), rng.uniform(20, 230, 3), rng.uniform(30, 230, 3)
@@ -88,7 +89,7 @@ def draw_cartoon(seed: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def write_videos(folder: Path, cartoons: int) -> Path:
-    """Cartoons and real videos in one folder, and a table of who is on them and on which side of the split."""
+    """Write cartoons and real videos to one folder, and a table with the identity and split of each."""
     folder.mkdir(parents=True, exist_ok=True)
     table = [("source", "identity", "split")]
     for number in range(cartoons):
@@ -113,7 +114,7 @@ def write_videos(folder: Path, cartoons: int) -> Path:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Clips of people that the model has never seen."""
+    """Clips of held-out people."""
 
     clips: Tensor
     mask: Tensor
@@ -121,7 +122,7 @@ class HeldOut:
 
 
 def load_held_out(data: Path, config: PretrainConfig, *, passes: int = 4) -> HeldOut:
-    """Some windows of each held-out track, with masks that no training pass draws."""
+    """Some windows of each held-out track, with masks that no training epoch uses."""
     dataset = ClipDataset(data, "val", seed=1, drop_last=False)
     items = []
     for epoch in range(passes):
@@ -133,20 +134,20 @@ def load_held_out(data: Path, config: PretrainConfig, *, passes: int = 4) -> Hel
 
 
 def mean_colour(true: Tensor, mask: Tensor) -> Tensor:
-    """Fill what is hidden of one clip with the mean colour of what is visible: tubelets (N, P) -> (hidden, P)."""
+    """Fill the masked part of one clip with the mean colour of the visible part: tubelets (N, P) -> (masked, P)."""
     colour = true[mask].reshape(-1, 3, true.shape[1] // 3).mean(dim=(0, 2))
     return colour.repeat_interleave(true.shape[1] // 3).expand(int((~mask).sum()), -1)
 
 
 def nearest_visible(true: Tensor, mask: Tensor) -> Tensor:
-    """Fill each hidden tubelet with the nearest visible one, counted in tubelets along time, height and width."""
+    """Fill each masked tubelet with the nearest visible one; distances are in tubelets along time, height and width."""
     cells = torch.cartesian_prod(*(torch.arange(float(size)) for size in MODEL.grid))
     nearest = torch.cdist(cells[~mask], cells[mask]).argmin(dim=1)
     return true[mask][nearest]
 
 
 def errors(held: HeldOut, fill: Callable[[Tensor, Tensor], Tensor]) -> NDArray[np.float64]:
-    """The mean squared error of each clip over what is hidden."""
+    """The mean squared error of each clip over its masked tubelets."""
     pixels = held.clips.permute(0, 4, 1, 2, 3).float() / 255
     true = to_tubelets(pixels, MODEL)
     return np.array(
@@ -158,18 +159,18 @@ def errors(held: HeldOut, fill: Callable[[Tensor, Tensor], Tensor]) -> NDArray[n
 
 
 def model_errors(model: Marlin, held: HeldOut) -> NDArray[np.float64]:
-    """The same of a model."""
+    """The same for a model."""
     assert model.decoder is not None
     return np.array(
         [
-            rebuild(model.encoder, model.decoder, clip[None], mask[None]).mean_error
+            reconstruct(model.encoder, model.decoder, clip[None], mask[None]).mean_error
             for clip, mask in zip(held.clips, held.mask, strict=True)
         ]
     )
 
 
 def retrieval(model: Marlin, data: Path, *, windows: int = 6) -> float:
-    """How often the nearest other window of a window, by cosine, comes from the same track."""
+    """How often the nearest neighbour of a window, by cosine, comes from the same track."""
     tracks, features = [], []
     for split in ("train", "val"):
         dataset = ClipDataset(data, "train" if split == "train" else "val", seed=2, drop_last=False)
@@ -186,7 +187,7 @@ def retrieval(model: Marlin, data: Path, *, windows: int = 6) -> float:
 
 
 def draw_curve(run: Path) -> None:
-    """The losses of the run as a picture."""
+    """Plot the losses of the run."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -203,7 +204,7 @@ def draw_curve(run: Path) -> None:
 
 
 def main() -> None:
-    """Prepare, pretrain, measure; exit 1 where the model does not beat both baselines."""
+    """Prepare, pretrain, evaluate; exit status 1 if the model does not beat both baselines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/tiny"))
     parser.add_argument("--steps", type=int, default=1000)
@@ -267,7 +268,7 @@ def main() -> None:
     real, cartoon = np.flatnonzero(held.is_real)[:2], np.flatnonzero(~held.is_real)[:2]
     shown = [*cartoon, *real]
     result_rows = [
-        rebuild(trained.encoder, trained.decoder, held.clips[[index]], held.mask[[index]])[0] for index in shown
+        reconstruct(trained.encoder, trained.decoder, held.clips[[index]], held.mask[[index]])[0] for index in shown
     ]
     save_png(contact_sheet(result_rows, MODEL, frames=(0,)), run / "held-out.png")
     compared = []

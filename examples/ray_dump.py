@@ -1,8 +1,8 @@
-"""A dump on a Ray cluster: `python examples/ray_dump.py VIDEOS DUMP [--address HOST:6379]`.
+"""Create a dump on a Ray cluster: `python examples/ray_dump.py VIDEOS DUMP [--address HOST:6379]`.
 
-VIDEOS is a folder, a pattern or a CSV table with a column `path`, seen by every node; DUMP is the folder of the
-features, seen by this machine. The same line again does what is missing or failed. Without --address, Ray is started
-here.
+VIDEOS is a folder, a pattern or a CSV table with a column `path`, accessible from every node; DUMP is the output
+folder, accessible from this machine. Run the same command again to process what is missing or failed. Without
+--address, Ray is started on this machine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from marlin_sdk.batch.recipe import Recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the dump, and say what is in it."""
+    """Create the dump, and print a summary."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("videos", help="folder, pattern, or CSV table with a column path")
     parser.add_argument("dump", help="folder of the features")
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = Recipe(model=options.model, detector=options.detector, settings=settings)
     if options.address:
         ray.init(options.address, log_to_driver=False)
-    else:  # a cluster of this machine alone, which nobody else can reach
+    else:  # a cluster of this machine alone, not reachable from outside
         ray.init("local", _node_ip_address="127.0.0.1", include_dashboard=False, log_to_driver=False)
     videos = ray.data.read_csv(options.videos) if options.videos.endswith(".csv") else options.videos
     summary = embed(videos, options.dump, recipe=recipe, actors=options.actors)

@@ -1,7 +1,7 @@
-"""Draw what pretraining knows of a face: crops, their regions, the tokens that touch them, and the masks of that.
+"""Draw the inputs of pretraining: face crops, their regions, the tokens that touch them, and the resulting masks.
 
-Run it as `python examples/show_regions.py VIDEO -o regions.png [--detector yunet] [--parser landmarks]`. It needs no
-weights of the model. docs/assets/regions.png was made of examples/astronaut.mp4 with the file of YuNet.
+Usage: `python examples/show_regions.py VIDEO -o regions.png [--detector yunet] [--parser landmarks]`. It needs no model
+weights. docs/assets/regions.png was made from examples/astronaut.mp4 with the YuNet file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from marlin_sdk.face.regions.labels import LABELS, REGIONS, FaceCrops, region_bi
 from marlin_sdk.face.regions.parsers import load_parser
 from marlin_sdk.masking.patterns import Strategy, make_masks
 from marlin_sdk.training.prepare.config import PrepareConfig
-from marlin_sdk.training.prepare.crops import Stretch, follow_faces
+from marlin_sdk.training.prepare.crops import Segment, track_faces
 from marlin_sdk.video.reader import open_video
 
 COLOURS = {
@@ -33,27 +33,27 @@ COLOURS = {
 }
 FROM_BACK_TO_FRONT = ("background", "skin", "hair", "nose", "mouth", "right_eye", "left_eye")
 REGION_OF_LABEL = [0, 1, 2, 3, 2, 3, 4, 5, 5, 5, 6]
-SHOWN = [0, 4, 8, 12]  # steps of the clip: the first frames of four tubelets
+SHOWN = [0, 4, 8, 12]  # steps of the clip: the first frame of each of four tubelets
 INK, PALE = "#1f2933", "#7b8794"
 
 
-def longest_face(video: Path, detector: str) -> tuple[Stretch, PrepareConfig]:
-    """The face that stays longest, cropped as for training.
+def longest_face(video: Path, detector: str) -> tuple[Segment, PrepareConfig]:
+    """The face with the longest track, cropped as for training.
 
     Raises:
-        SystemExit: nobody stays for the two seconds of a clip.
+        SystemExit: no track is as long as a clip.
     """
     config = PrepareConfig(detector=detector, val_share=0)
     with open_video(video) as reader:
-        found = list(follow_faces(reader, config, load_detector(detector)))
-    best = max(found, key=lambda stretch: len(stretch.pixels), default=None)
+        found = list(track_faces(reader, config, load_detector(detector)))
+    best = max(found, key=lambda segment: len(segment.pixels), default=None)
     if best is None or len(best.pixels) < config.min_frames:
         raise SystemExit(f"{video} shows no face for {config.min_frames} frames")
     return best, config
 
 
 def paint(crop: NDArray[np.uint8], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A crop with its regions laid over it."""
+    """A crop with its regions as an overlay."""
     palette = np.array([COLOURS[REGIONS[region]] for region in REGION_OF_LABEL], dtype=np.float64)
     return np.asarray(crop * 0.5 + palette[labels] * 0.5, dtype=np.uint8)
 
@@ -76,11 +76,11 @@ def masked(crop: NDArray[np.uint8], visible: NDArray[np.bool_]) -> NDArray[np.ui
     return np.asarray(np.where(shown[..., None], crop, 226), dtype=np.uint8)
 
 
-def draw(stretch: Stretch, config: PrepareConfig, detector: str, parser: str, *, seed: int) -> Figure:
+def draw(segment: Segment, config: PrepareConfig, detector: str, parser: str, *, seed: int) -> Figure:
     """The figure: a column for each of four tubelets, a row for each stage."""
-    pixels = np.stack(stretch.pixels[:32:2])
+    pixels = np.stack(segment.pixels[:32:2])
     crops = FaceCrops(
-        pixels, np.array(stretch.frame_index[:32:2]), np.stack(stretch.squares[:32:2]), stretch.frame_size, ""
+        pixels, np.array(segment.frame_index[:32:2]), np.stack(segment.squares[:32:2]), segment.frame_size, ""
     )
     labels = load_parser(parser, detector=load_detector(detector)).parse(crops)
     bits = region_bits(labels, config.patch_px)[::2]
@@ -119,10 +119,10 @@ def main() -> None:
     parser.add_argument("--parser", default="landmarks", help="as for marlin-sdk prepare")
     parser.add_argument("--seed", type=int, default=0, help="of the masks")
     arguments = parser.parse_args()
-    stretch, config = longest_face(arguments.video, arguments.detector)
-    figure = draw(stretch, config, arguments.detector, arguments.parser, seed=arguments.seed)
+    segment, config = longest_face(arguments.video, arguments.detector)
+    figure = draw(segment, config, arguments.detector, arguments.parser, seed=arguments.seed)
     figure.savefig(arguments.output, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    print(f"{arguments.output}: track {stretch.track}, {len(stretch.pixels)} frames, {len(LABELS)} labels")
+    print(f"{arguments.output}: track {segment.track}, {len(segment.pixels)} frames, {len(LABELS)} labels")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train a linear probe on the features of a dump: `python examples/train_on_dump.py DUMP --label emotion`.
 
-The dump is what `marlin-extract --table clips.csv -o DUMP` makes, in any format; the label is a column of that table.
+The dump is the output of `marlin-extract --table clips.csv -o DUMP`, in any format; the label is a column of the table.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from marlin_sdk.dump.reading import FeatureDump
 
 
 class LabelledVideos(Dataset[tuple[VideoFeatures, int]]):
-    """The videos of a dump that have rows and a label; each is read from the disk when it is asked for."""
+    """The videos of a dump that have rows and a label; each is read from disk on access."""
 
     def __init__(self, dump: FeatureDump, label: str) -> None:
         self.dump = dump
@@ -40,12 +40,12 @@ class LabelledVideos(Dataset[tuple[VideoFeatures, int]]):
 
 
 def mean_over_rows(features: Tensor, mask: Tensor) -> Tensor:
-    """(B, N, D) and its mask (B, N) -> (B, D), without the padding."""
+    """Mean over the rows without padding: (B, N, D) and its mask (B, N) -> (B, D)."""
     return (features * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train on four videos of five, and count the right answers on the fifth."""
+    """Train on four fifths of the videos, and count the correct predictions on the rest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dump", help="folder that marlin-extract has filled")
     parser.add_argument("--label", required=True, help="column of the table of inputs")

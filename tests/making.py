@@ -120,16 +120,16 @@ def recipe_weights(shapes: Mapping[str, Sequence[int]], own_tables: Mapping[str,
 
 
 class PaintedFace:
-    """A detector that finds the bright red squares that a test has painted, exactly; and counts its looks."""
+    """A detector that finds the bright red squares painted by a test, exactly; it counts the frames it is given."""
 
     name = "painted"
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.num_frames = 0
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """One box around all that is red, in each frame."""
-        self.looks += len(frames)
+        """One box around all red pixels, in each frame."""
+        self.num_frames += len(frames)
         return [self._one(frame) for frame in frames]
 
     def _one(self, frame: NDArray[np.uint8]) -> Detections:

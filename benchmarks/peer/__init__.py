@@ -1,1 +1,1 @@
-"""marlin-pytorch 0.3.4 in an environment of its own. Nothing in here is part of marlin-sdk, and src/ never sees it."""
+"""marlin-pytorch 0.3.4 in its own environment. Nothing in here is part of marlin-sdk, and src/ never imports it."""

@@ -1,4 +1,4 @@
-"""Whether the reference is set up right: against what its own code gave elsewhere (../shared/golden)."""
+"""Check that the reference is set up correctly, against its recorded output from elsewhere (../shared/golden)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_reference(bench: Bench) -> dict[str, Any]:
 
     Returns:
         `largest_difference` of the features by video, and of the face boxes; `boxes_equal`: whether each box and score
-        equals the golden one, which is written with two decimals. Or `unchecked`, and why.
+        equals the golden one, which is written with two decimals. Or `unchecked`, with the reason.
     """
     golden = shared_file("golden/videos/vit_small_recipe_features.npz")
     golden_boxes = shared_file("golden/videos/reference_face_boxes.json")

@@ -1,4 +1,4 @@
-"""Set up the reference: its own virtual environment, its real dependencies, a stand-in only where nothing else fits."""
+"""Set up the reference: its own virtual environment, its real dependencies, and a stand-in only if no build fits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["PeerEnvironment", "set_up"]
 
 PEER = "marlin-pytorch==0.3.4"
 TORCH = "torch==2.13.0"
-TORCHVISION = "torchvision==0.28.0"  # the release made for that torch
-# What marlin-pytorch 0.3.4 requires beside torch and torchvision, and face-alignment for its detector's network.
+TORCHVISION = "torchvision==0.28.0"  # the release for that torch
+# The requirements of marlin-pytorch 0.3.4 except torch and torchvision, and face-alignment for its detector's network.
 REQUIRES = ("numpy", "einops", "ffmpeg-python", "opencv-python", "av", "tqdm", "pyyaml", "face-alignment==1.5.0")
 STANDINS = Path(__file__).parent / "standins"
 _ASK_TORCHVISION = "import torchvision; torchvision.io.read_video; import torchvision.models._utils as u; "
@@ -32,13 +32,13 @@ print(json.dumps({"python": platform.python_version(), **{name: version(name) fo
 
 @dataclass(frozen=True)
 class PeerEnvironment:
-    """Where the reference runs.
+    """The environment in which the reference runs.
 
     Attributes:
         python: its interpreter.
-        import_path: folders put before its own packages.
-        versions: of it and its dependencies.
-        notes: what is not the original, in words.
+        import_path: folders that precede its own packages.
+        versions: versions of it and its dependencies.
+        notes: descriptions of everything that was replaced.
     """
 
     python: Path
@@ -48,13 +48,13 @@ class PeerEnvironment:
 
 
 def set_up(folder: Path, constraints: Path) -> PeerEnvironment:
-    """Make the environment, once; a second call finds it.
+    """Create the environment; a second call reuses it.
 
     Args:
         folder: of the virtual environment.
         constraints: a pip constraints file, so that both sides run on the same torch, NumPy, OpenCV and PyAV.
     Raises:
-        SystemExit: the `ffprobe` program, which marlin-pytorch runs, is not here; or pip failed, in its own words.
+        SystemExit: the `ffprobe` program, which marlin-pytorch runs, is missing; or pip failed, with pip's message.
     """
     if shutil.which("ffprobe") is None:
         raise SystemExit(
@@ -82,7 +82,7 @@ def set_up(folder: Path, constraints: Path) -> PeerEnvironment:
 
 
 def _find_torchvision(python: Path) -> str | None:
-    """The version of a torchvision that works here; None where there is none, and then it is not installed either."""
+    """The installed torchvision version that works here; None, with torchvision uninstalled, if there is none."""
     try:
         _pip(python, "--no-deps", TORCHVISION)
         return _output(python, _ASK_TORCHVISION).strip()

@@ -1,4 +1,4 @@
-"""The reference at work: marlin-pytorch as it is installed, its detector's network put in from outside.
+"""The reference's worker: marlin-pytorch as installed, with its detector's network injected.
 
 Runs in the reference's own environment: `python -m benchmarks.peer.worker`.
 """
@@ -18,7 +18,7 @@ from benchmarks.protocol import Answer, sampled_memory, serve, settled_mb
 
 
 class RetinaFaceHandler:
-    """What marlin-pytorch would load out of its git clone of FaceX-Zoo: the same network, weights and thresholds.
+    """Replaces what marlin-pytorch loads from its git clone of FaceX-Zoo: the same network, weights and thresholds.
 
     Args:
         weights: `retinaface_mobilenet0.25.pth`.
@@ -29,7 +29,7 @@ class RetinaFaceHandler:
         from face_alignment.detection.retinaface import FaceDetector
 
         self._network = FaceDetector(device, path_to_detector=weights, confidence_threshold=0.7, nms_threshold=0.2)
-        self.seen: list[list[float]] = []  # the top box and its score of each frame looked at
+        self.seen: list[list[float]] = []  # the top box of each processed frame, with its score
 
     def inference_on_image(self, image: Any) -> list[list[float]]:
         """Boxes x1, y1, x2, y2, score of an RGB frame, best first."""
@@ -46,7 +46,7 @@ class Reference:
         self._handler: RetinaFaceHandler | None = None
 
     def open(self, *, model: str, checkpoint: str, threads: int, detector: str | None, device: str = "cpu") -> Answer:
-        """Load the model, and the detector's network where there are weights for it."""
+        """Load the model, and the detector's network if there are weights for it."""
         torch.set_num_threads(threads)
         self._model = Marlin.from_file(model, checkpoint).to(device).eval()
         if detector is not None:
@@ -77,7 +77,7 @@ class Reference:
         return {"seconds": seconds, "count": len(features), "boxes": self._handler.seen if self._handler else []}
 
     def pieces(self, *, video: str) -> Answer:
-        """Seconds a window that each part of `extract_video` takes."""
+        """Seconds per window of each stage of `extract_video`."""
         handler = self._handler
         assert handler is not None
         seconds = {}

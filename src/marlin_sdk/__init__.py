@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
     from marlin_sdk.marlin import Marlin
 
-# Each public name and its home: imported when first used, because torch and OpenCV take a second to load.
+# Each public name and its module: imported on first use, because torch and OpenCV take a second to load.
 _HOMES = {
     "ConfigError": "errors",
     "Detections": "face.detections",

@@ -1,4 +1,4 @@
-"""From a network to what a `Marlin` holds: its inference backend, its detector, its decoder."""
+"""Assembles the parts of a `Marlin` from a network: its inference backend, its detector, its decoder."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ class LoadKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
-    """How a model is loaded, whatever its weights.
+    """How a model is loaded, independent of its weights.
 
     Attributes:
-        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1".
+        device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1".
         dtype: "float32", "bfloat16" or "float16", of weights and arithmetic, or "int8" with runtime="openvino";
-            features are float32 in any case.
+            features are always float32.
         runtime: the inference backend: "torch"; "openvino" (faster on a CPU; extra [openvino]; float32, bfloat16,
-            int8); "onnx" (ONNX Runtime; extra [onnx]; float32). The latter two keep a converted model in
+            int8); "onnx" (ONNX Runtime; extra [onnx]; float32). The latter two store a converted model in
             `MARLIN_HOME`.
-        compile: let torch compile the encoder: a minute's wait, then a few per cent.
+        compile: use torch.compile for the encoder: takes a minute, then runs a few per cent faster.
         calibration: videos, or uint8 clips (N, 16, 224, 224, 3), for dtype="int8"; by default a set made from
-            scikit-image's picture of an astronaut. Yours fit your videos better.
-        detector: see `marlin_sdk.face.detectors.load_detector`; fetched when first needed.
+            scikit-image's picture of an astronaut. Your own clips fit your videos better.
+        detector: see `marlin_sdk.face.detectors.load_detector`; downloaded when first needed.
         decoder: load the decoder too (of a published model: another, larger file).
-        cache_dir: where downloads lie; by default the Hub's own cache, and `MARLIN_HOME` for other files.
-        local_files_only: touch no network.
+        cache_dir: folder of downloads; by default the Hub's own cache, and `MARLIN_HOME` for other files.
+        local_files_only: do not access the network.
 
     Raises:
-        ConfigError: an unknown device, dtype, runtime or detector, or two that do not go together.
+        ConfigError: an unknown device, dtype, runtime or detector, or an unsupported combination.
         MissingExtraError: the runtime is not installed.
     """
 
@@ -77,12 +77,12 @@ class LoadOptions:
     local_files_only: bool = False
 
     def __post_init__(self) -> None:
-        _ = self.choice  # what cannot be used is found out before anything is downloaded
+        _ = self.choice  # validates before anything is downloaded
         check_detector(self.detector)
 
     @cached_property
     def choice(self) -> RuntimeChoice:
-        """Backend, device and dtype, checked."""
+        """Backend, device and dtype, validated."""
         return choose_runtime(
             self.runtime,
             device=self.device,
@@ -100,7 +100,7 @@ class LoadOptions:
             identity: of its weights.
         Raises:
             DeviceMemoryError: the weights do not fit into the device's memory.
-            MarlinError: a calibration video cannot be read, or a converted model cannot be kept on disk.
+            MarlinError: a calibration video cannot be read, or a converted model cannot be stored on disk.
         """
         encoder, decoder = (network, None) if isinstance(network, Encoder) else (network.encoder, network.decoder)
         source = self.calibration
@@ -111,11 +111,11 @@ class LoadOptions:
         return {"runtime": runtime, "detector": self.load_detector, "identity": identity, "decoder": decoder}
 
     def load_detector(self) -> FaceDetector:
-        """Make the detector, fetching its weights where it has any.
+        """Load the detector, downloading its weights if it needs any.
 
         Raises:
-            DownloadError: they cannot be had.
-            WeightsError: they are not what they should be.
+            DownloadError: they cannot be downloaded.
+            WeightsError: they are invalid.
         """
         return load_detector(
             self.detector,

@@ -1,19 +1,19 @@
 """The exception tree.
 
-`MarlinError` is the root. Each leaf is also the builtin that a caller would catch without knowing this package.
-A message names the thing, what was got, what was expected, and what to do.
+`MarlinError` is the root. Each leaf also derives from a builtin, for callers that do not know this package.
+A message names the subject, the value received, the value expected, and the remedy.
 
     MarlinError
       ConfigError(ValueError)              a setting, name, device or dtype that cannot be used
       ShapeError(ValueError)               a clip or frame of the wrong shape, dtype or range
-      WeightsError(RuntimeError)           a checkpoint that does not fit, or is not safe to open
-      DownloadError(OSError)               a file that could not be fetched, or came with the wrong checksum
-      VideoDecodeError(OSError)            a video from which no frame can be had
+      WeightsError(RuntimeError)           a checkpoint that does not fit the model, or is not safe to load
+      DownloadError(OSError)               a file that could not be downloaded, or has the wrong checksum
+      VideoDecodeError(OSError)            a video without a decodable frame
         VideoNotFoundError(FileNotFoundError)
       NoFaceError(RuntimeError)            a video in which no window shows a face
-      DeviceMemoryError(MemoryError)       a device that has no memory left for the model, or for one clip
+      DeviceMemoryError(MemoryError)       a device without enough memory for the model or for one clip
       FeatureFileError(OSError)            a feature file that cannot be written or read
-      TrainingError(RuntimeError)          a training run that cannot go on
+      TrainingError(RuntimeError)          a training run that cannot continue
       MissingExtraError(ImportError)       an optional dependency that is not installed
 """
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class MarlinError(Exception):
-    """Root of every error that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class ConfigError(MarlinError, ValueError):
@@ -48,19 +48,19 @@ class ShapeError(MarlinError, ValueError):
 
 
 class WeightsError(MarlinError, RuntimeError):
-    """A checkpoint that does not fit the model, or that is not safe to open."""
+    """A checkpoint that does not fit the model, or is not safe to load."""
 
 
 class DownloadError(MarlinError, OSError):
-    """A file that could not be fetched, or that came with the wrong checksum."""
+    """A file that could not be downloaded, or has the wrong checksum."""
 
 
 class VideoDecodeError(MarlinError, OSError):
-    """A video from which no frame can be had."""
+    """A video without a decodable frame."""
 
 
 class VideoNotFoundError(VideoDecodeError, FileNotFoundError):
-    """A video, or a folder of frames, that is not there."""
+    """A video, or a folder of frames, that does not exist."""
 
 
 class NoFaceError(MarlinError, RuntimeError):
@@ -68,7 +68,7 @@ class NoFaceError(MarlinError, RuntimeError):
 
 
 class DeviceMemoryError(MarlinError, MemoryError):
-    """A device that has no memory left for the model, or for one clip."""
+    """A device without enough memory for the model or for one clip."""
 
 
 class FeatureFileError(MarlinError, OSError):
@@ -76,15 +76,15 @@ class FeatureFileError(MarlinError, OSError):
 
 
 class TrainingError(MarlinError, RuntimeError):
-    """A training run that cannot go on: a loss that is no number, a checkpoint that cannot be written."""
+    """A training run that cannot continue: the loss is not finite, or a checkpoint cannot be written."""
 
 
 class MissingExtraError(MarlinError, ImportError):
-    """An optional dependency that is not installed; the message holds its pip line.
+    """An optional dependency that is not installed; the message gives the pip command.
 
     Args:
-        what: needs it.
-        extra: of this package, which brings it.
+        what: the feature that needs it.
+        extra: the extra of this package that installs it.
     """
 
     def __init__(self, what: str, extra: str) -> None:
@@ -92,5 +92,5 @@ class MissingExtraError(MarlinError, ImportError):
         super().__init__(f"{what} needs an extra that is not installed: pip install 'marlin-sdk[{extra}]'")
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        """Cross the border of a worker process: an exception is rebuilt from its message unless it says otherwise."""
+        """Support pickling across processes: by default, an exception is rebuilt from its message alone."""
         return type(self), (self.what, self.extra)

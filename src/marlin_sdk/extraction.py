@@ -1,4 +1,4 @@
-"""Clips to rows of features: batched, embedded, gathered with what is known of their video."""
+"""Embed clips in batches as rows of features, and gather the rows of a video with its metadata."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def embed_clips(clips: Sequence[Clip], runtime: EncoderRuntime, *, keep_seq: boo
     """Embed clips in one batch.
 
     Args:
-        clips: of one video or of several.
-        runtime: what embeds them.
-        keep_seq: keep the tokens of each clip instead of their pooled vector.
+        clips: of one video or several.
+        runtime: the inference backend.
+        keep_seq: return the tokens of each clip instead of their pooled vector.
     """
     pixels = torch.from_numpy(np.stack([clip.pixels for clip in clips]))
     features = runtime.encode(pixels, keep_seq=keep_seq).cpu().numpy()
@@ -50,16 +50,16 @@ def embed_cuts(
     """Embed a video window by window.
 
     Args:
-        cuts: of `ClipCutter.cut`.
-        runtime: what embeds them.
+        cuts: from `ClipCutter.cut`.
+        runtime: the inference backend.
         batch_size: clips embedded at once; by default that of the settings.
-        progress: count the rows on a bar on stderr.
+        progress: show a progress bar of rows on stderr.
     Yields:
-        Rows in order of time; a window left out comes as soon as that is known, so it may overtake a batch.
+        Rows in order of time; a skipped window comes immediately, so it may precede earlier rows of a batch.
     """
     size = batch_size or cuts.config.batch_size
     rows = _embed_in_batches(cuts, runtime, size, keep_seq=cuts.config.keep_seq)
-    yield from _count_on_bar(rows, cuts, runtime.config.n_frames) if progress else rows
+    yield from _with_progress_bar(rows, cuts, runtime.config.n_frames) if progress else rows
 
 
 def _embed_in_batches(
@@ -81,10 +81,10 @@ def _embed_in_batches(
 def stream_rows(
     cuts: VideoCuts, runtime: EncoderRuntime, *, on_skip: Callable[[SkippedWindow], object] | None, progress: bool
 ) -> Iterator[WindowFeatures]:
-    """Embed each window of a video at once, and keep none; see `Marlin.stream`.
+    """Embed each window of a video immediately, and store none; see `Marlin.stream`.
 
     Raises:
-        NoFaceError: every window was left out.
+        NoFaceError: every window was skipped.
     """
     counts = RowCounts()
     for row in embed_cuts(cuts, runtime, batch_size=1, progress=progress):
@@ -99,58 +99,58 @@ def stream_rows(
 
 
 def log_warnings(source: str, warnings: Iterable[str]) -> None:
-    """Log what went wrong without ending an extraction, for callers who get no `VideoFeatures` to read it from."""
+    """Log the warnings of an extraction, for callers who get no `VideoFeatures` that contains them."""
     for warning in warnings:
         logger.warning("%s: %s", source, warning)
 
 
 @dataclass
 class RowCounts:
-    """What came of a video so far, in numbers: a stream without end leaves no more than this behind.
+    """Counts of a video's rows and skipped windows so far; all that a stream stores.
 
     Attributes:
         rows: windows embedded; counted once for each face.
-        skipped: windows left out.
-        blind_frames: steps of the rows that show no face.
-        first_skip: the first window left out.
+        skipped: windows skipped.
+        frames_without_face: steps of the rows that show no face.
+        first_skip: the first skipped window.
     """
 
     rows: int = 0
     skipped: int = 0
-    blind_frames: int = 0
+    frames_without_face: int = 0
     first_skip: SkippedWindow | None = None
 
     def add(self, row: WindowFeatures | SkippedWindow) -> None:
-        """Count a row, or a window left out."""
+        """Count a row, or a skipped window."""
         if isinstance(row, SkippedWindow):
             self.skipped += 1
             self.first_skip = self.first_skip or row
         else:
             self.rows += 1
-            self.blind_frames += int((row.face_score == 0).sum())
+            self.frames_without_face += int((row.face_score == 0).sum())
 
     def check_faces(self, name: str, size_px: int) -> None:
-        """Refuse a video that has windows, but none with a face.
+        """Raise if the video has windows, but none with a face.
 
         Args:
             name: of the video.
             size_px: of the model's frames.
         Raises:
-            NoFaceError: that is so.
+            NoFaceError: every window was skipped.
         """
         if self.first_skip and not self.rows:
             raise NoFaceError(
                 f"{name}: none of {self.skipped} windows shows one face for at least half of its frames "
                 f"(the first: {self.first_skip.reason}); check the video, try another detector=, or pass "
-                f"crop_face=False if it is cropped to {size_px}x{size_px} already"
+                f"crop_face=False if it is already cropped to {size_px}x{size_px}"
             )
 
     def warnings(self, facts: SourceFacts, config: ExtractionConfig) -> list[str]:
-        """What is to be said at the end of a video.
+        """The warnings at the end of a video.
 
         Args:
             facts: of the source.
-            config: how it was cut.
+            config: the settings of the extraction.
         """
         warnings = list(facts.warnings)
         if config.compat and facts.detector and self.rows:
@@ -158,13 +158,13 @@ class RowCounts:
                 warnings.append(
                     f"compat: boxes are those of {name!r}; marlin-pytorch's detector is detector='retinaface'"
                 )
-            if self.blind_frames:
+            if self.frames_without_face:
                 warnings.append(
-                    f"compat: {self.blind_frames} frames show no face; as marlin-pytorch does, a 2x2 corner was "
+                    f"compat: {self.frames_without_face} frames show no face; as in marlin-pytorch, a 2x2 corner was "
                     "embedded in their place"
                 )
         if not self.rows and not self.skipped:
-            warnings.append("the video is shorter than one window, and tail='drop' leaves partial windows out")
+            warnings.append("the video is shorter than one window, and tail='drop' discards partial windows")
         return warnings
 
 
@@ -176,25 +176,25 @@ def gather_features(
     runtime: EncoderRuntime,
     identity: Mapping[str, Any],
 ) -> VideoFeatures:
-    """Join the rows of a video with what is known of it.
+    """Join the rows of a video with its metadata.
 
     Args:
         rows: in order.
-        skipped: windows left out.
+        skipped: the skipped windows.
         facts: of the source.
-        config: how it was cut.
-        runtime: what embedded the rows.
+        config: the settings of the extraction.
+        runtime: the inference backend of the rows.
         identity: of the weights.
     Raises:
-        NoFaceError: every window was left out.
-        ConfigError: a reduction over a video that has no window.
+        NoFaceError: every window was skipped.
+        ConfigError: a reduction over a video without windows.
     """
     counts = RowCounts()
     for row in chain[WindowFeatures | SkippedWindow](rows, skipped):
         counts.add(row)
     counts.check_faces(facts.name, runtime.config.img_size)
     if not rows and config.reduction != "none":
-        raise ConfigError(f"{facts.name} has no whole window to reduce; use tail='pad'")
+        raise ConfigError(f"{facts.name} has no full window to reduce; use tail='pad'")
     return VideoFeatures.from_windows(
         rows,
         _reduce(rows, config, runtime),
@@ -215,15 +215,15 @@ def gather_features(
     )
 
 
-def _count_on_bar(
+def _with_progress_bar(
     rows: Iterable[WindowFeatures | SkippedWindow], cuts: VideoCuts, num_steps: int
 ) -> Iterator[WindowFeatures | SkippedWindow]:
     from tqdm.auto import tqdm
 
     reader, config = cuts.reader, cuts.config
-    # Of a resampled video or a part, and where a window may hold several faces, the number of rows is not known before.
-    whole = config.start_s is None and config.end_s is None
-    known = bool(reader.num_frames) and whole and not config.fps and config.faces == "largest"
+    # The number of rows is unknown in advance if a video is resampled or trimmed, or a window may have several faces.
+    untrimmed = config.start_s is None and config.end_s is None
+    known = bool(reader.num_frames) and untrimmed and not config.fps and config.faces == "largest"
     total = count_windows(reader.num_frames or 0, config, num_steps) if known else None
     with tqdm(total=total, unit="window", desc=reader.name[-40:], leave=False) as bar:
         for row in rows:

@@ -1,4 +1,4 @@
-"""A network with its weights, in the backend that runs it: what it is, and where."""
+"""A loaded model: its inference backend, weights, detector and decoder, and their properties."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["LoadedModel"]
 
 
 class LoadedModel:
-    """What a `Marlin` holds, and says of itself.
+    """The parts of a `Marlin`, and their properties.
 
     Attributes:
-        decoder: rebuilds masked tubelets; None where it was not loaded.
+        decoder: reconstructs masked tubelets; None if it was not loaded.
 
     Args:
-        runtime: the inference backend that embeds.
-        detector: finds faces; or a function that makes the detector, called when first needed.
-        identity: what the weights are, for the metadata of features.
+        runtime: the inference backend.
+        detector: the face detector, or a function that makes it, called when first needed.
+        identity: of the weights, for the metadata of features.
         decoder: of the same model.
     """
 
@@ -48,17 +48,17 @@ class LoadedModel:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What the weights are: name, Hub commit or sha256, config, or that they are untrained."""
+        """Identity of the weights: name, Hub commit or sha256, config, whether they are untrained."""
         return self._identity
 
     @property
     def runtime(self) -> Mapping[str, Any]:
-        """The inference backend: name and version, and for int8 what it was calibrated with."""
+        """The inference backend: name and version, and for int8 its calibration set."""
         return self._runtime.provenance
 
     @property
     def name(self) -> str:
-        """What the weights are called: a published name, a repo id, a path."""
+        """Name of the weights: a published name, a repo id, a path."""
         return str(self._identity["model"])
 
     @property
@@ -68,10 +68,10 @@ class LoadedModel:
 
     @property
     def encoder(self) -> Encoder:
-        """The network that makes features: call it directly where gradients are wanted.
+        """The torch network that computes features: call it directly if you need gradients.
 
         Raises:
-            ConfigError: another runtime than torch's holds no network.
+            ConfigError: the runtime is not torch.
         """
         if not isinstance(self._runtime, TorchRuntime):
             name = self._runtime.provenance["name"]
@@ -80,7 +80,7 @@ class LoadedModel:
 
     @property
     def detector(self) -> FaceDetector:
-        """What finds faces; its weights are fetched when it is first asked for."""
+        """The face detector; its weights are downloaded at the first access."""
         if not isinstance(self._detector, FaceDetector):
             self._detector = self._detector()
         return self._detector
@@ -97,7 +97,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self._runtime.device
 
     @property
@@ -111,18 +111,18 @@ class LoadedModel:
         """Move the weights, in place.
 
         Args:
-            device: as in `from_pretrained`; None leaves it. A dtype may stand in its place.
-            dtype: as in `from_pretrained`; None leaves it.
+            device: as in `from_pretrained`; None leaves it unchanged. A dtype may be passed in its place.
+            dtype: as in `from_pretrained`; None leaves it unchanged.
         Returns:
             The same object.
         Raises:
-            ConfigError: no such device or dtype.
+            ConfigError: unknown or unavailable device or dtype.
         """
         if isinstance(device, torch.dtype) or device in DTYPES:
             device, dtype = None, str(device)
-        where = None if device is None else resolve_device(device)
+        resolved = None if device is None else resolve_device(device)
         precision = None if dtype is None else resolve_dtype(dtype)
-        self._runtime.to(where, precision)
+        self._runtime.to(resolved, precision)
         if self.decoder is not None:
             self.decoder.to(device=self.device, dtype=self.dtype)
         return self

@@ -1,4 +1,4 @@
-"""Marlin: a detector, an encoder and their settings, joined. Composition only."""
+"""Marlin: the model class, composed of detector, encoder and decoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from marlin_sdk.assembly import LoadKeywords, LoadOptions
 from marlin_sdk.clips.cutter import ClipCutter, SourceFacts
-from marlin_sdk.config import ExtractionConfig, ModelConfig, read_keywords, spell_out
+from marlin_sdk.config import ExtractionConfig, ModelConfig, document_keywords, read_keywords
 from marlin_sdk.errors import ConfigError, WeightsError
 from marlin_sdk.extraction import embed_clips, embed_cuts, gather_features, log_warnings, stream_rows
 from marlin_sdk.face.detections import FaceDetector
@@ -36,17 +36,17 @@ __all__ = ["Marlin"]
 
 
 class Marlin(LoadedModel):
-    """A MARLIN model that takes videos.
+    """A MARLIN model that embeds face videos.
 
-    Make one with `from_pretrained` or `untrained`. It is no `nn.Module`: the networks are `encoder` and `decoder`,
-    frozen (`model.encoder.blocks.requires_grad_()` thaws its layers for training). One object serves one thread at a
-    time.
+    Create it with `from_pretrained` or `untrained`. It is not an `nn.Module`: the networks are `encoder` and `decoder`,
+    frozen (`model.encoder.blocks.requires_grad_()` unfreezes the blocks for training). Use an object from one thread at
+    a time.
 
     Args:
-        runtime: the inference backend that embeds.
-        detector: finds faces; or a function that makes the detector, called when first needed.
-        identity: what the weights are, for the metadata of features.
-        decoder: rebuilds masked tubelets; only pretraining and reconstruction need it.
+        runtime: the inference backend.
+        detector: the face detector, or a function that makes it, called when first needed.
+        identity: of the weights, for the metadata of features.
+        decoder: reconstructs masked tubelets; only pretraining and reconstruction need it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Marlin(LoadedModel):
         self._cutter = ClipCutter(runtime.config, lambda: self.detector)
 
     @classmethod
-    @spell_out(LoadOptions)
+    @document_keywords(LoadOptions)
     def from_pretrained(
         cls,
         model: str | Path,
@@ -84,47 +84,47 @@ class Marlin(LoadedModel):
             token: for a private Hub repo; by default the one you are logged in with.
             config: the model's size, for a bare state dict whose heads are not 64 wide.
         Raises:
-            ConfigError: an unknown model, device, dtype, runtime or detector, or two that do not go together.
+            ConfigError: an unknown model, device, dtype, runtime or detector, or an unsupported combination.
             MissingExtraError: the runtime is not installed.
-            DownloadError: a file cannot be had; the message says how to provide it by hand.
-            WeightsError: the checkpoint does not fit, lacks a decoder that was asked for, or is not safe to open.
+            DownloadError: a file cannot be downloaded; the message says how to provide it by hand.
+            WeightsError: the checkpoint does not fit, has no decoder with `decoder=True`, or is not safe to open.
             DeviceMemoryError: the weights do not fit into the device's memory.
         """
-        how = LoadOptions(**options)
+        load_options = LoadOptions(**options)
         network, identity = load_network(
             model,
-            decoder=how.decoder,
+            decoder=load_options.decoder,
             revision=revision,
             token=token,
-            cache_dir=how.cache_dir,
-            local_files_only=how.local_files_only,
+            cache_dir=load_options.cache_dir,
+            local_files_only=load_options.local_files_only,
             config=config,
         )
-        return cls(**how.assemble(network, identity))
+        return cls(**load_options.assemble(network, identity))
 
     @classmethod
-    @spell_out(LoadOptions)
+    @document_keywords(LoadOptions)
     def untrained(
         cls, model: str | ModelConfig | Mapping[str, Any], *, seed: int = 0, **options: Unpack[LoadKeywords]
     ) -> Marlin:
-        """A model with random weights, for trying things out with no download. Its features mean nothing.
+        """A model with random weights, for tests without a download. Its features are meaningless.
 
         Args:
-            model: a published name, for its size; or a config, or its values as `ModelConfig.to_dict` gives them.
+            model: a published name, for its size; or a config, or its values as returned by `ModelConfig.to_dict`.
             options: as in `from_pretrained`.
             seed: the same seed gives the same weights.
         Raises:
-            ConfigError: as in `from_pretrained`, or a config without the decoder asked for.
+            ConfigError: as in `from_pretrained`, or `decoder=True` with a config without a decoder.
             MissingExtraError: the runtime is not installed.
         """
-        how = LoadOptions(**options)
-        return cls(**how.assemble(*make_network(model, seed=seed, decoder=how.decoder)))
+        load_options = LoadOptions(**options)
+        return cls(**load_options.assemble(*make_network(model, seed=seed, decoder=load_options.decoder)))
 
     def with_detector(self, detector: FaceDetector | Callable[[], FaceDetector]) -> Marlin:
         """The same networks, not copied, with another detector.
 
         Args:
-            detector: or a function that makes it, called when first needed.
+            detector: the detector, or a function that makes it, called when first needed.
         """
         return Marlin(self._runtime, detector=detector, identity=self._identity, decoder=self.decoder)
 
@@ -135,20 +135,20 @@ class Marlin(LoadedModel):
         keep_seq: bool = False,
         layers: Sequence[int] | NDArray[np.integer[Any]] | Tensor | None = None,
     ) -> Tensor:
-        """Embed clips that are cropped already.
+        """Embed clips that are already cropped.
 
         Args:
             clip: float (B, 3, 16, 224, 224) or (3, 16, 224, 224) in [0, 1], or uint8 (B, 16, 224, 224, 3) or
                 (16, 224, 224, 3); RGB; tensor or array.
-            keep_seq: keep the tokens of each clip instead of their pooled vector.
-            layers: give the output of these blocks, a list or array of indices from 0 or from the end, pooled and
-                normalised as the last.
+            keep_seq: return the tokens of each clip instead of their pooled vector.
+            layers: return the outputs of these blocks, a list or array of indices from 0 or from the end, pooled and
+                normalised like the last.
         Returns:
             float32 on `device`: (B, D); (B, 1568, D) with `keep_seq`; (B, len(layers), ...) with `layers`. Without the
-            batch dimension where the clip has none. No gradients flow.
+            batch dimension if the clip has none. Without gradients.
         Raises:
             ShapeError: another shape or dtype, NaN, or floats outside [0, 1].
-            ConfigError: a layer that is not there.
+            ConfigError: a layer index out of range.
             DeviceMemoryError: the GPU has no memory left for one clip.
         """
         clips, batched = as_clips(clip, self.config)
@@ -165,54 +165,54 @@ class Marlin(LoadedModel):
         seed: int = 0,
         normalised_target: bool = False,
     ) -> Reconstruction:
-        """Hide most of a clip, and let the decoder rebuild it.
+        """Mask most of a clip, and reconstruct it with the decoder.
 
         Args:
             clip: as in `extract_clip`.
-            masking: "fasking", "fasking_opp", "tube", "random" or "frame"; the first two look for the parts of the face
+            masking: "fasking", "fasking_opp", "tube", "random" or "frame"; the first two locate the parts of the face
                 with the model's detector.
-            ratio: share of the tokens that is hidden, in (0, 1).
-            seed: the same seed hides the same tokens; of a batch, each clip has its own.
-            normalised_target: the model was trained to rebuild normalised tubelets, as the recipe `videomae` does.
+            ratio: fraction of the tokens that is masked, in (0, 1).
+            seed: the same seed masks the same tokens; each clip of a batch has its own.
+            normalised_target: the model was trained to reconstruct normalised tubelets, as the recipe `videomae` does.
         Returns:
-            Mask (True = visible), masked, rebuilt and composed clips, and the error of each hidden tubelet; float32 on
-            the CPU. Without the batch dimension where the clip has none.
+            Mask (True = visible), masked, reconstructed and composite clips, and the error of each masked tubelet;
+            float32 on the CPU. Without the batch dimension if the clip has none.
         Raises:
             WeightsError: the model has no decoder.
             ShapeError: as in `extract_clip`.
-            ConfigError: an unknown masking, or a ratio that hides nothing or everything.
-            DownloadError: the detector's weights cannot be had.
+            ConfigError: an unknown masking, or a ratio that masks nothing or everything.
+            DownloadError: the detector's weights cannot be downloaded.
         """
         from marlin_sdk.masking.detected import draw_masks
-        from marlin_sdk.reconstruction import rebuild
+        from marlin_sdk.reconstruction import reconstruct
 
         if self.decoder is None:
             raise WeightsError(
-                f"{self.name} was loaded without its decoder, which rebuilds what is hidden; load it with "
-                "Marlin.from_pretrained(..., decoder=True), from weights that hold one (.full.pt, .ckpt, a run)"
+                f"{self.name} was loaded without its decoder, which reconstruction needs; load it with "
+                "Marlin.from_pretrained(..., decoder=True), from weights that include it (.full.pt, .ckpt, a run)"
             )
         clips, batched = as_clips(clip, self.config)
         mask = draw_masks(clips, self.config, lambda: self.detector, masking=masking, ratio=ratio, seed=seed)
-        result = rebuild(self.encoder, self.decoder, clips, mask, normalised_target=normalised_target)
+        result = reconstruct(self.encoder, self.decoder, clips, mask, normalised_target=normalised_target)
         return result if batched else result[0]
 
-    @spell_out(ExtractionConfig)
+    @document_keywords(ExtractionConfig)
     def extract_video(
         self, video: VideoSource, *, progress: bool = False, **settings: Unpack[ExtractionSettings]
     ) -> Tensor:
-        """Embed a video; `extract` without the provenance.
+        """Embed a video; like `extract`, but without the provenance.
 
         Args:
             video: path, URL, bytes, file object, folder of images, or uint8 array (T, H, W, 3).
-            progress: show a bar of windows on stderr.
+            progress: show a progress bar of windows on stderr.
             settings: `crop_face="auto"`, `faces="largest"`, `sample_rate=2`, `stride=16`, `tail="pad"`,
                 `reduction="none"`, `keep_seq=False`, `batch_size=8`, `compat=None`, and the rest of `ExtractionConfig`.
         Returns:
             float32 on the CPU: (N, D), a row for each window that shows a face; (N, 1568, D) with `keep_seq`; (D,) with
-            a reduction. What `extract` would give as warnings is logged.
+            a reduction. The warnings that `extract` would return are logged.
         Raises:
-            ConfigError: a setting that cannot be used.
-            VideoDecodeError: no frame can be had.
+            ConfigError: an invalid setting.
+            VideoDecodeError: no frame can be decoded.
             NoFaceError: no window shows a face.
             ShapeError: `crop_face=False`, and the frames do not have the model's size.
         """
@@ -220,18 +220,18 @@ class Marlin(LoadedModel):
         log_warnings(result.meta["source"], result.warnings)
         return torch.from_numpy(result.features)
 
-    @spell_out(ExtractionConfig)
+    @document_keywords(ExtractionConfig)
     def extract(
         self, video: VideoSource, *, progress: bool = False, **settings: Unpack[ExtractionSettings]
     ) -> VideoFeatures:
-        """Embed a video, and keep where each row comes from.
+        """Embed a video, with the provenance of each row.
 
         Args:
             video: as in `extract_video`.
             progress: as in `extract_video`.
             settings: as in `extract_video`.
         Returns:
-            Features with times, frames, boxes, scores, what was skipped and why, and metadata.
+            Features with times, frames, boxes, scores, skipped windows and the reasons, and metadata.
         Raises:
             MarlinError: as in `extract_video`.
         """
@@ -245,7 +245,7 @@ class Marlin(LoadedModel):
             return self.gather(rows, skipped, cuts.facts(), config)
 
     def embed_clips(self, clips: Sequence[Clip], *, keep_seq: bool = False) -> list[WindowFeatures]:
-        """Embed clips that a `ClipCutter` has cut, of one video or of several, in one batch.
+        """Embed clips cut by a `ClipCutter`, of one video or several, in one batch.
 
         Args:
             clips: with their pixels.
@@ -263,12 +263,12 @@ class Marlin(LoadedModel):
         """Join the rows of one video; see `marlin_sdk.extraction.gather_features`.
 
         Raises:
-            NoFaceError: every window was left out.
-            ConfigError: a reduction over a video that has no window.
+            NoFaceError: every window was skipped.
+            ConfigError: a reduction over a video without windows.
         """
         return gather_features(rows, skipped, facts, config, self._runtime, self._identity)
 
-    @spell_out(ExtractionConfig)
+    @document_keywords(ExtractionConfig)
     def stream(
         self,
         video: VideoSource,
@@ -277,18 +277,18 @@ class Marlin(LoadedModel):
         progress: bool = False,
         **settings: Unpack[ExtractionSettings],
     ) -> Iterator[WindowFeatures]:
-        """Embed a video window by window, for one that is long or never ends (a camera's URL).
+        """Embed a video window by window, for long videos or live streams (a camera's URL).
 
         Args:
             video: as in `extract_video`.
             on_skip: called with each window that shows no face for at least half of its frames.
             progress: as in `extract_video`.
-            settings: as in `extract_video`; each window is embedded at once, whatever `batch_size` says.
+            settings: as in `extract_video`; each window is embedded immediately, regardless of `batch_size`.
         Yields:
-            Each row as soon as the frames it needs have been seen. Windows without a face are passed over, and not
-            kept. What `extract` would give as warnings is logged at the end.
+            Each row as soon as the frames it needs have been read. Windows without a face are skipped, and not stored.
+            The warnings that `extract` would return are logged at the end.
         Raises:
-            ConfigError: a setting that cannot be used, or a reduction, which has no rows to yield.
+            ConfigError: an invalid setting, or a reduction, which has no rows to yield.
             MarlinError: as in `extract_video`.
         """
         config = read_keywords(ExtractionConfig, settings)

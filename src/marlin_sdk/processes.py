@@ -1,4 +1,4 @@
-"""A process that works for another one, and is of no use without it."""
+"""Child processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["exit_with_parent"]
 
 
 def exit_with_parent() -> None:
-    """Let this process, one of multiprocessing's, end at once when its parent is gone, whatever it is busy with.
+    """End this child of multiprocessing as soon as its parent is gone, whatever it is doing.
 
-    A parent that was killed can tell nobody.
+    A killed parent cannot notify its children.
     """
     threading.Thread(target=_wait_and_end, name="marlin-parent", daemon=True).start()
 

@@ -24,24 +24,24 @@ Record = Callable[[str, object], None]  # pytest --junitxml=numbers.xml writes w
 
 
 class PlayedBack:
-    """A detector that gives what the reference's gave.
+    """A detector that returns the boxes of the reference's detector.
 
-    Compat looks at the frames 0 to 15, which a short video needs, and then at every second one. Of these the reference
-    looked at 32 * w + 2 * k, so the odd frames are blank here; no window of a long video holds one.
+    Compat detects faces on the frames 0 to 15, which a short video needs, and then on every second one. Of these the
+    reference used 32 * w + 2 * k, so the odd frames are blank here; no window of a long video holds one.
     """
 
     name = "retinaface"
 
     def __init__(self, rows: Sequence[Sequence[float]]) -> None:
         self._rows = {32 * (place // 16) + 2 * (place % 16): row for place, row in enumerate(rows)}
-        self._looks = 0
+        self._num_calls = 0
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         return [self._next() for _ in frames]
 
     def _next(self) -> Detections:
-        index = self._looks if self._looks < 16 else 2 * self._looks - 16
-        self._looks += 1
+        index = self._num_calls if self._num_calls < 16 else 2 * self._num_calls - 16
+        self._num_calls += 1
         row = self._rows.get(index)
         return Detections.from_rows([row[:4]], [row[4]]) if row else Detections.from_rows([], [])
 

@@ -14,6 +14,7 @@ import pytest
 from tests.integration.loopback import Loopback
 from tests.integration.warm import WarmCommand
 from tests.making import noise, write_checkpoint, write_video
+from tests.patience import HANG_S
 
 from marlin_sdk import Marlin
 from marlin_sdk.weights import downloads
@@ -99,7 +100,7 @@ def command(tiny_folder: Path, no_network: Mapping[str, str]) -> Command:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=HANG_S,
         )
 
     return run

@@ -83,7 +83,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 5
+    timeout = 60
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep stderr for the tests."""

@@ -55,7 +55,7 @@ UNREADABLE: dict[str, tuple[Make, type[MarlinError], str]] = {
     "text": (
         lambda path: lay(path, b"Dear video,\n" * 200),
         VideoDecodeError,
-        "cannot be opened as a video|is no video",
+        "cannot be opened as a video|is not a video",
     ),
     "random": (
         lambda path: lay(path, np.random.default_rng(0).bytes(20_000)),

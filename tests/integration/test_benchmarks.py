@@ -19,6 +19,7 @@ from benchmarks.report import draw, write_table
 from benchmarks.rows import ROWS
 from matplotlib.image import imread
 from tests.conftest import ROOT
+from tests.patience import HANG_S
 
 from marlin_sdk import Marlin
 from marlin_sdk.config import PRESETS
@@ -46,7 +47,7 @@ def contestant(label: str, seconds: list[float], log: list[str], features: Path 
 
 def run(*arguments: str | Path, module: str = "benchmarks") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=200)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANG_S)
 
 
 def test_all_get_ready_and_then_take_turns() -> None:

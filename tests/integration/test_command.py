@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 from tests.integration.conftest import Command
 from tests.making import noise, write_video
+from tests.patience import HANG_S, wait_for
 
 from marlin_sdk import Marlin, VideoFeatures
 
@@ -59,7 +59,7 @@ def test_other_runtime_writes_the_same_rows_and_a_dump_of_one_is_not_mixed_with_
     np.testing.assert_allclose(fast.features, plain.features, atol=1e-4)
     refused = command(small_video, "-o", "out")
     assert refused.returncode == 2
-    assert "runtime.name: 'openvino' there, 'torch' asked for" in refused.stderr
+    assert "runtime.name: 'openvino' there, 'torch' requested" in refused.stderr
 
 
 def test_nothing_but_json_is_on_stdout(command: Command, small_video: Path) -> None:
@@ -136,14 +136,12 @@ def test_ctrl_c_leaves_whole_files_only(
     with subprocess.Popen(
         command, env=no_network, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 60
-        while not list(Path("out").glob("[0-9]*.npz")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for(lambda: list(Path("out").glob("[0-9]*.npz")), unless=lambda: process.poll() is not None)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=HANG_S)
     assert process.returncode == 130
     assert "Ctrl-C: finishing the videos in flight" in said
-    assert "stopped; what is finished is whole, and a rerun goes on from there" in said
+    assert "stopped; finished videos are kept, and a rerun resumes from there" in said
     assert "not done" in said
     assert "Traceback" not in said
     left = list(Path("out").glob("*.npz"))

@@ -30,6 +30,7 @@ from safetensors.torch import load_file
 from tests.conftest import ROOT
 from tests.integration.loopback import COMMIT, Loopback, Repo
 from tests.making import write_checkpoint, write_video
+from tests.patience import HANG_S
 
 import marlin_sdk
 from marlin_sdk import Marlin, ModelConfig
@@ -288,7 +289,7 @@ def run_console(block: Block, namespace: dict[str, object]) -> None:
 
 def bash(script: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", "-euo", "pipefail", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_S)
 
 
 def check_output(block: Block, expected: str, got: str) -> None:

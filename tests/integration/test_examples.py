@@ -12,6 +12,7 @@ import pytest
 from matplotlib.image import imread
 from tests.conftest import ROOT
 from tests.making import noise, write_video
+from tests.patience import HANG_S
 
 from marlin_sdk.dump.reading import FeatureDump
 
@@ -20,7 +21,7 @@ EXAMPLES = ROOT / "examples"
 
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", EXAMPLES / script, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_S)
 
 
 def test_crop_strip_shows_a_face_for_every_window(tmp_path: Path, astronaut: Path) -> None:
@@ -87,7 +88,7 @@ def in_shell(script: str, folder: Path, *arguments: str | Path, **variables: str
     command = ["bash", str(EXAMPLES / script), *map(str, arguments)]
     environment = {**os.environ, "PATH": path, **variables}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S
     )
 
 
@@ -154,7 +155,7 @@ def test_ray_example_makes_a_dump_of_a_table(tmp_path: Path, clips: Path, tiny_f
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "3 videos with features in dump"

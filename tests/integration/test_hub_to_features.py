@@ -82,7 +82,7 @@ def test_repo_or_revision_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("repo")
 def test_file_of_the_hub_that_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"model\.safetensors is no safetensors file"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors is not a safetensors file"):
         load("owner/name", tmp_path, revision="broken")
 
 

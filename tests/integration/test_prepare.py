@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tests.making import noise, write_video
+from tests.patience import HANG_S, wait_for
 
 from marlin_sdk import ConfigError, NoFaceError
 from marlin_sdk.errors import VideoNotFoundError
@@ -29,7 +30,7 @@ from marlin_sdk.face.regions.labels import REGIONS, region_bits
 from marlin_sdk.face.tracking import FaceTracker
 from marlin_sdk.training.prepare.config import PrepareConfig
 from marlin_sdk.training.prepare.folder import DataFolder, Outcome
-from marlin_sdk.training.prepare.run import _work_alone, prepare
+from marlin_sdk.training.prepare.run import _process_isolated, prepare
 from marlin_sdk.training.prepare.shards import Shard, read_clip, read_regions
 from marlin_sdk.training.prepare.sources import Source
 from marlin_sdk.training.pretrain.data import ClipDataset
@@ -47,7 +48,7 @@ def changed(**values: Any) -> PrepareConfig:
 def command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """`marlin-sdk prepare` in a process of its own, where warnings are errors."""
     line = [sys.executable, "-W", "error", "-m", "marlin_sdk.cli.prepare", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=120, **options)
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=HANG_S, **options)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_command_prepares_a_folder_and_has_nothing_to_do_the_second_time(videos:
     before = files_of(tmp_path / "data")
     again = command(videos, "-o", tmp_path / "data", *OPTIONS)
     assert again.returncode == 0, again.stderr
-    assert "0 of 0 videos gave faces (6 settled before)" in again.stderr
+    assert "0 of 0 videos gave faces (6 done before)" in again.stderr
     assert files_of(tmp_path / "data") == before
 
 
@@ -150,7 +151,7 @@ def test_broken_video_is_recorded_and_the_others_are_done(videos: Path, tmp_path
         (["{videos}/bob.mp4"], 2, "only one identity, 'bob.mp4'"),
         (["{videos}", "--parser", "magic"], 2, "unknown region parser 'magic'"),
         (["{videos}", "--val-share", "1"], 2, "val_share is 1.0"),
-        (["{videos}", "--size", "30"], 2, "size_px = 30 is no multiple of patch_px = 16"),
+        (["{videos}", "--size", "30"], 2, "size_px = 30 is not a multiple of patch_px = 16"),
         (["{videos}", "--parser", "precomputed:nowhere"], 2, "no folder of label maps at nowhere"),
         (["{videos}", "--workers", "0"], 2, "workers is 0"),
         (["{videos}", "--crop-face", "yes", "--size", "64"], 1, "no face to train on in 6 videos"),
@@ -301,29 +302,48 @@ def test_workers_write_the_same_as_one_process(videos: Path, straight: Path, tmp
     assert files_of(tmp_path) == files_of(straight)
 
 
+HELD = """
+import sys, time
+from pathlib import Path
+from marlin_sdk.cli import prepare
+from marlin_sdk.training.prepare import run
+
+held, own = Path(sys.argv.pop(1)), run.prepare
+
+def hold(*arguments, on_outcome, **settings):
+    def told(*outcome):
+        held.touch()
+        time.sleep(100_000)
+    return own(*arguments, on_outcome=told, **settings)
+
+run.prepare = hold
+if __name__ == "__main__":
+    prepare.command()
+"""
+"""The command, held up behind its first video."""
+
+
 def wait_until_gone(group: int) -> None:
     """Wait for the last process of a group to end."""
-    deadline_s = time.monotonic() + 20
-    while time.monotonic() < deadline_s:
+
+    def is_gone() -> bool:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    os.killpg(group, signal.SIGKILL)
-    pytest.fail("workers outlive the run that they work for")
+            return True
+        return False
+
+    wait_for(is_gone)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_killed_run_goes_on_and_comes_to_the_same(videos: Path, straight: Path, tmp_path: Path, workers: str) -> None:
-    line: list[str | Path] = [sys.executable, "-m", "marlin_sdk.cli.prepare", videos, "-o", tmp_path / "data", *OPTIONS]
-    line += ["--workers", workers]
-    running = subprocess.Popen(line, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline_s = time.monotonic() + 60
-    while time.monotonic() < deadline_s and running.poll() is None:
-        if (tmp_path / "data/manifest.jsonl").is_file() and len(manifest(tmp_path / "data")) >= 1:
-            break
-        time.sleep(0.002)
+    line: list[str | Path] = [videos, "-o", tmp_path / "data", *OPTIONS, "--workers", workers]
+    running = subprocess.Popen(
+        [sys.executable, "-c", HELD, tmp_path / "held", *line], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_for((tmp_path / "held").exists, unless=lambda: running.poll() is not None)
+    assert len(manifest(tmp_path / "data")) >= 1
     running.send_signal(signal.SIGKILL)
     running.wait()
     wait_until_gone(running.pid)
@@ -433,7 +453,7 @@ def test_video_that_brings_its_process_down_is_recorded(videos: Path, tmp_path: 
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        outcome = _work_alone(Source(videos / "bob.mp4", "bob.mp4", "bob"), DataFolder(tmp_path), SMALL)
+        outcome = _process_isolated(Source(videos / "bob.mp4", "bob.mp4", "bob"), DataFolder(tmp_path), SMALL)
     finally:
         stop.set()
         killer.join()
@@ -471,7 +491,7 @@ def test_split_that_was_deleted_is_that_of_the_shards(videos: Path, straight: Pa
 
 
 def test_second_run_at_the_same_time_is_refused(videos: Path, tmp_path: Path) -> None:
-    with DataFolder(tmp_path).lock(), pytest.raises(ConfigError, match="another marlin-sdk prepare is at work"):
+    with DataFolder(tmp_path).lock(), pytest.raises(ConfigError, match="another marlin-sdk prepare is running"):
         prepare(videos, tmp_path, SMALL)
 
 
@@ -533,7 +553,7 @@ def test_table_says_who_is_who_and_on_which_side(videos: Path, tmp_path: Path) -
     [
         (
             ["bob.mp4,Bob,val", "zoe.mp4,Bob,train"],
-            r"'Bob' is on both sides of the split: val in .*\(bob\.mp4\)",
+            r"'Bob' is in both splits: val in .*\(bob\.mp4\)",
         ),
         (["rob.mp4,Rob,val"], r"line 2: no video 'rob\.mp4'; expected .* such as 'ann/monday\.mp4'"),
         (["bob.mp4,Bob,test"], "split is 'test'; expected train or val"),
@@ -548,7 +568,7 @@ def test_table_that_cannot_be_used_is_refused(rows: list[str], says: str, videos
 def test_table_against_the_split_of_earlier_data_is_refused(videos: Path, straight: Path, tmp_path: Path) -> None:
     sides = json.loads((straight / "split.json").read_text())
     name = next(name for name in sides if sides[name] == "train")
-    with pytest.raises(ConfigError, match=f"'{name}' is on both sides"):
+    with pytest.raises(ConfigError, match=f"'{name}' is in both splits"):
         prepare(videos, straight, SMALL, table=write_table(tmp_path / "t.csv", f"{name},,val"))
 
 
@@ -576,7 +596,7 @@ def test_videos_of_several_folders_keep_their_names_apart(videos: Path, tmp_path
         prepare([videos, videos / "nobody"], tmp_path, SMALL)
 
 
-# Stretches ------------------------------------------------------------------------------------------------------------
+# Segments -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -590,7 +610,7 @@ def test_videos_of_several_folders_keep_their_names_apart(videos: Path, tmp_path
         ({"fps": 12.5}, [40]),
     ],
 )
-def test_long_track_is_cut_into_stretches_and_no_frame_is_lost(
+def test_long_track_is_split_into_segments_and_no_frame_is_lost(
     changes: dict[str, Any], lengths: list[int], videos: Path, tmp_path: Path
 ) -> None:
     config = changed(val_share=0, **changes)

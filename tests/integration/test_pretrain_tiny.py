@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from tests.conftest import ROOT
+from tests.patience import HANG_S
 
 SCRIPT = ROOT / "examples" / "pretrain_tiny.py"
 
@@ -68,7 +69,7 @@ def test_example_runs_and_reports(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=HANG_S,
     )
     assert done.returncode == 1, done.stderr
     assert done.stdout.splitlines()[-1] == "does NOT beat both baselines"

@@ -18,6 +18,7 @@ from lightning.fabric import Fabric
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tests.conftest import ROOT
 from tests.making import TINY, GeneratedClips, lay
+from tests.patience import HANG_S, wait_for
 
 from marlin_sdk import Marlin
 from marlin_sdk.errors import ConfigError, TrainingError
@@ -41,38 +42,41 @@ TWO: dict[str, Any] = {"max_steps": 6, "masking": "tube", "warmup": 0.0, "device
 # What a child process runs: the settings that differ, the folder, and whether it goes on.
 SCRIPT = """
 import json, sys, time
-from tests.integration.test_pretraining import SETTINGS, Slow
+from tests.integration.test_pretraining import SETTINGS, Stuck
 from tests.making import GeneratedClips
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.run import Run, pretrain
 
 if __name__ == "__main__":
-    settings, folder, resume, pause_s = json.loads(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4])
+    settings, folder, resume, last_clip = json.loads(sys.argv[1]), *sys.argv[2:4], int(sys.argv[4])
     config = PretrainConfig.from_dict({**SETTINGS, **settings})
-    train = Slow(pause_s) if pause_s else GeneratedClips()
+    train = Stuck(last_clip, folder) if last_clip else GeneratedClips()
     pretrain(config, folder, train=train, val=GeneratedClips(8, seed=1), run=Run(resume=resume == "resume"))
 """
 
 
-class Slow(GeneratedClips):
-    """Waits before each clip, so that a test can kill the run."""
+class Stuck(GeneratedClips):
+    """Gives so many clips, then writes a file `stuck` and gives no more, so that a test can kill the run."""
 
-    def __init__(self, pause_s: float) -> None:
+    def __init__(self, last_clip: int, folder: str) -> None:
         super().__init__()
-        self._pause_s = pause_s
+        self._left, self._folder = last_clip, Path(folder)
 
     def __iter__(self) -> Any:
         for item in super().__iter__():
-            time.sleep(self._pause_s)
+            while not self._left:
+                (self._folder / "stuck").touch()
+                time.sleep(0.1)
+            self._left -= 1
             yield item
 
 
 def start(
-    folder: Path, settings: dict[str, Any] | None = None, *, resume: bool = False, pause_s: float = 0
+    folder: Path, settings: dict[str, Any] | None = None, *, resume: bool = False, last_clip: int = 0
 ) -> subprocess.Popen[str]:
     script = folder.parent / f"{folder.name}.py"
     script.write_text(SCRIPT)
-    arguments = [json.dumps(settings or {}), str(folder), "resume" if resume else "new", str(pause_s)]
+    arguments = [json.dumps(settings or {}), str(folder), "resume" if resume else "new", str(last_clip)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-W", "error", str(script), *arguments],
@@ -84,7 +88,7 @@ def start(
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    said, _ = process.communicate(timeout=200)
+    said, _ = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, said
     return said
 
@@ -157,15 +161,11 @@ def test_tensorboard_reads_losses_rates_and_pictures(straight: Path) -> None:
 
 def test_killed_run_that_goes_on_ends_where_a_straight_one_does(straight: Path, tmp_path: Path) -> None:
     """12 clips make 3 batches a pass, so step 10 lies inside one."""
-    process = start(tmp_path / "killed", pause_s=0.1)
+    process = start(tmp_path / "killed", last_clip=50)  # two steps beyond the checkpoint, which are lost
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    deadline_s = time.monotonic() + 100
-    while not last.is_file() and time.monotonic() < deadline_s and process.poll() is None:
-        time.sleep(0.02)
-    assert last.is_file()
-    time.sleep(0.5)  # some steps behind the checkpoint, which are lost
+    wait_for((tmp_path / "killed" / "stuck").exists, unless=lambda: process.poll() is not None)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=20)
+    process.communicate(timeout=HANG_S)
     content = torch.load(last, weights_only=True)
     assert (content["global_step"], content["progress"]["places"]) == (10, [[3, 1]])
     finish(start(tmp_path / "killed", resume=True))
@@ -210,7 +210,7 @@ def test_run_in_two_processes_goes_on_in_two(sharded: Path) -> None:
 
 
 def test_loss_that_is_no_number_stops_with_the_batch_saved(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"step \d+ stopped: its loss is no number.*bad-batch-step\d+-rank0\.pt"):
+    with pytest.raises(TrainingError, match=r"step \d+ stopped: its loss is not finite.*bad-batch-step\d+-rank0\.pt"):
         run(tmp_path / "run", base_lr=1e30, warmup=0.0, adv_weight=0.0)
     (saved,) = (tmp_path / "run").glob("bad-batch-*.pt")
     content = torch.load(saved, weights_only=True)
@@ -221,22 +221,22 @@ def test_loss_that_is_no_number_stops_with_the_batch_saved(tmp_path: Path) -> No
 
 
 def test_folder_of_a_run_is_not_written_over(straight: Path) -> None:
-    with pytest.raises(ConfigError, match="holds a run already; go on with --resume"):
+    with pytest.raises(ConfigError, match="already holds a run; continue it with --resume"):
         run(straight)
 
 
 def test_going_on_needs_a_run_with_the_same_settings(straight: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no run to go on with"):
+    with pytest.raises(ConfigError, match="holds no run to resume"):
         run(tmp_path / "none", asked=Run(resume=True))
     with pytest.raises(ConfigError, match=r"these differ: batch_size 4 then, 2 now"):
         run(straight, asked=Run(resume=True), batch_size=2)
-    with pytest.raises(ConfigError, match="--init starts a run"):
+    with pytest.raises(ConfigError, match="--init starts a new run"):
         run(straight, asked=Run(resume=True, init="marlin_vit_small_ytf"))
 
 
 def test_run_that_stopped_at_no_number_goes_on_as_the_message_says(tmp_path: Path) -> None:
     run(tmp_path / "run", max_steps=2)
-    with pytest.raises(TrainingError, match="go on with --resume and a lower base_lr, or with clip_norm"):
+    with pytest.raises(TrainingError, match="continue with --resume and a lower base_lr, or with clip_norm"):
         run(tmp_path / "run", asked=Run(resume=True), max_steps=9, base_lr=1e30, adv_weight=0.01)
     calm: dict[str, Any] = {"base_lr": 1e-3, "clip_norm": 1.0, "gradient_penalty": 10.0}
     assert run(tmp_path / "run", asked=Run(resume=True), max_steps=4, **calm).reconstruction < 1
@@ -245,7 +245,7 @@ def test_run_that_stopped_at_no_number_goes_on_as_the_message_says(tmp_path: Pat
 def test_batch_that_cannot_be_saved_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
     (folder / "bad-batch-step2-rank0.pt").mkdir(parents=True)  # a file cannot be written there
-    with pytest.raises(TrainingError, match=r"its loss is no number.*the batch cannot be saved as"):
+    with pytest.raises(TrainingError, match=r"its loss is not finite.*the batch cannot be saved as"):
         run(folder, base_lr=1e30, warmup=0.0, adv_weight=0.0)
 
 
@@ -253,7 +253,7 @@ def test_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with (
         run_folder(folder).lock(Fabric(accelerator="cpu", devices=1)),
-        pytest.raises(ConfigError, match="another run is at work"),
+        pytest.raises(ConfigError, match="another run is using"),
     ):
         run(folder)
     assert run(folder, max_steps=1).step == 1
@@ -262,7 +262,7 @@ def test_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
 def test_folder_of_something_else_is_not_written_over(tmp_path: Path, name: str) -> None:
     file = lay(tmp_path / name, b"of somebody")
-    with pytest.raises(ConfigError, match=f"is no run, but holds {name}"):
+    with pytest.raises(ConfigError, match=f"is not a run, but holds {name}"):
         run(tmp_path)
     assert file.read_bytes() == b"of somebody"
 

@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.integration import on_ray
 from tests.making import noise, write_video
+from tests.patience import HANG_S
 
 from marlin_sdk.batch.inputs import find_videos
 from marlin_sdk.batch.local import LocalEngine
@@ -57,7 +58,7 @@ def told(folder: Path) -> Mapping[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     told: dict[str, Any] = json.loads((folder / "told.json").read_text())
@@ -141,7 +142,7 @@ def test_the_command_starts_a_cluster_of_its_own(folder: Path, tiny_folder: Path
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=HANG_S,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert len(FeatureDump(folder / "by-command")) == 4
@@ -172,7 +173,7 @@ def test_actors_fit_on_the_nodes(
 
 @pytest.mark.parametrize(
     ("actors", "device", "said"),
-    [(0, "auto", "actors is 0"), (None, "cuda:1", "Ray deals out the GPUs"), (None, "cuda", "no node .* has a GPU")],
+    [(0, "auto", "actors is 0"), (None, "cuda:1", "Ray assigns the GPUs"), (None, "cuda", "no node .* has a GPU")],
 )
 def test_actors_that_cannot_be_are_refused(actors: int | None, device: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

@@ -283,13 +283,13 @@ def test_the_filter_finds_videos_by_name_and_status(browser: Browser, report: Pa
     with opened(browser, report) as page:
         shown = page.locator("article:visible")
         assert shown.count() == 7
-        page.get_by_label("Name holds").fill("PEOPLE")
+        page.get_by_label("Name contains").fill("PEOPLE")
         assert shown.count() == 1
         assert page.locator("#matching").inner_text() == "1 of 7"
-        page.get_by_label("Name holds").fill("")
+        page.get_by_label("Name contains").fill("")
         page.get_by_label("Status").select_option("failed")
         assert shown.locator("h3").all_text_contents() == ["broken"]
-        page.get_by_label("Name holds").fill("people")
+        page.get_by_label("Name contains").fill("people")
         assert page.get_by_text("No video of this page matches.").is_visible()
         page.evaluate("location.hash = '#v0'")
         page.wait_for_timeout(100)
@@ -312,7 +312,7 @@ def test_faces_come_from_the_source_and_a_source_that_is_gone_is_said_so(browser
         assert page.locator("#v1 .strip img").evaluate_all("(all) => all.map((image) => image.dataset.track)") == [
             "0", "0", "0", "1", "1", "1",
         ]  # fmt: skip
-        assert "not at gone.mp4 any more" in (page.locator("#v2").text_content() or "")
+        assert "no longer at gone.mp4" in (page.locator("#v2").text_content() or "")
 
 
 def test_without_script_everything_but_pointing_and_filtering_is_there(browser: Browser, report: Path) -> None:

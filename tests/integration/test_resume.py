@@ -11,21 +11,26 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tests.integration.warm import WarmCommand, wait_for
+from tests.integration.warm import WarmCommand
 from tests.making import lay, noise, write_video
+from tests.patience import wait_for
 from tests.unit.batch.engines import assert_alike
 
 from marlin_sdk.dump.manifest import ManifestEntry, read_manifest
 from marlin_sdk.dump.reading import FeatureDump
 
-SLOW = """
+BOUNDED = """
 import time
+from pathlib import Path
 own = marlin_sdk.marlin.Marlin.embed_clips
 def embed_clips(self, clips, *, keep_seq=False):
-    time.sleep(0.05)  # or all would be done before the last kill
+    time.sleep(0.05)
+    while Path("out/manifest.jsonl").exists() and Path("out/manifest.jsonl").read_bytes().count(10) >= {lines}:
+        time.sleep(0.02)  # or all would be done before the last kill
     return own(self, clips, keep_seq=keep_seq)
 marlin_sdk.marlin.Marlin.embed_clips = embed_clips
 """
+"""A model that embeds nothing more once the manifest has so many lines."""
 KILLS = 20
 VIDEOS = 50
 
@@ -69,10 +74,11 @@ def test_kill_at_twenty_random_moments(warm: WarmCommand, videos: Path, format: 
     rng = random.Random(format)
     begun: list[int] = []
     for kill in range(KILLS):
-        run = warm.start(*options, "-o", out, "--workers", "1" if kill % 4 else "2", before=SLOW)
         before = len(lines(out))
+        goal = before + 1 + rng.randrange(3)  # the first line is of the broken one
+        workers = "1" if kill % 4 else "2"
+        run = warm.start(*options, "-o", out, "--workers", workers, before=BOUNDED.format(lines=goal + 1))
         if kill % 5:
-            goal = before + 1 + rng.randrange(3)  # the first line is of the broken one
             wait_for(lambda goal=goal: len(lines(out)) >= goal)  # type: ignore[misc]
             time.sleep(rng.uniform(0, 0.05))
         else:

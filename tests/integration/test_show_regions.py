@@ -11,11 +11,12 @@ import pytest
 from matplotlib.image import imread
 from tests.conftest import ROOT
 from tests.making import write_video
+from tests.patience import HANG_S
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", ROOT / "examples" / "show_regions.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_S)
 
 
 def test_regions_are_shown_over_a_real_face(tmp_path: Path, astronaut: Path) -> None:

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.patience import wait_for
 
 SERVER = """
 import json, os, signal, sys
@@ -51,14 +52,6 @@ def _read(proc: Path) -> bytes:
         return b""
 
 
-def wait_for(happens: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := happens()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.002)
-    return found
-
-
 class Run:
     """A command at work, the leader of a process group."""
 
@@ -74,7 +67,7 @@ class Run:
 
     def workers(self) -> list[int]:
         found = []
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
+        for task in sorted(Path(f"/proc/{self.pid}").glob("task/*")):
             for child in _read(task / "children").split():
                 if b"spawn_main" in _read(Path(f"/proc/{int(child)}/cmdline")):
                     found.append(int(child))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are written atomically."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from marlin_sdk.atomic import atomic_path
 
 
-def test_target_appears_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_target_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folders" / "talk.npz"
     with atomic_path(target) as part:
         part.write_bytes(b"half")
@@ -56,7 +56,7 @@ def test_file_has_the_permissions_of_any_new_file(tmp_path: Path, mask: int) -> 
 
 
 def test_umask_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It can be read only by setting it, for every thread: two that do so at once may leave it at 0 for good."""
+    """It can be read only by setting it, for every thread: two that do so concurrently may leave it at 0."""
 
     def touched(mask: int) -> int:
         pytest.fail(f"os.umask({mask:o}) was called")

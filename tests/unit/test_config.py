@@ -15,7 +15,7 @@ from tests.making import TINY
 from marlin_sdk.config import PRESETS, ExtractionConfig, ExtractionSettings, ModelConfig, preset
 from marlin_sdk.errors import ConfigError
 
-# What a Hub repo of the reference holds, written by transformers.
+# The config of a Hub repo of the reference, written by transformers.
 HUB: dict[str, Any] = {
     "_name_or_path": "ControlNet/marlin_vit_small_ytf",
     "architectures": ["MarlinModel"],
@@ -80,7 +80,7 @@ def test_published_models_have_the_sizes_of_the_paper() -> None:
         assert config.clip_shape == (3, 16, 224, 224)
 
 
-def test_unknown_preset_lists_those_there_are() -> None:
+def test_unknown_preset_lists_the_known_ones() -> None:
     assert preset("marlin_vit_base_ytf") is PRESETS["marlin_vit_base_ytf"]
     with pytest.raises(ConfigError, match=r"'marlin_vit_huge'.*marlin_vit_small_ytf.*marlin_vit_large_ytf"):
         preset("marlin_vit_huge")
@@ -94,7 +94,7 @@ def test_config_of_a_hub_repo_is_read() -> None:
     ("key", "value"),
     [("qkv_bias", False), ("qk_scale", 0.5), ("norm_layer", "RMSNorm"), ("init_values", 0.1), ("drop_rate", 0.1)],
 )
-def test_switch_that_this_model_lacks_is_refused(key: str, value: object) -> None:
+def test_unsupported_option_is_refused(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=key):
         ModelConfig.from_dict({**HUB, key: value})
 
@@ -102,7 +102,7 @@ def test_switch_that_this_model_lacks_is_refused(key: str, value: object) -> Non
 def test_unknown_and_missing_keys_are_named() -> None:
     with pytest.raises(ConfigError, match=r"unknown keys \['encoder_dim'\].*encoder_embed_dim"):
         ModelConfig.from_dict({**HUB, "encoder_dim": 384})
-    with pytest.raises(ConfigError, match=r"lacks \['encoder_depth', 'encoder_num_heads'\]"):
+    with pytest.raises(ConfigError, match=r"missing the keys \['encoder_depth', 'encoder_num_heads'\]"):
         ModelConfig.from_dict({"encoder_embed_dim": 384})
 
 
@@ -122,13 +122,13 @@ def test_tokens_cover_every_pixel_once(config: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 12.0, "12", True, None, math.nan, 1 << 40])
-def test_size_that_is_no_positive_whole_number_is_refused(value: Any) -> None:
+def test_size_that_is_not_a_positive_integer_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match="encoder_depth is"):
         ModelConfig(**{**ENCODER, "encoder_depth": value})
 
 
 @pytest.mark.parametrize("value", [0, -4.0, math.nan, math.inf, "4", True, 1e-9])
-def test_mlp_ratio_that_makes_no_layer_is_refused(value: Any) -> None:
+def test_mlp_ratio_without_hidden_units_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match="mlp_ratio"):
         ModelConfig(**ENCODER, mlp_ratio=value)
 
@@ -136,11 +136,11 @@ def test_mlp_ratio_that_makes_no_layer_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"encoder_num_heads": 5}, "encoder_embed_dim = 384 is no multiple of encoder_num_heads = 5"),
-        ({"img_size": 225}, "img_size = 225 is no multiple of patch_size = 16"),
-        ({"n_frames": 15}, "n_frames = 15 is no multiple of tubelet_size = 2"),
-        ({"decoder_embed_dim": 192}, "half a decoder"),
-        ({"decoder_embed_dim": 192, "decoder_depth": 4, "decoder_num_heads": 5}, "no multiple of decoder_num_heads"),
+        ({"encoder_num_heads": 5}, "encoder_embed_dim = 384 is not a multiple of encoder_num_heads = 5"),
+        ({"img_size": 225}, "img_size = 225 is not a multiple of patch_size = 16"),
+        ({"n_frames": 15}, "n_frames = 15 is not a multiple of tubelet_size = 2"),
+        ({"decoder_embed_dim": 192}, "incomplete decoder"),
+        ({"decoder_embed_dim": 192, "decoder_depth": 4, "decoder_num_heads": 5}, "not a multiple of decoder_num_heads"),
     ],
 )
 def test_sizes_that_do_not_fit_each_other_are_refused(change: dict[str, Any], message: str) -> None:
@@ -178,7 +178,7 @@ def test_settings_survive_their_dict() -> None:
     + [("faces", "both"), ("tail", "wrap"), ("reduction", "median"), ("reduction", None), ("compat", "videomae")]
     + [("smooth", 1), ("keep_seq", "no"), ("compat", ""), ("tail", ["pad"])],
 )
-def test_setting_outside_its_range_is_named_with_what_was_got(name: str, value: Any) -> None:
+def test_setting_outside_its_range_is_named_with_its_value(name: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         ExtractionConfig(**{name: value})
     assert str(caught.value).startswith(f"{name} is {value!r}; expected ")
@@ -202,25 +202,25 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any
         ExtractionConfig(**settings)
 
 
-def test_compat_takes_what_the_reference_takes() -> None:
+def test_compat_supports_the_settings_of_the_reference() -> None:
     config = ExtractionConfig(compat="marlin_pytorch", sample_rate=3, stride=8, crop_face=True, reduction="mean")
     assert (config.sample_rate, config.stride) == (3, 8)
 
 
 @pytest.mark.parametrize("name", ["sample_rate", "stride", "detect_every", "batch_size", "track"])
 @pytest.mark.parametrize("kind", [np.int64, np.uint8])
-def test_whole_numbers_of_numpy_are_whole_numbers(name: str, kind: type[np.integer[Any]]) -> None:
+def test_integers_of_numpy_are_accepted(name: str, kind: type[np.integer[Any]]) -> None:
     value = getattr(ExtractionConfig(**{name: kind(3)}), name)
     assert (value, type(value)) == (3, int)
 
 
 @pytest.mark.parametrize("value", [True, np.bool_(True), 2.0, np.float64(2), "2", None, [2]])
-def test_what_is_no_whole_number_is_refused(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"stride is .*expected a whole number of at least 1"):
+def test_value_that_is_not_an_integer_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"stride is .*expected an integer of at least 1"):
         ExtractionConfig(stride=value)
 
 
-def test_looks_are_not_further_apart_than_memory_allows() -> None:
+def test_detection_interval_is_limited_by_memory() -> None:
     assert ExtractionConfig(detect_every=32).detect_every == 32
     with pytest.raises(ConfigError, match=r"detect_every is 33; expected at most 32.*wait in memory"):
         ExtractionConfig(detect_every=33)

@@ -1,4 +1,4 @@
-"""The rooms of the package: each has a door that says what is inside, and lists what others may take."""
+"""The subpackages: each `__init__.py` describes its contents, and lists in `__all__` what others may import."""
 
 from __future__ import annotations
 
@@ -12,53 +12,54 @@ import pytest
 from tests.conftest import ROOT
 
 SRC = ROOT / "src"
-HOUSE = SRC / "marlin_sdk"
-ROOMS = sorted(path.parent for path in HOUSE.rglob("__init__.py") if path.parent != HOUSE)
+ROOT_PACKAGE = SRC / "marlin_sdk"
+PACKAGES = sorted(path.parent for path in ROOT_PACKAGE.rglob("__init__.py") if path.parent != ROOT_PACKAGE)
 
 
 def dotted(path: Path) -> str:
     return ".".join(path.relative_to(SRC).with_suffix("").parts)
 
 
-def room_of(module: str) -> str:
-    """The innermost room that a module lies in."""
+def package_of(module: str) -> str:
+    """The innermost package of a module."""
     path = SRC / module.replace(".", "/")
     return dotted(path if path.is_dir() else path.parent)
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, str]]:
-    """The modules of ours that a file imports, each with the name that it takes."""
+    """The modules of this project that a file imports from, each with the imported name."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("marlin_sdk."):
             for alias in node.names:
                 yield node.module, alias.name
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=dotted)
-def test_door_says_what_is_inside_and_what_others_may_take(room: Path) -> None:
-    door = import_module(dotted(room))
-    assert door.__doc__
-    assert "\n" not in door.__doc__.strip()
-    assert sorted(door.__all__) == sorted(set(door.__all__))
-    for name in door.__all__:
-        assert hasattr(door, name) or find_spec(f"{door.__name__}.{name}"), name
+@pytest.mark.parametrize("folder", PACKAGES, ids=dotted)
+def test_package_has_a_one_line_description_and_a_list_of_exports(folder: Path) -> None:
+    package = import_module(dotted(folder))
+    assert package.__doc__
+    assert "\n" not in package.__doc__.strip()
+    assert sorted(package.__all__) == sorted(set(package.__all__))
+    for name in package.__all__:
+        assert hasattr(package, name) or find_spec(f"{package.__name__}.{name}"), name
 
 
-def test_rooms_take_only_what_doors_list() -> None:
-    trespasses = []
-    for path in sorted(HOUSE.rglob("*.py")):
-        own = room_of(dotted(path))
+def test_packages_import_only_what_others_export() -> None:
+    violations = []
+    for path in sorted(ROOT_PACKAGE.rglob("*.py")):
+        own = package_of(dotted(path))
         for module, name in imports_of(path):
-            room = room_of(module)
-            if room in (own, "marlin_sdk"):
+            package = package_of(module)
+            if package in (own, "marlin_sdk"):
                 continue
-            inner = module.removeprefix(f"{room}.") if module != room else name
-            if inner not in import_module(room).__all__ or name.startswith("_"):
-                trespasses.append(f"{dotted(path)}: {module}.{name}, which the door of {room} does not list")
-    assert trespasses == []
+            inner = module.removeprefix(f"{package}.") if module != package else name
+            if inner not in import_module(package).__all__ or name.startswith("_"):
+                violations.append(f"{dotted(path)}: {module}.{name}, which {package}.__all__ does not list")
+    assert violations == []
 
 
-def test_rooms_are_not_overfull_and_files_not_long() -> None:
-    crowded = [dotted(room) for room in ROOMS if len(list(room.glob("*.py"))) > 14]
-    long = [dotted(path) for path in HOUSE.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) > 350]
-    assert (crowded, long) == ([], [])
+def test_packages_have_few_files_and_files_are_short() -> None:
+    large = [dotted(folder) for folder in PACKAGES if len(list(folder.glob("*.py"))) > 14]
+    files = ROOT_PACKAGE.rglob("*.py")
+    long = [dotted(path) for path in files if len(path.read_text(encoding="utf-8").splitlines()) > 350]
+    assert (large, long) == ([], [])

@@ -8,6 +8,7 @@ import re
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+from tests.patience import HANG_S
 
 import marlin_sdk
 from marlin_sdk import errors
@@ -24,7 +25,7 @@ def _fail_in_worker() -> None:
     raise MissingExtraError("to_dataframe()", "pandas")
 
 
-def test_written_tree_is_the_real_one() -> None:
+def test_documented_tree_is_the_real_one() -> None:
     lines = re.findall(r"^    ( *)(\w+)(?:\((\w+)\))?(?:  |$)", errors.__doc__ or "", re.MULTILINE)
     assert sorted(name for _, name, _ in lines) == errors.__all__
     above: dict[int, type] = {}
@@ -55,5 +56,5 @@ def test_missing_extra_comes_back_from_a_worker_process_with_its_pip_line() -> N
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
         pytest.raises(MissingExtraError, match=re.escape("pip install 'marlin-sdk[pandas]'")) as caught,
     ):
-        pool.submit(_fail_in_worker).result(timeout=60)
+        pool.submit(_fail_in_worker).result(timeout=HANG_S)
     assert (caught.value.what, caught.value.extra) == ("to_dataframe()", "pandas")

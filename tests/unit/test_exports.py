@@ -1,4 +1,4 @@
-"""What `import marlin_sdk` offers, and what it costs."""
+"""The names that `import marlin_sdk` exports, and its import time."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SLOW = (
 )
 
 
-def test_export_list_is_whole_and_sorted() -> None:
+def test_export_list_is_complete_and_sorted() -> None:
     assert list(marlin_sdk.__all__) == sorted(marlin_sdk.__all__)
     assert set(marlin_sdk.__all__) == {*marlin_sdk._HOMES, "__version__"}
     assert set(errors.__all__) <= set(marlin_sdk.__all__)
     assert dir(marlin_sdk) == marlin_sdk.__all__
 
 
-def test_type_checkers_see_the_same_names_at_the_same_homes() -> None:
+def test_type_checkers_see_the_same_names_in_the_same_modules() -> None:
     tree = ast.parse(Path(marlin_sdk.__file__).read_text(encoding="utf-8"))
     mirrors = [node for node in tree.body if isinstance(node, ast.If)]
     assert len(mirrors) == 1
@@ -44,13 +44,13 @@ def test_type_checkers_see_the_same_names_at_the_same_homes() -> None:
 
 
 @pytest.mark.parametrize("name", marlin_sdk.__all__)
-def test_name_comes_from_its_home(name: str) -> None:
+def test_name_is_imported_from_its_module(name: str) -> None:
     value = getattr(marlin_sdk, name)
     if name != "__version__":
         home = import_module(f"marlin_sdk.{marlin_sdk._HOMES[name]}")
         assert value is getattr(home, name)
         assert name in home.__all__
-        assert value.__module__.startswith(home.__name__)  # a door, or the module itself
+        assert value.__module__.startswith(home.__name__)  # a package, or the module itself
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
@@ -70,7 +70,7 @@ def test_unknown_name_is_an_attribute_error() -> None:
     ],
     ids=["package", "errors and configs", "command", "group of commands", "--help"],
 )
-def test_import_costs_no_slow_package(code: str) -> None:
+def test_import_loads_no_slow_package(code: str) -> None:
     report = (
         f"import sys\ndef report():\n    print('slow:', sorted(set({SLOW!r}) & set(sys.modules)), file=sys.stderr)\n"
     )
@@ -84,7 +84,7 @@ def test_import_costs_no_slow_package(code: str) -> None:
 
 
 def test_dump_is_read_and_reported_without_torch(tmp_path: Path) -> None:
-    """Features are numbers on a disk: no room that reads or shows them imports torch, av or cv2."""
+    """Packages that read or show stored features import neither torch, av nor cv2."""
     earlier = Path(__file__).parents[1] / "fixtures" / "version-0.1.0"
     script = f"""
 import sys

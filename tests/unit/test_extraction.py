@@ -1,4 +1,4 @@
-"""From a reader's frames to rows: what is left out, what is warned of, what is noted."""
+"""From a reader's frames to rows: skipped windows, warnings, metadata."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def test_face_that_leaves_and_returns(finder: Marlin) -> None:
     np.testing.assert_allclose(times, [(1.28, 2.52), (2.56, 3.8)])
     assert all("no face" in window.reason for window in result.skipped)
     assert result.frame_valid.all()
-    assert len(set(result.track_id)) == 2  # who comes back after seconds may be another
+    assert len(set(result.track_id)) == 2  # a face that returns after seconds may be another
 
 
-def test_window_with_a_face_in_fewer_than_half_of_its_frames_is_left_out(finder: Marlin) -> None:
+def test_window_with_a_face_in_fewer_than_half_of_its_frames_is_skipped(finder: Marlin) -> None:
     settings: ExtractionSettings = {"sample_rate": 1, "detect_every": 1, "smooth": False, "source_fps": 25.0}
     video = painted(32, dict.fromkeys([*range(16), *range(25, 32)], FACE))
     result = finder.extract(video, **settings)
@@ -58,7 +58,7 @@ def test_no_face_at_all_is_an_error_that_says_what_to_do(finder: Marlin) -> None
         list(finder.stream(painted(60, {})))
 
 
-def test_faces_between_scene_cuts_are_no_single_face(finder: Marlin) -> None:
+def test_faces_between_scene_cuts_are_not_one_face(finder: Marlin) -> None:
     video = painted(48, dict.fromkeys(range(48), FACE))
     for start in range(0, 48, 12):  # a new shot each six steps
         video[start : start + 6, :, 90:] = 255
@@ -69,7 +69,7 @@ def test_faces_between_scene_cuts_are_no_single_face(finder: Marlin) -> None:
         finder.extract(video, source_fps=25.0)
 
 
-def test_compat_embeds_what_is_no_face_and_warns(finder: Marlin) -> None:
+def test_compat_embeds_windows_without_a_face_with_a_warning(finder: Marlin) -> None:
     result = finder.extract(painted(65, dict.fromkeys(range(40), FACE)), source_fps=25.0, compat="marlin_pytorch")
     assert (len(result), result.skipped) == (2, ())
     assert (result.face_score[1] == 0).sum() == 12
@@ -77,13 +77,13 @@ def test_compat_embeds_what_is_no_face_and_warns(finder: Marlin) -> None:
     assert any("'painted'" in warning and "detector='retinaface'" in warning for warning in result.warnings)
 
 
-def test_video_without_a_whole_window(tiny: Marlin) -> None:
+def test_video_without_a_full_window(tiny: Marlin) -> None:
     result = tiny.extract(noise(20, 32, 32), tail="drop")
     assert (result.features.shape, result.frame_index.shape, len(result)) == ((0, 32), (0, 16), 0)
     assert any("shorter than one window" in warning for warning in result.warnings)
     assert tiny.extract_video(noise(20, 32, 32), tail="drop", keep_seq=True).shape == (0, 32, 32)
     assert list(tiny.stream(noise(20, 32, 32), tail="drop")) == []
-    with pytest.raises(ConfigError, match="no whole window to reduce; use tail='pad'"):
+    with pytest.raises(ConfigError, match="no full window to reduce; use tail='pad'"):
         tiny.extract(noise(20, 32, 32), tail="drop", reduction="max")
 
 
@@ -91,7 +91,7 @@ def test_rows_come_before_the_source_has_ended(tiny: Marlin) -> None:
     given: list[int] = []
 
     class Counting(ArrayReader):
-        """Notes which frames have been asked for."""
+        """Records which frames have been read."""
 
         def __iter__(self) -> Iterator[Frame]:
             for frame in super().__iter__():
@@ -108,7 +108,7 @@ def test_rows_come_before_the_source_has_ended(tiny: Marlin) -> None:
     assert given == list(range(63))
 
 
-def test_skipped_windows_keep_their_place_in_a_stream(finder: Marlin) -> None:
+def test_skipped_windows_come_in_order_in_a_stream(finder: Marlin) -> None:
     reader = ArrayReader(painted(96, dict.fromkeys([*range(32), *range(64, 96)], FACE)), 25.0)
     config = ExtractionConfig(detect_every=1, smooth=False)
     cuts = ClipCutter(TINY, lambda: finder.detector).cut(reader, config)
@@ -116,7 +116,7 @@ def test_skipped_windows_keep_their_place_in_a_stream(finder: Marlin) -> None:
     assert [type(row) for row in rows] == [WindowFeatures, SkippedWindow, WindowFeatures]
 
 
-def test_metadata_is_whole_and_survives_json(finder: Marlin, tmp_path: Path) -> None:
+def test_metadata_is_complete_and_survives_json(finder: Marlin, tmp_path: Path) -> None:
     path = write_video(tmp_path / "face.mp4", painted(40, dict.fromkeys(range(40), FACE)))
     meta = finder.extract(path, stride=8, batch_size=2).meta
     assert json.loads(json.dumps(meta)) == meta
@@ -141,7 +141,7 @@ def test_broken_file_gives_the_windows_before_the_break_and_a_warning(tiny: Marl
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
     expected, result = tiny.extract(whole), tiny.extract(cut)
     assert not expected.warnings
-    assert any("cut off" in warning or "breaks off" in warning for warning in result.warnings)
+    assert any("truncated" in warning or "breaks off" in warning for warning in result.warnings)
     assert 1 < len(result) < len(expected)
     np.testing.assert_allclose(result.features[:-1], expected.features[: len(result) - 1], atol=1e-6)
     saved = VideoFeatures.load(result.save(tmp_path / "cut.npz"))

@@ -36,7 +36,7 @@ FIELDS = ("start_s", "end_s", "frame_index", "frame_valid", "boxes", "face_score
 
 
 class TwoFaces:
-    """A detector that finds a red and a blue square, the blue one first."""
+    """A detector that returns a red and a blue square, the blue one first."""
 
     name = "two"
 
@@ -70,7 +70,7 @@ def two_faced() -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_signature_is_spelled_out(method: str) -> None:
+def test_signature_lists_every_setting(method: str) -> None:
     parameters = inspect.signature(getattr(Marlin, method)).parameters
     shown = {name: parameters[name].default for name in DEFAULTS}
     assert shown == DEFAULTS
@@ -88,7 +88,7 @@ def test_signature_works_as_written(tiny: Marlin) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_unknown_setting_is_named_with_what_was_meant(tiny: Marlin, method: str) -> None:
+def test_unknown_setting_is_named_with_a_suggestion(tiny: Marlin, method: str) -> None:
     call: Any = getattr(tiny, method)
     with pytest.raises(ConfigError, match=r"unknown setting 'strid'; did you mean 'stride'.*batch_size"):
         call(noise(60, 32, 32), strid=8)
@@ -135,8 +135,8 @@ def test_reductions_join_the_rows(tiny: Marlin) -> None:
     assert mean.shape == most.shape == (32,)
     torch.testing.assert_close(mean, rows.mean(dim=0))
     assert torch.equal(most, rows.amax(dim=0))
-    kept = tiny.extract(video, reduction="mean")
-    assert (len(kept), kept.frame_index.shape) == (len(rows), (len(rows), 16))
+    reduced = tiny.extract(video, reduction="mean")
+    assert (len(reduced), reduced.frame_index.shape) == (len(rows), (len(rows), 16))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_stream_logs_what_extract_warns_of(
     assert len(warnings) == 1 + (len(settings) if num_frames == 20 else 2 * ("compat" in settings))
 
 
-def test_stream_lets_go_of_its_source_when_it_is_left(tiny: Marlin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_releases_its_source_when_it_is_closed(tiny: Marlin, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
     monkeypatch.setattr(ArrayReader, "__exit__", lambda reader, *_: closed.append(reader.name))
     rows = tiny.stream(noise(90, 32, 32))
@@ -245,11 +245,11 @@ def test_crop_is_chosen_by_size_or_forced() -> None:
     assert (model.extract(fitting).track_id == -1).all()
     assert model.extract(fitting).meta["detector"] is None
     assert np.isnan(model.extract(fitting).face_score).all()
-    assert detector.looks == 0
+    assert detector.num_frames == 0
     cropped = model.extract(fitting, crop_face=True)
     assert (cropped.track_id == 0).all()
     assert cropped.meta["detector"]["name"] == "painted"
-    assert detector.looks > 0
+    assert detector.num_frames > 0
     large = painted(40, dict.fromkeys(range(40), (4, 4, 20, 20)))
     assert (model.extract(large).track_id == 0).all()
     with pytest.raises(ShapeError, match=r"128x96.*32x32: pass crop_face=True"):
@@ -304,7 +304,7 @@ def test_clip_tokens_and_layers(tiny: Marlin, clips: NDArray[np.uint8]) -> None:
 
 
 @pytest.mark.parametrize("layers", [[], [2], [-3], [0, 7]])
-def test_layer_that_is_not_there(tiny: Marlin, clips: NDArray[np.uint8], layers: list[int]) -> None:
+def test_layer_out_of_range(tiny: Marlin, clips: NDArray[np.uint8], layers: list[int]) -> None:
     with pytest.raises(ConfigError, match=r"layers=.*from -2 to 1"):
         tiny.extract_clip(clips, layers=layers)
 
@@ -312,12 +312,12 @@ def test_layer_that_is_not_there(tiny: Marlin, clips: NDArray[np.uint8], layers:
 @pytest.mark.parametrize(
     "layers", [(0, 1), np.array([0, 1]), [np.int64(0), torch.tensor(1)], torch.tensor([0, 1])], ids=str
 )
-def test_layers_may_be_whole_numbers_of_any_kind(tiny: Marlin, clips: NDArray[np.uint8], layers: Any) -> None:
+def test_layers_may_be_integers_of_any_type(tiny: Marlin, clips: NDArray[np.uint8], layers: Any) -> None:
     assert torch.equal(tiny.extract_clip(clips, layers=layers), tiny.extract_clip(clips, layers=[0, 1]))
 
 
 @pytest.mark.parametrize("layers", [1, 1.5, [0.5], [True], ["0"], "01", np.array([0.0]), np.array(1), [None]], ids=str)
-def test_layers_that_are_no_list_of_whole_numbers(tiny: Marlin, clips: NDArray[np.uint8], layers: Any) -> None:
+def test_layers_that_are_not_a_list_of_integers(tiny: Marlin, clips: NDArray[np.uint8], layers: Any) -> None:
     with pytest.raises(ConfigError, match=r"layers=.*list of block indices.*from -2 to 1"):
         tiny.extract_clip(clips, layers=layers)
 
@@ -329,7 +329,7 @@ def with_value(value: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("clip", "said"),
+    ("clip", "message"),
     [
         (with_value(float("nan")), "nan"),
         (with_value(float("inf")), "inf"),
@@ -348,12 +348,12 @@ def with_value(value: float) -> torch.Tensor:
         (None, "NoneType"),
     ],
 )
-def test_wrong_clip_is_refused(tiny: Marlin, clip: Any, said: str) -> None:
-    with pytest.raises(ShapeError, match=said):
+def test_wrong_clip_is_refused(tiny: Marlin, clip: Any, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
         tiny.extract_clip(clip)
 
 
-def test_gradients_flow_only_where_they_are_asked_for() -> None:
+def test_gradients_flow_only_on_request() -> None:
     model = Marlin.untrained(TINY, device="cpu", detector="lbp")
     clip = torch.rand(1, 3, 16, 32, 32, requires_grad=True)
     assert not model.extract_clip(clip).requires_grad
@@ -395,10 +395,10 @@ def test_to_moves_in_place_and_features_stay_float32(clips: NDArray[np.uint8], d
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"device": "gpu"}, "unknown device 'gpu'"),
-        ({"device": "cuda:99"}, "'cuda:99' is not here"),
+        ({"device": "cuda:99"}, "'cuda:99' is not available"),
         ({"device": "meta"}, "'meta' is not supported"),
         ({"dtype": "float8"}, "unknown dtype 'float8'.*float32, bfloat16, float16"),
         ({"dtype": torch.int8}, "unknown dtype"),
@@ -406,9 +406,9 @@ def test_to_moves_in_place_and_features_stay_float32(clips: NDArray[np.uint8], d
         ({"detector": object()}, "detector is a object"),
     ],
 )
-def test_unknown_choice_is_named_before_anything_is_loaded(change: dict[str, Any], said: str) -> None:
+def test_unknown_choice_is_named_before_anything_is_loaded(change: dict[str, Any], message: str) -> None:
     for make in (Marlin.from_pretrained, Marlin.untrained):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             make("marlin_vit_small_ytf", **change)
 
 
@@ -419,20 +419,20 @@ def test_unknown_model_lists_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("model", [None, 7, b"marlin_vit_small_ytf", ["marlin_vit_small_ytf"]])
-def test_what_names_no_model_is_refused(model: Any) -> None:
+def test_invalid_model_argument_is_refused(model: Any) -> None:
     for make in (Marlin.from_pretrained, Marlin.untrained):
         with pytest.raises(ConfigError, match=rf"model is a {type(model).__name__}; expected .*name"):
             make(model, detector="lbp")
 
 
-def test_untrained_takes_a_config_in_the_form_of_a_file(tiny: Marlin, clips: NDArray[np.uint8]) -> None:
+def test_untrained_accepts_the_values_of_a_config_file(tiny: Marlin, clips: NDArray[np.uint8]) -> None:
     model = Marlin.untrained(TINY.to_dict(), device="cpu", detector="lbp", decoder=True)
     assert torch.equal(model.extract_clip(clips), tiny.extract_clip(clips))
     with pytest.raises(ConfigError, match="unknown keys"):
         Marlin.untrained({**TINY.to_dict(), "size": 3})
 
 
-def test_untrained_weights_come_from_the_seed_alone(clips: NDArray[np.uint8]) -> None:
+def test_untrained_weights_depend_only_on_the_seed(clips: NDArray[np.uint8]) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first = Marlin.untrained(TINY, device="cpu", detector="lbp").extract_clip(clips)
@@ -454,7 +454,7 @@ def test_untrained_decoder_needs_a_size() -> None:
         Marlin.untrained(TINY.without_decoder(), device="cpu", decoder=True)
 
 
-def test_detector_is_fetched_when_first_needed(tmp_path: Path) -> None:
+def test_detector_is_downloaded_when_first_needed(tmp_path: Path) -> None:
     model = Marlin.untrained(TINY, device="cpu", detector="yunet", local_files_only=True)
     assert model.extract_video(noise(20, 32, 32)).shape == (1, 32)
     with pytest.raises(DownloadError, match=r"face_detection_yunet_2023mar\.onnx.*downloads are off") as caught:
@@ -466,7 +466,7 @@ def test_detector_is_fetched_when_first_needed(tmp_path: Path) -> None:
         _ = elsewhere.detector
 
 
-def test_folder_in_the_form_of_the_hub_gives_the_same_features(
+def test_folder_with_the_layout_of_the_hub_gives_the_same_features(
     tiny: Marlin, tmp_path: Path, clips: NDArray[np.uint8]
 ) -> None:
     folder = write_checkpoint(tmp_path / "own", tiny)

@@ -1,4 +1,4 @@
-"""What a model sees and rebuilds of a clip, and pictures of it."""
+"""Reconstruction of masked clips, and images of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from marlin_sdk.reconstruction import compose, contact_sheet, heading, panels, s
 CLIP = torch.rand(3, 16, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def test_result_shows_what_was_seen_and_what_was_rebuilt(tiny: Marlin) -> None:
+def test_result_contains_visible_and_reconstructed_tubelets(tiny: Marlin) -> None:
     result = tiny.reconstruct(CLIP, masking="random", ratio=0.75, seed=3)
     assert result.mask.sum() == 8
     assert torch.equal(result.original, CLIP)
@@ -43,13 +43,13 @@ def test_result_shows_what_was_seen_and_what_was_rebuilt(tiny: Marlin) -> None:
     assert result.mean_error == pytest.approx(float(result.error[hidden].mean()))
 
 
-def test_same_seed_hides_the_same_and_another_hides_other_tokens(tiny: Marlin) -> None:
+def test_same_seed_masks_the_same_and_another_masks_other_tokens(tiny: Marlin) -> None:
     masks = [tiny.reconstruct(CLIP, masking="random", seed=seed).mask for seed in (1, 1, 2)]
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
 
 
-def test_clips_of_a_batch_are_rebuilt_as_one_by_one(tiny: Marlin) -> None:
+def test_batch_gives_the_same_as_single_clips(tiny: Marlin) -> None:
     both = tiny.reconstruct(torch.stack([CLIP, 1 - CLIP]), masking="tube", seed=5)
     assert both.mask.shape == (2, 32)
     alone = tiny.reconstruct(1 - CLIP, masking="tube", seed=6)
@@ -67,8 +67,8 @@ def test_uint8_clip_is_the_same_clip(tiny: Marlin) -> None:
     assert torch.allclose(by_bytes.composite, by_floats.composite, atol=1e-6)
 
 
-def test_face_is_hidden_first_by_default(tiny: Marlin) -> None:
-    """The mean proportions of a face leave the corners of a crop to the background."""
+def test_face_is_masked_first_by_default(tiny: Marlin) -> None:
+    """With average face proportions the corners of a crop are background."""
     model = Marlin.untrained(
         type(TINY)(**{**TINY.to_dict(), "img_size": 224}), device="cpu", detector="lbp", decoder=True
     )
@@ -87,7 +87,7 @@ def test_model_without_decoder_says_what_to_load() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.1, 0.999, float("nan")])
-def test_ratio_that_hides_nothing_or_everything_is_refused(tiny: Marlin, ratio: float) -> None:
+def test_ratio_that_masks_nothing_or_everything_is_refused(tiny: Marlin, ratio: float) -> None:
     with pytest.raises(ConfigError, match="ratio"):
         tiny.reconstruct(CLIP, masking="random", ratio=ratio)
 
@@ -97,7 +97,7 @@ def test_unknown_masking_is_refused(tiny: Marlin) -> None:
         tiny.reconstruct(CLIP, masking="cube")
 
 
-def test_normalised_prediction_is_given_the_true_mean_and_deviation() -> None:
+def test_normalised_prediction_is_rescaled_to_the_original_mean_and_deviation() -> None:
     pixels = CLIP[None]
     mask = torch.arange(32)[None] < 3
     channels = to_tubelets(pixels, TINY)[~mask].reshape(1, 29, 3, -1)
@@ -108,8 +108,8 @@ def test_normalised_prediction_is_given_the_true_mean_and_deviation() -> None:
     assert result.mean_error < 1e-9
 
 
-def test_panels_stand_side_by_side_and_heat_is_black_where_seen() -> None:
-    mask = torch.arange(32)[None] < 4  # all of the first tubelet
+def test_panels_are_side_by_side_and_heat_map_is_black_where_visible() -> None:
+    mask = torch.arange(32)[None] < 4  # the whole first time step
     result = compose(CLIP[None], mask, torch.zeros(1, 28, 1536), TINY)[0]
     picture = panels(result, TINY)
     assert picture.shape == (16, 32, 4 * 32 + 3 * 4, 3)
@@ -144,7 +144,7 @@ def test_heading_has_a_name_in_the_middle_of_each_panel() -> None:
         assert 30 < columns[-1] - columns[0] < 150
 
 
-def test_picture_of_a_whole_batch_is_refused() -> None:
+def test_image_of_a_batch_is_refused() -> None:
     mask = torch.arange(32)[None] < 4
     with pytest.raises(ShapeError, match="one clip"):
         panels(compose(CLIP[None], mask, torch.zeros(1, 28, 1536), TINY), TINY)

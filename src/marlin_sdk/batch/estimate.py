@@ -1,4 +1,4 @@
-"""What a run would do, and how long it would take: measured on its first video, not guessed."""
+"""Dry run: what a run would do, and how long it would take, measured on its first readable video."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunEstimate", "estimate_run"]
 
-_SAMPLE_WINDOWS = 4  # enough to see past the first one, which pays for warming up
-_MAX_TRIED = 5  # videos opened in search of one that can be read
+_SAMPLE_WINDOWS = 4  # more than one, because the first includes warm-up
+_MAX_TRIED = 5  # unreadable videos before giving up on a measurement
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class RunEstimate:
     """What a run would do.
 
     Attributes:
-        todo: the videos, each with its number of windows; None where that cannot be told without reading it.
-        done_before: videos that earlier runs did.
-        cut_s: seconds to decode and cut one window, measured here; None where no video could be read.
-        embed_s: seconds to embed one, measured here.
-        workers: processes that cut.
-        shares_cores: whether cutting and embedding take turns on the same cores.
-        trouble: why nothing could be measured; None where it could.
+        todo: videos to embed, each with its number of windows; None if that is unknown without decoding it.
+        done_before: number of videos that earlier runs finished.
+        cut_s: measured seconds to decode and cut one window; None if no video could be read.
+        embed_s: measured seconds to embed one window.
+        workers: number of worker processes.
+        shares_cores: whether cutting and embedding share the same cores.
+        error: why nothing could be measured; None if something was.
     """
 
     todo: list[tuple[VideoInput, int | None]]
@@ -49,36 +49,36 @@ class RunEstimate:
     embed_s: float | None
     workers: int
     shares_cores: bool
-    trouble: str | None = None
+    error: str | None = None
 
     @property
     def windows(self) -> int:
-        """Of all videos of which it is known."""
+        """Total over the videos whose number of windows is known."""
         return sum(count or 0 for _, count in self.todo)
 
     @property
     def seconds(self) -> float | None:
-        """The whole run, about; None where nothing could be measured."""
+        """Estimated duration of the run; None if nothing could be measured."""
         if self.cut_s is None or self.embed_s is None:
             return None
         cutting, embedding = self.windows * self.cut_s / self.workers, self.windows * self.embed_s
         return cutting + embedding if self.shares_cores else max(cutting, embedding)
 
     def show(self) -> None:
-        """Print it: a line for each video, and the sum."""
+        """Print one line per video, then the totals."""
         for video, count in self.todo:
             _print(f"{display_name(video.source)} -> {video.id}  {'?' if count is None else count} windows")
-        known = "" if all(count is not None for _, count in self.todo) else " (of some videos the number is not known)"
+        known = "" if all(count is not None for _, count in self.todo) else " (not counting videos of unknown length)"
         time_needed = "unknown" if self.seconds is None else f"about {_duration(self.seconds)}"
         _print(f"{len(self.todo)} videos to do, {self.done_before} done before")
         _print(f"{self.windows} windows{known}; time: {time_needed}")
         if self.cut_s is not None and self.embed_s is not None:
             _print(
-                f"measured: {1000 * self.cut_s:.0f} ms a window to decode and find faces ({self.workers} workers), "
+                f"measured: {1000 * self.cut_s:.0f} ms per window to decode and find faces ({self.workers} workers), "
                 f"{1000 * self.embed_s:.0f} ms to embed"
             )
-        if self.trouble is not None:
-            _print(f"nothing could be measured: {self.trouble}")
+        if self.error is not None:
+            _print(f"nothing could be measured: {self.error}")
         sys.stdout.flush()
 
 
@@ -91,28 +91,28 @@ def estimate_run(
     *,
     workers: int,
 ) -> RunEstimate:
-    """Open each video that is to be done, without decoding it, and measure the first that can be read.
+    """Open each video to embed without decoding it, and measure the first readable one.
 
     Args:
-        recipe: how.
-        model: what would embed.
-        plan: how the dump is kept.
-        videos: all that the dump is to hold.
-        entries: of earlier runs.
-        workers: processes that would cut.
+        recipe: model, detector and settings.
+        model: the model that would embed.
+        plan: layout of the dump.
+        videos: all videos of the dump.
+        entries: manifest entries of earlier runs.
+        workers: number of worker processes.
     """
-    mine = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
-    todo = [video for video in mine if plan.is_missing(entries.get(video.id))]
-    cut_s = embed_s = trouble = None
+    selected = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
+    todo = [video for video in selected if plan.is_missing(entries.get(video.id))]
+    cut_s = embed_s = reason = None
     for video in todo[:_MAX_TRIED]:
         try:
             cut_s, embed_s = _measure(recipe, model, video)
-            trouble = None
+            reason = None
             break
         except (MarlinError, OSError) as error:
-            trouble = str(error)
+            reason = str(error)
     counted = [(video, _count(recipe.settings_for(video), video, model.config.n_frames)) for video in todo]
-    return RunEstimate(counted, len(mine) - len(todo), cut_s, embed_s, workers, model.device.type == "cpu", trouble)
+    return RunEstimate(counted, len(selected) - len(todo), cut_s, embed_s, workers, model.device.type == "cpu", reason)
 
 
 def _count(config: ExtractionConfig, video: VideoInput, clip_steps: int) -> int | None:
@@ -135,7 +135,7 @@ def _count_in(config: ExtractionConfig, reader: VideoReader, clip_steps: int) ->
 
 
 def _measure(recipe: Recipe, model: Marlin, video: VideoInput) -> tuple[float, float]:
-    """Seconds to cut a window, and to embed one."""
+    """Seconds to cut one window, and to embed one."""
     config = recipe.settings_for(video)
     cutter = recipe.load_cutter(model.config)
     with open_video(video.source, source_fps=config.source_fps) as reader:
@@ -145,14 +145,14 @@ def _measure(recipe: Recipe, model: Marlin, video: VideoInput) -> tuple[float, f
     clips: list[Clip] = [clip for cut in cuts if isinstance(cut, list) for clip in cut][: config.batch_size]
     if not clips:
         return cut_s, 0.0
-    model.embed_clips(clips[:1])  # warms up
+    model.embed_clips(clips[:1])  # warm-up
     started_s = time.perf_counter()
     model.embed_clips(clips)
     return cut_s, (time.perf_counter() - started_s) / len(clips)
 
 
 def _print(text: str) -> None:
-    """Print a line, whatever is in the names of files, and whatever the locale can write."""
+    """Print a line; escape control characters, and what the locale cannot encode."""
     encoding = sys.stdout.encoding or "utf-8"
     print(escape_controls(text).encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201
 

@@ -1,4 +1,4 @@
-"""What a person names on the command line -> the videos meant, each with a name of its own in the dump."""
+"""Expand the inputs of a command to videos, each with a unique id in the dump."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from marlin_sdk.video.reader import VIDEO_SUFFIXES, display_name
 
 __all__ = ["VideoInput", "check_id", "deduplicate", "distinct_ids", "find_videos", "name_below"]
 
-_WILD = re.compile(r"[\x00-\x1f\x7f\\]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class VideoInput:
     """One video to embed, or a part of one.
 
     Attributes:
-        id: its name in the dump, the same in every run: its path below the folder that was named, without suffix; or
-            the table's id. The output is called so too; it is never absolute and never leads upwards.
-        source: its path or URL; a folder stands for a folder of frames.
-        start_s: where the part begins, in seconds; None is the start.
-        end_s: where it ends; None is the end.
-        track: the only face track to embed; None leaves that to `faces`.
-        labels: columns of the table that are carried through.
+        id: its name in the dump, the same in every run: its path below the given folder, without suffix, or the id of
+            the table. Outputs are named after it; it is never absolute and never contains '..'.
+        source: its path or URL; a folder is a folder of frames.
+        start_s: start of the part, in seconds; None is the start of the video.
+        end_s: end of the part, in seconds; None is the end of the video.
+        track: the only face track to embed; None lets `faces` decide.
+        labels: extra columns of the table, passed through to the dump.
     """
 
     id: str
@@ -42,8 +42,8 @@ class VideoInput:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What makes it the same piece of video as another."""
-        return place(self.source), self.start_s, self.end_s, self.track
+        """Equal for two inputs that are the same part of the same video."""
+        return canonical_source(self.source), self.start_s, self.end_s, self.track
 
 
 def find_videos(
@@ -51,27 +51,27 @@ def find_videos(
 ) -> list[VideoInput]:
     """Expand files, folders, glob patterns and URLs.
 
-    A file or URL stands for itself; a folder for all videos below it (hidden ones left out), or, if it holds none, for
-    a folder of frames; a pattern ("clips/**/*.mp4") for what matches it. A path that is not there is kept, to fail by
-    name later. A path named twice counts once; links to files are files of their own.
+    A folder expands to all videos below it except hidden ones; if it contains none, it is a folder of frames. A pattern
+    ("clips/**/*.mp4") expands to its matches. A missing path is kept, so that it is reported as failed later. Duplicate
+    paths are dropped; a link to a file counts as a separate file.
 
     Args:
         names: paths, patterns and URLs.
-        base: call the videos by their paths below this folder, as a list that lies there does.
-        known: ids that an earlier run gave, by source: they are kept, whatever else is named now.
+        base: folder that ids are relative to, for a list or table in that folder.
+        known: ids that an earlier run assigned, by source; they are reused.
     Returns:
-        The videos in the order they were named, folders sorted. Their ids differ, also where upper and lower case are
-        the same: a video is called by its path below the folder or the fixed part of the pattern, without suffix; those
-        for which that is not unique by their suffix too, else by as much of their path as it takes.
+        The videos in the order given, folders sorted. Ids are unique, ignoring case: the path below the folder or the
+        fixed part of the pattern, without suffix; where that is not unique, with suffix, or with as much of the full
+        path as needed.
     Raises:
-        ConfigError: a name that is empty, or a pattern that matches nothing.
+        ConfigError: an empty name, or a pattern without a match.
     """
     found: dict[str, tuple[str, PurePosixPath]] = {}
     for name in names:
         if not name.strip():
             raise ConfigError("an INPUT is empty; expected a video file, a URL, a pattern or a folder")
         for source, below in _expand(name):
-            where = place(source)
+            where = canonical_source(source)
             if where not in found:
                 found[where] = source, (name_below(base, source) or below if base else below)
     ids = distinct_ids(list(found.values()), known or {})
@@ -79,10 +79,10 @@ def find_videos(
 
 
 def deduplicate(videos: Iterable[VideoInput]) -> list[VideoInput]:
-    """Leave out what is the same piece of video as an earlier one; refuse one id for two pieces.
+    """Drop inputs that are the same part of the same video as an earlier one.
 
     Raises:
-        ConfigError: an id stands for two videos.
+        ConfigError: two different inputs have the same id.
     """
     first: dict[tuple[object, ...], VideoInput] = {}
     for video in videos:
@@ -92,21 +92,21 @@ def deduplicate(videos: Iterable[VideoInput]) -> list[VideoInput]:
         other = by_id.setdefault(video.id.casefold(), video)
         if other is not video:
             raise ConfigError(
-                f"the id {video.id!r} stands for both {display_name(other.source)} and {display_name(video.source)}; "
-                "ids must differ, and not only in upper and lower case"
+                f"the id {video.id!r} is used for both {display_name(other.source)} and {display_name(video.source)}; "
+                "ids must be unique, ignoring case"
             )
     return list(by_id.values())
 
 
 def check_id(text: str) -> str:
-    """An id that can be the name of an output: relative, staying below the output folder.
+    """Return an id if it is a valid output path: relative, and inside the output folder.
 
     Raises:
-        ConfigError: it is empty, absolute, leads upwards, or holds control characters.
+        ConfigError: it is empty, absolute or too long, or contains '..' or control characters.
     """
     parts = text.split("/")
-    if not text or any(part in ("", ".", "..") for part in parts) or _WILD.search(text):
-        raise ConfigError(f"{text!r} cannot be an id: expected a relative path like 'speaker1/clip7', without '..'")
+    if not text or any(part in ("", ".", "..") for part in parts) or _UNSAFE.search(text):
+        raise ConfigError(f"{text!r} is not a valid id; expected a relative path like 'speaker1/clip7', without '..'")
     if any(len(os.fsencode(part)) > 200 for part in parts):
         raise ConfigError(f"the id {text[:40]!r}... is too long for a file name; give the table a shorter id column")
     return text
@@ -121,7 +121,7 @@ def _is_folder(text: str) -> bool:
 
 
 def _expand(name: str) -> Iterator[tuple[str, PurePosixPath]]:
-    """Each video that a name stands for, with its path below what was named."""
+    """Each video that a name expands to, with its path relative to the name."""
     if not _is_url(name) and glob.has_magic(name) and not os.path.lexists(name):
         yield from _match(name)
         return
@@ -131,7 +131,9 @@ def _expand(name: str) -> Iterator[tuple[str, PurePosixPath]]:
     if not files:
         yield (
             name,
-            PurePosixPath(_whole(name).name if _is_url(name) else os.path.basename(os.path.abspath(name)) or "video"),
+            PurePosixPath(
+                _full_path(name).name if _is_url(name) else os.path.basename(os.path.abspath(name)) or "video"
+            ),
         )
 
 
@@ -146,7 +148,7 @@ def _match(pattern: str) -> Iterator[tuple[str, PurePosixPath]]:
 
 
 def _videos_below(folder: str) -> Iterator[str]:
-    """Sorted; hidden are the "._talk.mp4" that macOS lays beside talk.mp4; a linked folder is entered once."""
+    """Videos, sorted; without hidden files (macOS adds "._talk.mp4"); a linked folder is visited once."""
     entered = set()
     for where, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
@@ -165,8 +167,8 @@ def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def place(source: str) -> str:
-    """The same for two spellings of one path."""
+def canonical_source(source: str) -> str:
+    """The same text for two spellings of one path."""
     if _is_url(source):
         return source
     folder, name = os.path.split(source)
@@ -176,15 +178,17 @@ def place(source: str) -> str:
 
 
 def name_below(base: Path, source: str) -> PurePosixPath | None:
-    """A file's path below a folder; None where it lies elsewhere."""
+    """A file's path relative to a folder; None if it is outside."""
     if _is_url(source):
         return None
-    path = PurePosixPath(os.path.relpath(place(source), _real_folder(os.path.abspath(base))).replace(os.sep, "/"))
+    path = PurePosixPath(
+        os.path.relpath(canonical_source(source), _real_folder(os.path.abspath(base))).replace(os.sep, "/")
+    )
     return None if ".." in path.parts else path
 
 
-def _whole(source: str) -> PurePosixPath:
-    """A source's full path as a relative one in which nothing leads upwards; of a URL, host and path."""
+def _full_path(source: str) -> PurePosixPath:
+    """A source's full path as a relative path without '..'; for a URL, host and path."""
     if not _is_url(source):
         parts = list(Path(os.path.abspath(source)).parts[1:])
     else:
@@ -195,58 +199,58 @@ def _whole(source: str) -> PurePosixPath:
 
 
 def distinct_ids(found: Sequence[tuple[str, PurePosixPath]], known: Mapping[str, str]) -> list[str]:
-    """For each video the first of its names that no other has.
+    """For each video, the first of its candidate ids that no other video has.
 
     Args:
-        found: sources, and what each would be called, with its suffix.
-        known: ids given earlier, by source: they are kept, and nothing else is called so.
+        found: sources, each with its preferred name, including the suffix.
+        known: ids assigned earlier, by source; they are reused, and given to no other source.
     """
-    told = [place(display_name(source)) for source, _ in found]  # as a manifest tells of it
-    counts = Counter(told)
-    kept = {where: id for source, id in known.items() if counts[where := place(source)] == 1}
+    recorded = [canonical_source(display_name(source)) for source, _ in found]  # as in the manifest
+    counts = Counter(recorded)
+    reused = {where: id for source, id in known.items() if counts[where := canonical_source(source)] == 1}
     longer = _LongNames([source for source, _ in found])
-    fixed = [where in kept for where in told]
-    more = [iter(()) if fixed[index] else _names(index, *found[index], longer) for index in range(len(found))]
-    chosen = [kept[told[index]] if fixed[index] else next(more[index]) for index in range(len(found))]
+    fixed = [where in reused for where in recorded]
+    candidates = [iter(()) if fixed[index] else _names(index, *found[index], longer) for index in range(len(found))]
+    chosen = [reused[recorded[index]] if fixed[index] else next(candidates[index]) for index in range(len(found))]
     taken = Counter(id.casefold() for id in known.values())
-    is_moving = True
-    while is_moving:
-        is_moving = False
+    changed = True
+    while changed:
+        changed = False
         for index in _clashing(chosen, taken, fixed):
-            if (name := next(more[index], None)) is not None:
-                chosen[index], is_moving = name, True
+            if (name := next(candidates[index], None)) is not None:
+                chosen[index], changed = name, True
     return _numbered(chosen, taken, fixed)
 
 
 class _LongNames:
-    """Each source by as much of its path as the others do not share; found out only where shorter names clash."""
+    """Each source's path without the part that all share; computed only if shorter names clash."""
 
     def __init__(self, sources: Sequence[str]) -> None:
         self._sources = sources
 
     @cached_property
     def _all(self) -> list[PurePosixPath]:
-        wholes = [_whole(source) for source in self._sources]
-        shared = len(PurePosixPath(os.path.commonpath([whole.parent for whole in wholes])).parts)
-        return [PurePosixPath(*whole.parts[shared:]) for whole in wholes]
+        paths = [_full_path(source) for source in self._sources]
+        shared = len(PurePosixPath(os.path.commonpath([path.parent for path in paths])).parts)
+        return [PurePosixPath(*path.parts[shared:]) for path in paths]
 
     def __getitem__(self, index: int) -> PurePosixPath:
         return self._all[index]
 
 
 def _names(index: int, source: str, below: PurePosixPath, longer: _LongNames) -> Iterator[str]:
-    """What a video may be called, the best first: a file may bear names that no id can have."""
-    return map(_tame, _file_names(index, source, below, longer))
+    """Candidate ids of a video, best first; characters that an id cannot contain are escaped."""
+    return map(_escape, _file_names(index, source, below, longer))
 
 
-def _tame(name: str) -> str:
-    """A name with what `check_id` refuses written as in a URL: `%0A` for a line break, `%5C` for a backslash."""
-    plain = _WILD.sub(lambda match: f"%{ord(match[0]):02X}", name)
+def _escape(name: str) -> str:
+    """Percent-encode what `check_id` rejects: `%0A` for a line break, `%5C` for a backslash."""
+    plain = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", name)
     return "/".join(part.replace(".", "%2E") if part in (".", "..") else part for part in plain.split("/"))
 
 
 def _file_names(index: int, source: str, below: PurePosixPath, longer: _LongNames) -> Iterator[str]:
-    if _is_folder(source):  # what looks like the suffix of a folder is none
+    if _is_folder(source):  # a folder has no suffix
         yield str(below)
         yield str(longer[index])
         return
@@ -266,7 +270,7 @@ def _clashing(chosen: list[str], taken: Counter[str], fixed: list[bool]) -> list
 
 
 def _numbered(chosen: list[str], taken: Counter[str], fixed: list[bool]) -> list[str]:
-    """A number behind what still clashes."""
+    """Append a number to names that still clash."""
     used = set(taken) | {name.casefold() for name, is_fixed in zip(chosen, fixed, strict=True) if is_fixed}
     for index, name in enumerate(chosen):
         count = 1

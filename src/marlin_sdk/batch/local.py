@@ -1,4 +1,4 @@
-"""The engine for one machine: workers cut videos, one consumer for each device embeds their clips, across videos."""
+"""The engine for one machine: workers cut videos, and one thread per device embeds clips in batches across videos."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 __all__ = ["ENCODER_THREADS", "LocalEngine"]
 
 ENCODER_THREADS = "marlin-encoder"
-"""What the names of the threads that embed begin with."""
+"""Name prefix of the threads that embed."""
 
-_TRIES = 2  # of a video whose worker was lost
-_LOOK_S = 0.1
-_IDLE_S = 0.02  # without a new clip, after which an encoder that has nothing to do takes a batch that is not full
-_END_S = 5.0  # for a thread to notice that its worker is gone
-_TRIM_S = 5.0  # from one time that free memory is given back to the next
-_IN_FLIGHT = 2  # batches for each device: one that it embeds, one that waits
+_TRIES = 2  # for a video whose worker is lost
+_POLL_S = 0.1
+_IDLE_S = 0.02  # without a new clip, after which an idle encoder takes a partial batch
+_JOIN_TIMEOUT_S = 5.0  # for a thread to notice that its worker is gone
+_TRIM_S = 5.0  # interval of returning free memory to the system
+_IN_FLIGHT = 2  # batches per device: one being embedded, one waiting
 
 
 @dataclass(frozen=True)
 class _Started:
-    """A worker begins with a video, or begins again: what came of it before does not count."""
+    """A worker starts or restarts a video; earlier results of it are discarded."""
 
 
 @dataclass(eq=False)
 class _OpenVideo:
-    """A video of which not every row is there yet."""
+    """A video whose rows are not complete yet."""
 
     video: VideoInput
     started_s: float = field(default_factory=time.monotonic)
@@ -57,7 +57,7 @@ class _OpenVideo:
 
 @dataclass(frozen=True)
 class _Job:
-    """A clip on its way to the encoder, and the row it will be."""
+    """A clip waiting to be embedded, and the row that it becomes."""
 
     owner: _OpenVideo
     row: int
@@ -68,12 +68,12 @@ class LocalEngine:
     """Embeds many videos with processes that decode and models that embed.
 
     Args:
-        recipe: how.
-        models: one for each device, with the same weights.
-        workers: processes that decode and find faces.
-        limits: when one of them is replaced.
+        recipe: model, detector and settings.
+        models: one per device, with the same weights.
+        workers: number of processes that decode and find faces.
+        limits: when a worker is replaced.
     Raises:
-        ConfigError: no workers.
+        ConfigError: fewer than one worker.
     """
 
     def __init__(self, recipe: Recipe, models: Sequence[Marlin], *, workers: int, limits: WorkerLimits) -> None:
@@ -91,14 +91,14 @@ class LocalEngine:
         drain: threading.Event | None = None,
         on_rows: Callable[[int], object] = lambda _: None,
     ) -> Generator[VideoResult, None, None]:
-        """Embed videos; each result comes as soon as its last row is there, so not in the order of the inputs.
+        """Embed videos; each result is yielded as soon as it is complete, not in input order.
 
         Args:
-            videos: with ids that differ; taken one by one as workers become free.
-            drain: once set, no new video is begun; those in flight are finished.
-            on_rows: called with the number of rows of each batch that has been embedded.
+            videos: with unique ids; taken one by one as workers become free.
+            drain: once set, no new video is started; those in flight are finished.
+            on_rows: called with the number of rows of each embedded batch.
         Raises:
-            MarlinError: what would fail for every video: a recipe that no worker can have, a device without memory.
+            MarlinError: an error that affects every video: a recipe that cannot be pickled, a device without memory.
         """
         workers = [Worker(self._recipe, self._models[0].config, self._limits) for _ in range(self._num_workers)]
         source = _Source(videos, drain or threading.Event())
@@ -106,7 +106,7 @@ class LocalEngine:
 
 
 class _Run:
-    """One run of the engine: threads that hand on what workers cut, and the consumer of their clips."""
+    """One run of the engine: threads that forward the output of workers, and the consumer of their clips."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class _Run:
         self._source = source
         self._on_rows = on_rows
         self._batch_size = recipe.settings.batch_size
-        # Clips that wait are what memory is spent on, so their number is bounded, whatever the videos' number.
+        # Waiting clips take most of the memory, so their number is bounded, however many videos there are.
         self._inbox: queue.Queue[tuple[VideoInput, Message | _Started] | BaseException | None] = queue.Queue(
             maxsize=max(2 * self._batch_size, len(workers))
         )
@@ -148,11 +148,11 @@ class _Run:
             for worker in self._workers:
                 worker.kill()
             for pump in pumps:
-                pump.join(_END_S)
-            # A batch on its way through a large model may take a minute, which a stop at once does not have.
+                pump.join(_JOIN_TIMEOUT_S)
+            # Do not wait: a batch may take a minute in a large model, and a second Ctrl-C must stop immediately.
             self._encoders.shutdown(wait=False, cancel_futures=True)
 
-    # Pumps: a thread for each worker -----------------------------------------------------------------------------
+    # Pumps: one thread per worker --------------------------------------------------------------------------------
 
     def _pump(self, worker: Worker) -> None:
         try:
@@ -180,10 +180,10 @@ class _Run:
                     self._put((video, Failure(type(error).__name__, f"{error}; tried {_TRIES} times")))
 
     def _put(self, item: tuple[VideoInput, Message | _Started] | BaseException | None) -> bool:
-        """Wait until there is room; whether anybody still wants it."""
+        """Wait until the queue has room; False if the run was aborted meanwhile."""
         while not self._abort.is_set():
             try:
-                self._inbox.put(item, timeout=_LOOK_S)
+                self._inbox.put(item, timeout=_POLL_S)
                 return True
             except queue.Full:
                 continue
@@ -195,7 +195,7 @@ class _Run:
         while pumping:
             yield from self._collect(wait=len(self._in_flight) >= self._max_in_flight)
             try:
-                item = self._inbox.get(timeout=_LOOK_S if self._in_flight or not self._batch else _IDLE_S)
+                item = self._inbox.get(timeout=_POLL_S if self._in_flight or not self._batch else _IDLE_S)
             except queue.Empty:
                 if not self._in_flight:
                     self._send()  # an idle encoder gains nothing by waiting for a full batch
@@ -212,12 +212,12 @@ class _Run:
 
     def _take(self, video: VideoInput, message: Message | _Started) -> Iterator[VideoResult]:
         if isinstance(message, _Started):
-            self._forget(video.id)
+            self._discard(video.id)
             self._open[video.id] = _OpenVideo(video)
             return
         owner = self._open[video.id]
         if isinstance(message, Failure):
-            self._forget(video.id)
+            self._discard(video.id)
             yield VideoResult(video, None, message, time.monotonic() - owner.started_s)
         elif isinstance(message, Finished):
             owner.facts = message.facts
@@ -231,10 +231,10 @@ class _Run:
                 if len(self._batch) == self._batch_size:
                     self._send()
 
-    def _forget(self, id: str) -> None:
-        """Let go of what came of a video whose worker was lost, or that cannot be read to its end."""
-        gone = self._open.pop(id, None)
-        self._batch = [job for job in self._batch if job.owner is not gone]
+    def _discard(self, id: str) -> None:
+        """Discard the clips and rows of a video whose worker was lost, or that cannot be read to its end."""
+        discarded = self._open.pop(id, None)
+        self._batch = [job for job in self._batch if job.owner is not discarded]
 
     def _send(self) -> None:
         if self._batch:
@@ -250,7 +250,7 @@ class _Run:
             self._free_models.put(model)
 
     def _collect(self, *, wait: bool) -> Iterator[VideoResult]:
-        """Rows that are there; with `wait`, at least the oldest batch's."""
+        """Collect the rows of finished batches; with `wait`, at least of the oldest one."""
         while self._in_flight and (wait or self._in_flight[0][0].done()):
             future, batch = self._in_flight.popleft()
             wait = False
@@ -268,9 +268,9 @@ class _Run:
             self._trimmed_s = now_s
 
     def _close(self, owner: _OpenVideo) -> Iterator[VideoResult]:
-        """The result of a video that has been read to its end and embedded whole."""
+        """Yield the result of a video once it is read to its end and all of its clips are embedded."""
         if owner.facts is None or len(owner.rows) < owner.num_clips:
-            return  # never whole: one that was forgotten, for its worker was lost before the end
+            return  # not complete yet; never, if it was discarded because its worker was lost
         del self._open[owner.video.id]
         seconds = time.monotonic() - owner.started_s
         rows = [owner.rows[index] for index in range(owner.num_clips)]
@@ -284,7 +284,7 @@ class _Run:
 
 
 class _Source:
-    """Videos still to be begun, for several threads to take from."""
+    """Videos that are not started yet, shared by several threads."""
 
     def __init__(self, videos: Iterable[VideoInput], drain: threading.Event) -> None:
         self._videos = iter(videos)
@@ -292,6 +292,6 @@ class _Source:
         self._lock = threading.Lock()
 
     def take(self) -> VideoInput | None:
-        """The next one; None where there is none, or where no new one is to be begun."""
+        """The next video; None if there is none, or `drain` is set."""
         with self._lock:
             return None if self._drain.is_set() else next(self._videos, None)

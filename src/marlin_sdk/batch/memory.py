@@ -1,4 +1,4 @@
-"""The C library's heap, which keeps what Python has let go of."""
+"""Return free memory of the C library to the operating system."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ __all__ = ["release_free_memory"]
 
 
 def release_free_memory() -> None:
-    """Give free memory back to the system; does nothing where the C library is not glibc.
+    """Return free memory to the operating system; does nothing if the C library is not glibc.
 
-    Clips come and go among small objects that live longer, and leave holes that later clips do not always fit into:
-    glibc keeps them all, so that a long run takes more and more. This takes a few milliseconds.
+    Clips are allocated among small objects that live longer, so that freed clips leave gaps that later ones do not
+    always fit into. glibc keeps these gaps, and a long run would use more and more memory. This takes a few
+    milliseconds.
     """
     libc = _glibc()
     if libc is not None:

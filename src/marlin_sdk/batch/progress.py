@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar at a terminal, a line a minute elsewhere, or JSON for a machine."""
+"""Progress of a run: a bar on a terminal, one line per minute elsewhere, or JSON lines."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Progress(Protocol):
-    """Is told of each video as it is done."""
+    """Receives the events of a run."""
 
     def start(self, total: int, done: int) -> None:
-        """A run begins: videos to do, and those that earlier runs did."""
+        """A run starts: number of videos to embed, and of videos that earlier runs finished."""
 
     def video(self, entry: ManifestEntry) -> None:
-        """A video is done."""
+        """A video is finished."""
 
     def windows(self, count: int) -> None:
-        """So many windows more have been embedded."""
+        """`count` more windows have been embedded."""
 
     def note(self, text: str) -> None:
-        """Something a person may want to read."""
+        """A message for information."""
 
     def failure(self, text: str, trace: str) -> None:
-        """Something a person must read, and where it came from."""
+        """An error message, and its traceback."""
 
     def close(self) -> None:
         """The run has ended."""
 
 
 class _Counting:
-    """Videos, windows and failures so far, and how fast they come."""
+    """Counts videos, windows and failures, and measures their rates."""
 
     def __init__(self, stream: TextIO | None = None, *, debug: bool = False) -> None:
         self._stream = stream or sys.stderr
@@ -80,7 +80,7 @@ class _Counting:
             self._write(escape_controls(trace))
 
     def _write(self, text: str) -> None:
-        self._stream.write(f"{text}\n")  # in one piece, as another thread may be writing too
+        self._stream.write(f"{text}\n")  # in one call, because another thread may be writing too
         self._stream.flush()
 
     def close(self) -> None:
@@ -88,18 +88,18 @@ class _Counting:
 
     @property
     def windows_per_s(self) -> float:
-        """Since the run began."""
+        """Average since the start of the run."""
         return self.rows / max(time.monotonic() - self.started_s, 1e-9)
 
     @property
     def left_s(self) -> float | None:
-        """At the rate so far; None while there is none."""
+        """Remaining seconds at the rate so far; None until a video is finished."""
         spent_s = time.monotonic() - self.started_s
         return (self.total - self.done) * spent_s / self.done if self.done else None
 
 
 class TerminalProgress(_Counting):
-    """One tqdm line: videos, rate, windows a second, failures, time left."""
+    """A tqdm bar: videos, rate, windows per second, failures, time left."""
 
     def start(self, total: int, done: int) -> None:
         """See `Progress.start`."""
@@ -141,26 +141,26 @@ class TerminalProgress(_Counting):
 
 
 class PlainProgress(_Counting):
-    """A line a minute, for logs; also while nothing comes, which is worth knowing.
+    """One line per minute, for logs, even while no video finishes.
 
     Args:
-        stream: where to.
-        debug: show where failures came from.
-        every_s: from one line to the next.
+        stream: where to write.
+        debug: print the traceback of each failure.
+        every_s: seconds between two lines.
     """
 
     def __init__(self, stream: TextIO | None = None, *, debug: bool = False, every_s: float = _PLAIN_EVERY_S) -> None:
         super().__init__(stream, debug=debug)
         self._every_s = every_s
         self._ended = threading.Event()
-        self._clock = threading.Thread(target=self._tell, daemon=True)
+        self._reporter = threading.Thread(target=self._report, daemon=True)
 
     def start(self, total: int, done: int) -> None:
         """See `Progress.start`."""
         super().start(total, done)
-        self._clock.start()
+        self._reporter.start()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         while not self._ended.wait(self._every_s):
             left = "" if self.left_s is None else f", {_duration(self.left_s)} left"
             self.note(
@@ -178,56 +178,56 @@ class PlainProgress(_Counting):
 
 
 class QuietProgress(_Counting):
-    """Tells of failures only."""
+    """Reports only failures."""
 
     def note(self, text: str) -> None:
-        """Passed over."""
+        """Ignored."""
 
 
 class JsonProgress(_Counting):
-    """A JSON object a line: {"event": "start" | "video" | "note" | "end", ...}."""
+    """One JSON object per line: {"event": "start" | "video" | "note" | "end", ...}."""
 
     def start(self, total: int, done: int) -> None:
         """See `Progress.start`."""
         super().start(total, done)
-        self._say("start", {"videos": total, "done_before": done})
+        self._emit("start", {"videos": total, "done_before": done})
 
     def video(self, entry: ManifestEntry) -> None:
         """See `Progress.video`."""
         super().video(entry)
         left = None if self.left_s is None else round(self.left_s, 1)
-        told = {"done": self.done, "of": self.total, "windows_per_s": round(self.windows_per_s, 2), "left_s": left}
-        self._say("video", {**json.loads(entry.to_json()), **told})
+        counts = {"done": self.done, "of": self.total, "windows_per_s": round(self.windows_per_s, 2), "left_s": left}
+        self._emit("video", {**json.loads(entry.to_json()), **counts})
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
-        self._say("note", {"text": text})
+        self._emit("note", {"text": text})
 
     def failure(self, text: str, trace: str) -> None:
-        """Its video's own line has told of it; only the traceback is new."""
+        """The line of the video reports the failure already; only the traceback is new."""
         if self._debug and trace:
-            self._say("note", {"text": trace})
+            self._emit("note", {"text": trace})
 
     def close(self) -> None:
         """See `Progress.close`."""
-        self._say("end", {"done": self.done, "rows": self.rows, "failed": self.failed})
+        self._emit("end", {"done": self.done, "rows": self.rows, "failed": self.failed})
 
-    def _say(self, event: str, values: Mapping[str, Any]) -> None:
+    def _emit(self, event: str, values: Mapping[str, Any]) -> None:
         self._write(json_line(event, values))
 
 
 def json_line(event: str, values: Mapping[str, Any]) -> str:
-    """What a machine reads of a run: {"event": ..., "time": Unix time, ...} on one line, in ASCII for any locale."""
+    """Format an event as {"event": ..., "time": Unix time, ...}: one line, in ASCII for any locale."""
     return json.dumps({"event": event, "time": round(time.time(), 3), **values})
 
 
 def escape_controls(text: str) -> str:
-    """Text without what would steer a terminal: names of files may hold anything."""
+    """Escape terminal control characters, which file names may contain."""
     return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def choose_progress(*, quiet: bool = False, as_json: bool = False, debug: bool = False) -> Progress:
-    """JSON where asked for, a bar at a terminal, a line a minute elsewhere."""
+    """JSON lines if requested, a bar on a terminal, one line per minute elsewhere."""
     if as_json:
         return JsonProgress(debug=debug)
     if quiet:

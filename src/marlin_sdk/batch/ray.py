@@ -1,4 +1,4 @@
-"""The engine for a cluster: Ray Data hands videos to actors, each of which is an engine of its own."""
+"""The engine for a cluster: Ray Data distributes videos to actors, each of which runs a `LocalEngine`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from marlin_sdk.errors import ConfigError, MissingExtraError
 
 __all__ = ["ActorPlan", "RayEngine", "embed", "plan_actors"]
 
-_VIDEOS_A_TASK = 32  # what an actor takes at a time, and what is done again when it dies
-_CPUS_AN_ACTOR = 4  # without GPUs; more threads gain little for a clip
+_VIDEOS_PER_TASK = 32  # what an actor takes at a time, and what is repeated when it dies
+_CPUS_PER_ACTOR = 4  # without GPUs; more threads gain little
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class ActorPlan:
     """How the actors share a cluster.
 
     Attributes:
-        actors: how many.
-        cpus: of each.
-        gpus: of each.
+        actors: number of actors.
+        cpus: cores per actor.
+        gpus: GPUs per actor.
     """
 
     actors: int
@@ -48,33 +48,35 @@ class ActorPlan:
 
     @property
     def workers(self) -> int:
-        """Processes of each actor that decode and find faces: without a GPU, the model needs the other half."""
+        """Worker processes per actor; without a GPU, half of its cores are left to the model."""
         return self.cpus if self.gpus else max(1, self.cpus // 2)
 
 
 def plan_actors(nodes: Sequence[Mapping[str, float]], *, actors: int | None, device: str) -> ActorPlan:
-    """Share a cluster: an actor for each GPU with its part of that node's cores; or else one for each few cores.
+    """Divide a cluster: one actor per GPU with its share of that node's cores, or else one per few cores.
 
     Args:
-        nodes: "CPU" and "GPU" of each.
-        actors: how many; None is as many as fit.
+        nodes: "CPU" and "GPU" resources of each node.
+        actors: number of actors; None is as many as fit.
         device: "auto", "cpu" or "cuda".
     Raises:
-        ConfigError: no such device for actors, or the cluster has none.
+        ConfigError: a device that actors cannot use, or that the cluster lacks.
     """
     if actors is not None and actors < 1:
         raise ConfigError(f"actors is {actors}; expected at least 1")
     if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device is {device!r}; with Ray, expected auto, cpu or cuda: Ray deals out the GPUs")
+        raise ConfigError(f"device is {device!r}; with Ray, expected auto, cpu or cuda: Ray assigns the GPUs")
     with_gpu = [node for node in nodes if node.get("GPU", 0) >= 1]
     if device == "cuda" and not with_gpu:
-        raise ConfigError("device is 'cuda', but no node of the Ray cluster has a GPU; ask for cpu, or start Ray there")
+        raise ConfigError(
+            "device is 'cuda', but no node of the Ray cluster has a GPU; use cpu, or add a node with a GPU"
+        )
     if with_gpu and device != "cpu":
         cpus = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpu)
         fit = int(sum(node["GPU"] for node in with_gpu))
         return ActorPlan(min(actors or fit, fit), max(1, cpus), 1)
     cores = [int(node.get("CPU", 0)) for node in nodes]
-    for cpus in range(min(_CPUS_AN_ACTOR, max(cores, default=1)), 1, -1):
+    for cpus in range(min(_CPUS_PER_ACTOR, max(cores, default=1)), 1, -1):
         fit = sum(count // cpus for count in cores)
         if fit >= (actors or 1):
             return ActorPlan(actors or fit, cpus, 0)
@@ -82,22 +84,22 @@ def plan_actors(nodes: Sequence[Mapping[str, float]], *, actors: int | None, dev
 
 
 class RayEngine:
-    """Embeds many videos on a Ray cluster. It connects when it is made, and runs once.
+    """Embeds many videos on a Ray cluster. It connects when it is constructed, and can run once.
 
-    An actor that died is started again, and what it had in hand, up to 32 videos, is done again; after three deaths
-    these are recorded as failed. Within an actor, a worker process that dies, hangs or takes too much memory is
-    replaced as by `LocalEngine`, because it is one.
+    An actor that died is restarted, and its current task of up to 32 videos is repeated; after three deaths these are
+    recorded as failed. Within an actor, a worker process that dies, hangs or takes too much memory is replaced as in
+    `LocalEngine`.
 
     Args:
-        recipe: how; it must be picklable, and what it names must be there on every node.
-        address: of a running cluster; None takes the one that RAY_ADDRESS names, or else starts one on this machine,
-            which listens on the loopback only and ends with the run.
-        actors: how many; by default one for each GPU, or else for every 4 cores.
+        recipe: model, detector and settings; picklable, with files that exist on every node.
+        address: address of a running cluster; None uses RAY_ADDRESS, or else starts a cluster on this machine, which
+            listens on the loopback interface only and ends with the run.
+        actors: number of actors; by default one per GPU, or else one per 4 cores.
         device: "auto", "cpu" or "cuda".
         limits: when a worker process of an actor is replaced.
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: the cluster cannot be reached, or lacks what is asked for.
+        ConfigError: the cluster cannot be reached, or lacks the requested resources.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class RayEngine:
         device: str = "auto",
         limits: WorkerLimits | None = None,
     ) -> None:
-        self._ends_ray = _connect(address or os.environ.get("RAY_ADDRESS"))
+        self._owns_cluster = _connect(address or os.environ.get("RAY_ADDRESS"))
         import ray
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -125,14 +127,14 @@ class RayEngine:
         drain: threading.Event | None = None,
         on_rows: Callable[[int], object] = lambda _: None,
     ) -> Generator[VideoResult, None, None]:
-        """Embed videos; results come as they are done, so not in the order of the inputs.
+        """Embed videos; each result is yielded as soon as it is complete, not in input order.
 
         Args:
-            videos: with ids that differ.
-            drain: once set, no new video is begun; those in flight are finished.
-            on_rows: called with the number of rows of each video that has been embedded.
+            videos: with unique ids.
+            drain: once set, no new video is started; those in flight are finished.
+            on_rows: called with the number of rows of each embedded video.
         Raises:
-            MarlinError: what would fail for every video.
+            MarlinError: an error that affects every video.
         """
         import ray
 
@@ -150,7 +152,7 @@ class RayEngine:
                         yield result
         finally:
             ray.kill(gate)
-            if self._ends_ray:
+            if self._owns_cluster:
                 ray.shutdown()
 
     def _cells(self, videos: list[VideoInput], gate: Any) -> Iterator[bytes]:
@@ -158,7 +160,7 @@ class RayEngine:
         import ray
 
         plan = self.plan
-        each = max(1, min(_VIDEOS_A_TASK, len(videos) // (4 * plan.actors)))
+        each = max(1, min(_VIDEOS_PER_TASK, len(videos) // (4 * plan.actors)))
         task = ActorTask(self._recipe, self._device, plan.workers, self._limits, _start_folder(self._recipe, videos))
         rows = [{"video": pack(video)} for video in videos]
         dataset = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // each))
@@ -190,33 +192,33 @@ def embed(
     progress: Progress | None = None,
     drain: threading.Event | None = None,
 ) -> RunSummary:
-    """Embed videos on a Ray cluster, into a folder that can be resumed: a second call does what is missing or failed.
+    """Embed videos on a Ray cluster, into a resumable folder: a second call embeds what is missing or failed.
 
-    Ray Data's own checkpoints are not used: the manifest says by id what is done, for this engine as for the local one,
-    so a dump that one began can be finished by the other.
+    Ray Data's own checkpoints are not used: the manifest records finished videos by id, for this engine and the local
+    one, so either can resume a dump of the other.
 
     Args:
         dataset_or_paths: a path, folder, pattern or URL, or several; or a Ray dataset with a column "path", and
             optionally "id", "start_s", "end_s", "track" and labels, as in a table of inputs.
-        output: folder of the dump, on this machine; the results come here.
-        recipe: how; by default ViT-B with YuNet.
+        output: folder of the dump, on this machine; results are sent to it.
+        recipe: model, detector and settings; by default ViT-B with YuNet.
         format: parquet, webdataset, npz, npy or safetensors.
-        shard_rows: rows in a file, of the formats that keep many videos in one.
-        retry_failed: do again what failed in an earlier run.
-        overwrite: do everything again; what is there is replaced.
+        shard_rows: approximate rows per file, for parquet and webdataset.
+        retry_failed: retry videos that failed in an earlier run.
+        overwrite: start over; an existing dump is replaced.
         address: see `RayEngine`.
         actors: see `RayEngine`.
         device: see `RayEngine`.
         limits: see `RayEngine`.
-        progress: is told of each video; nothing is said by default.
-        drain: once set, no new video is begun, those in flight are finished, and the dump is closed.
+        progress: receives the events of the run; by default only failures are printed.
+        drain: once set, no new video is started, those in flight are finished, and the dump is closed.
     Returns:
         What this run did.
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: the folder is in use, or was made with other settings; the inputs cannot be used.
+        ConfigError: the folder is locked, or was made with other settings; or the inputs are invalid.
         FeatureFileError: the disk is full or cannot be written.
-        MarlinError: what would fail for every video.
+        MarlinError: an error that affects every video.
     """
     recipe = recipe or Recipe()
     plan = DumpPlan(Path(output), format, Shard(1, 1), shard_rows, retry_failed, overwrite)
@@ -237,17 +239,17 @@ def _videos_of(dataset_or_paths: Any, known: Mapping[str, str]) -> list[VideoInp
 
 
 def _cell(value: Any) -> str:
-    """As a CSV would hold it; NaN is how pandas says that there is none."""
+    """The value as in a CSV; NaN is the missing value of pandas."""
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
 def _connect(address: str | None) -> bool:
-    """Join a cluster or start one.
+    """Connect to a cluster, or start one.
 
     Returns:
         Whether it was started here.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage statistics to the makers of Ray
     try:
         import ray
         import ray.data
@@ -272,13 +274,13 @@ def _connect(address: str | None) -> bool:
         raise ConfigError(f"the Ray cluster at {address or 'this machine'} cannot be used: {error}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in its place
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray replaces it with its own
     return address is None
 
 
 @contextmanager
 def _close_on(drain: threading.Event, gate: Any) -> Iterator[None]:
-    """Close the gate once `drain` is set, for as long as the block runs."""
+    """While the block runs, close the gate once `drain` is set."""
     ended = threading.Event()
 
     def watch() -> None:
@@ -298,13 +300,13 @@ def _close_on(drain: threading.Event, gate: Any) -> Iterator[None]:
 
 @contextmanager
 def _data_settings() -> Iterator[None]:
-    """What Ray Data is to do for this run; it keeps its settings for the whole process."""
+    """Change the process-wide settings of Ray Data while the block runs."""
     from ray.data import DataContext
 
     ours = {
         "enable_progress_bars": False,
         "print_on_execution_start": False,
-        "target_max_block_size": 1,  # each result on its own, as soon as it is there
+        "target_max_block_size": 1,  # each result on its own, as soon as it is complete
     }
     context = DataContext.get_current()
     before = {name: getattr(context, name) for name in ours if hasattr(context, name)}
@@ -318,7 +320,7 @@ def _data_settings() -> Iterator[None]:
 
 
 def _start_folder(recipe: Recipe, videos: Iterable[VideoInput]) -> str | None:
-    """Where relative paths start; None where there are none."""
+    """The base folder of relative paths; None if there are none."""
     names = [recipe.model, recipe.detector, recipe.cache_dir]
     local = [str(name) for name in names if isinstance(name, str | Path) and Path(name).exists()]
     paths = (*local, *(video.source for video in videos if "://" not in video.source))

@@ -1,4 +1,4 @@
-"""What runs in each actor of a Ray cluster: the engine of one machine, fed from outside."""
+"""What runs in each actor of a Ray cluster: a `LocalEngine` that gets its videos from Ray."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from marlin_sdk.errors import ConfigError
 
 __all__ = ["ActorTask", "Embedder", "Gate", "pack", "unpack"]
 
-_ASK_EVERY_S = 1.0
-_TRIES = 3  # of a task whose actor died; Ray itself would go on without end
+_GATE_POLL_S = 1.0
+_TRIES = 3  # for a task whose actor died; Ray itself would retry forever
 
 
 @dataclass(frozen=True)
 class ActorTask:
-    """What an actor is built from.
+    """What an actor needs to start.
 
     Attributes:
         recipe: how videos are embedded.
-        device: where the model runs, as the actor sees it: Ray shows it only its own GPUs.
-        workers: processes that decode and find faces.
-        limits: when one of them is replaced.
-        folder: where relative paths start; None where there are none.
+        device: torch device of the model, as the actor sees it: Ray hides the GPUs of others.
+        workers: number of processes that decode and find faces.
+        limits: when a worker is replaced.
+        folder: base of relative paths; None if there are none.
     """
 
     recipe: Recipe
@@ -47,50 +47,50 @@ class ActorTask:
 
 
 def pack(value: object) -> bytes:
-    """Into a cell of a Ray dataset."""
+    """Pickle a value for a cell of a Ray dataset."""
     return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def unpack(cell: bytes) -> Any:
-    """Out of a cell that `pack` made: of this program, in memory; never of a file."""
+    """Unpickle a cell made by `pack`: by this program, in memory; never from a file."""
     return pickle.loads(cell)
 
 
 class Gate:
-    """A small actor that every other asks before it begins something."""
+    """A small actor that the others ask before they start a video."""
 
     def __init__(self) -> None:
         self._closed = False
         self._tries: Counter[str] = Counter()
 
     def count_try(self, task: str) -> int:
-        """How often a task has been begun, this time included: more than once where its actor died."""
+        """How often a task was started, this time included: more than once if its actor died."""
         self._tries[task] += 1
         return self._tries[task]
 
     def close(self) -> None:
-        """From now on, no new video may be begun."""
+        """Allow no new video from now on."""
         self._closed = True
 
     def is_closed(self) -> bool:
-        """Whether none may be begun."""
+        """Whether no new video is allowed."""
         return self._closed
 
 
 class Embedder:
-    """The callable of `map_batches`: rows that hold a `VideoInput` in, rows that hold its `VideoResult` out.
+    """The callable of `map_batches`: takes rows with a `VideoInput`, yields rows with its `VideoResult`.
 
-    It is built once for each actor, and its model with it. Whatever would fail for every video comes back as a row too:
-    an exception would have Ray build the actor again, without end.
+    It is built once per actor, with its model. An error that affects every video is yielded as a row too: an exception
+    would make Ray rebuild the actor forever.
 
     Args:
-        task: what it does.
+        task: what the actor needs.
         gate: handle of the `Gate`.
     """
 
     def __init__(self, task: ActorTask, gate: Any) -> None:
         self._gate = gate
-        self._asked_s = 0.0
+        self._polled_s = 0.0
         self._closed = False
         self._ahead = 2 * task.workers  # so that no worker waits for its next video
         self._queue: queue.SimpleQueue[VideoInput] = queue.SimpleQueue()
@@ -103,7 +103,7 @@ class Embedder:
         except Exception as error:
             self._broken = error
         else:
-            # One run for the actor's whole life, so that its worker processes live as long.
+            # One run for the lifetime of the actor, so that its worker processes are reused.
             self._results = engine.run(self._videos())
 
     def _videos(self) -> Iterator[VideoInput]:
@@ -116,8 +116,8 @@ class Embedder:
         Args:
             batch: "video": object (B,) of packed `VideoInput`s.
         Yields:
-            "result": object (1,), a packed `VideoResult`, or the exception that must stop the run. They come in the
-            order of the inputs: where Ray repeats the task of an actor that died, it skips as many as it has had.
+            "result": object (1,), a packed `VideoResult`, or the exception that must stop the run. They are in input
+            order: when Ray repeats the task of a dead actor, it skips as many results as it has received.
         """
         if self._broken is not None:
             yield _row(self._broken)
@@ -127,9 +127,9 @@ class Embedder:
         videos: list[VideoInput] = [unpack(cell) for cell in batch["video"]]
         tries = ray.get(self._gate.count_try.remote(videos[0].id))
         if tries > _TRIES:
-            said = f"the Ray actor that had it, and {len(videos) - 1} others, died {_TRIES} times"
+            message = f"the Ray actor of this video and {len(videos) - 1} others died {_TRIES} times"
             for video in videos:
-                yield _row(VideoResult(video, None, Failure("ActorLostError", said), 0.0))
+                yield _row(VideoResult(video, None, Failure("ActorLostError", message), 0.0))
             return
         done: dict[str, VideoResult] = {}
         try:
@@ -140,16 +140,16 @@ class Embedder:
             yield _row(error)
 
     def _embed(self, waiting: deque[VideoInput], done: dict[str, VideoResult]) -> Iterator[VideoInput]:
-        """Fill `done`; the videos, in order, as soon as they are in it. Those that may not be begun are left out."""
-        begun: deque[VideoInput] = deque()
+        """Fill `done`, and yield each video once it is in there, in order; skip videos that were not started."""
+        started: deque[VideoInput] = deque()
         running = 0
         while True:
             while waiting and running < self._ahead and not self._is_closed():
-                begun.append(waiting.popleft())
-                self._queue.put(begun[-1])
+                started.append(waiting.popleft())
+                self._queue.put(started[-1])
                 running += 1
-            while begun and begun[0].id in done:
-                yield begun.popleft()
+            while started and started[0].id in done:
+                yield started.popleft()
             if not running:
                 return
             result = next(self._results)
@@ -158,10 +158,10 @@ class Embedder:
 
     def _is_closed(self) -> bool:
         now_s = time.monotonic()
-        if not self._closed and now_s - self._asked_s > _ASK_EVERY_S:
+        if not self._closed and now_s - self._polled_s > _GATE_POLL_S:
             import ray
 
-            self._asked_s = now_s
+            self._polled_s = now_s
             self._closed = ray.get(self._gate.is_closed.remote())
         return self._closed
 
@@ -173,10 +173,10 @@ def _row(value: object) -> dict[str, Any]:
 
 
 def _enter(folder: str) -> None:
-    """Make relative paths mean what they mean for whoever started the run."""
+    """Make relative paths mean the same as where the run was started."""
     if not Path(folder).is_dir():
         raise ConfigError(
-            f"the folder {folder}, in which relative paths start, is not there on the node {os.uname().nodename}; "
-            "share it, or name videos and weights by paths that every node knows"
+            f"the folder {folder}, the base of relative paths, does not exist on the node {os.uname().nodename}; "
+            "share it, or give paths of videos and weights that exist on every node"
         )
     os.chdir(folder)

@@ -1,4 +1,4 @@
-"""What a dump is made with: the one picklable object under every engine."""
+"""The model, detector and settings of a dump, in one picklable object for every engine."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 __all__ = ["LazyDetector", "Recipe"]
 
-# What changes how fast a dump is made, not what is in it.
+# Settings that change the speed, not the features.
 _SPEED_ONLY = ("batch_size",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A model, a detector and the settings of an extraction: enough to do the work in any process.
+    """A model, a detector and extraction settings: all that a process needs to do the work.
 
-    It imports no torch until a model is asked for, so that processes that only cut videos start fast and stay small.
+    torch is imported only to load the model, so that processes that only cut videos start fast and stay small.
 
     Attributes:
-        model: as in `Marlin.from_pretrained`, or, for random weights, a config.
+        model: as in `Marlin.from_pretrained`, or a config for random weights.
         untrained: random weights of that model's size instead (seed 0).
         detector: as in `Marlin.from_pretrained`; an object must be picklable.
         detector_device: torch device of a detector that runs on torch.
         dtype: of weights and arithmetic.
-        runtime: who multiplies.
-        calibration: videos that int8 is calibrated with; none takes the built-in set.
-        revision: of a Hub repo.
-        cache_dir: where downloads lie.
-        local_files_only: touch no network.
+        runtime: inference backend.
+        calibration: videos to calibrate int8 with; if empty, a built-in set.
+        revision: branch, tag or commit of a Hub repo.
+        cache_dir: folder of downloads.
+        local_files_only: do not use the network.
         settings: how videos are cut and embedded.
     """
 
@@ -61,7 +61,7 @@ class Recipe:
         """Build the model with its weights.
 
         Args:
-            device: where it runs.
+            device: torch device of the model.
         Raises:
             MarlinError: as `Marlin.from_pretrained` and `Marlin.untrained`.
         """
@@ -79,11 +79,11 @@ class Recipe:
         if self.untrained:
             return Marlin.untrained(self.model, **options)
         if isinstance(self.model, ModelConfig):
-            raise ConfigError("a config has no weights; name a model, or ask for untrained=True")
+            raise ConfigError("a config has no weights; name a model, or set untrained=True")
         return Marlin.from_pretrained(self.model, revision=self.revision, **options)
 
     def load_cutter(self, model: ModelConfig) -> ClipCutter:
-        """Build what turns frames into clips; the detector is made when the first video needs one."""
+        """Build the clip cutter; its detector is loaded when a video first needs it."""
         return ClipCutter(model, LazyDetector(self._load_detector))
 
     def _load_detector(self) -> FaceDetector:
@@ -95,37 +95,37 @@ class Recipe:
         )
 
     def settings_for(self, video: VideoInput) -> ExtractionConfig:
-        """The settings, with the part and the track that the input names."""
+        """The settings, with the time range and the track of an input."""
         return replace(self.settings, start_s=video.start_s, end_s=video.end_s, track=video.track)
 
     def identity(self, model: Marlin) -> dict[str, Any]:
-        """All that decides what the numbers of a dump are: a rerun must find it unchanged."""
+        """Everything that determines the features of a dump; it must be the same in a rerun."""
         settings = {key: value for key, value in self.settings.to_dict().items() if key not in _SPEED_ONLY}
         name, files = check_detector(self.detector)
-        by_hand = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-        detector = {"name": name, "sha256": by_hand or published_sha256(name)}
+        file_hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        detector = {"name": name, "sha256": file_hashes or published_sha256(name)}
         weights = dict(model.identity)
         if weights.get("weights_sha256"):
-            del weights["model"]  # a path, which may be typed in many ways; the content is what counts
+            del weights["model"]  # a path can be written in many ways; only the content matters
         runtime = {key: value for key, value in model.runtime.items() if key != "version"}
         return {"weights": weights, "dtype": self.dtype, "runtime": runtime, "detector": detector, "settings": settings}
 
 
 class LazyDetector:
-    """Makes the detector when it is first needed; why it cannot be had is remembered, not found out for each video."""
+    """Loads the detector on first use; if that fails, each later use raises the same error without a new attempt."""
 
-    def __init__(self, make: Callable[[], FaceDetector]) -> None:
-        self._make = make
-        self._made: FaceDetector | None = None
+    def __init__(self, load: Callable[[], FaceDetector]) -> None:
+        self._load = load
+        self._detector: FaceDetector | None = None
         self._error: MarlinError | None = None
 
     def __call__(self) -> FaceDetector:
         if self._error is not None:
             raise self._error.with_traceback(None)
-        if self._made is None:
+        if self._detector is None:
             try:
-                self._made = self._make()
+                self._detector = self._load()
             except MarlinError as error:
                 self._error = error
                 raise
-        return self._made
+        return self._detector

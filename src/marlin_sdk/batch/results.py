@@ -1,4 +1,4 @@
-"""What becomes of a video, in whatever engine."""
+"""The result of a video, common to all engines."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["VideoResult"]
 
 @dataclass(frozen=True)
 class VideoResult:
-    """A video that is done.
+    """The result of a video.
 
     Attributes:
         video: the input.
-        features: its rows; None where it failed or shows no face.
-        failure: why there are none.
-        seconds: spent on it, from the first look to the last row.
-        facts: of the source, where it could be read.
+        features: its features; None if it failed or shows no face.
+        failure: why there are no features.
+        seconds: time spent on it, from its start to its last row.
+        facts: properties of the source, if it could be read.
     """
 
     video: VideoInput
@@ -43,7 +43,7 @@ class VideoResult:
         return "partial" if self.features.skipped or (self.facts and self.facts.is_damaged) else "ok"
 
     def entry(self, settings_hash: str, weights: str) -> ManifestEntry:
-        """Its line in the manifest; which file holds its rows is for the writer to add."""
+        """Its manifest entry, without `file`, which the writer adds."""
         features, failure = self.features, self.failure
         message = failure.message if failure else next(iter(features.warnings if features else ()), None)
         return ManifestEntry(

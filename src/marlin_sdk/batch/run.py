@@ -1,4 +1,4 @@
-"""A run: what is still to do, through an engine, into a dump."""
+"""A run: embed the videos that a dump still lacks, with an engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from marlin_sdk.dump.plan import DumpPlan
 __all__ = ["Engine", "RunSummary", "default_workers", "make_dump", "stop_on_signals"]
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-_TELL_EACH = 20  # in a run of more videos, only failures have a line of their own
+_MAX_REPORTED = 20  # in a run of more videos, only failures are reported one by one
 
 
 class Engine(Protocol):
@@ -36,7 +36,7 @@ class Engine(Protocol):
         drain: threading.Event | None = None,
         on_rows: Callable[[int], object] = lambda _: None,
     ) -> Generator[VideoResult, None, None]:
-        """Embed videos; see `LocalEngine.run`. Closing the generator stops at once."""
+        """Embed videos; see `LocalEngine.run`. Closing the generator stops immediately."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class RunSummary:
     """What a run did.
 
     Attributes:
-        counts: of videos, by status.
+        counts: number of videos by status.
         rows: windows embedded.
         skipped_windows: windows left out because they show no face.
-        left: videos that were not begun, or whose rows are not kept, because the run was stopped.
-        done_before: videos that earlier runs had done.
-        seconds: that it took.
+        left: videos that were not started, or whose rows were not written, because the run was stopped.
+        done_before: videos that earlier runs finished.
+        seconds: duration of the run.
     """
 
     counts: Mapping[str, int]
@@ -87,65 +87,67 @@ def make_dump(
     progress: Progress | None = None,
     drain: threading.Event | None = None,
 ) -> RunSummary:
-    """Embed what a dump does not hold yet.
+    """Embed the videos that a dump does not contain yet.
 
     Args:
-        videos: all that the dump is to hold; duplicates are folded.
-        engine: what does it.
-        plan: how the dump is kept.
-        identity: what it is made with (`Recipe.identity`).
-        progress: is told of each video; nothing is said by default.
-        drain: once set, no new video is begun, those in flight are finished, and the dump is closed.
+        videos: all videos of the dump; duplicates are dropped.
+        engine: the engine that embeds them.
+        plan: layout of the dump.
+        identity: settings of the dump (`Recipe.identity`).
+        progress: receives the events of the run; by default only failures are printed.
+        drain: once set, no new video is started, those in flight are finished, and the dump is closed.
     Returns:
         What this run did.
     Raises:
-        ConfigError: another run holds the folder, or it was made with other settings.
-        FeatureFileError: the disk is full or cannot be written. What was kept stays; a rerun goes on from there.
-        MarlinError: what would fail for every video.
-        KeyboardInterrupt: stopped at once; a rerun goes on.
+        ConfigError: another run holds the lock, or the dump was made with other settings.
+        FeatureFileError: the disk is full or cannot be written. Finished videos are kept, and a rerun resumes.
+        MarlinError: an error that affects every video.
+        KeyboardInterrupt: stopped immediately; a rerun resumes.
     """
     progress = progress or QuietProgress()
     drain = drain or threading.Event()
     started_s = time.monotonic()
-    mine = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
+    selected = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
     dump: Dump | None = None
     todo: list[VideoInput] = []
     try:
         with open_dump(plan, identity) as dump:
-            todo = dump.todo(mine)
-            progress.start(len(todo), len(mine) - len(todo))
-            lacking = _do(todo, engine, dump, progress, drain)
-            if todo and len(lacking) == len(todo):
-                progress.failure(f"failed: no video could be embedded, for want of the detector: {lacking[0]}", "")
+            todo = dump.todo(selected)
+            progress.start(len(todo), len(selected) - len(todo))
+            detector_errors = _embed(todo, engine, dump, progress, drain)
+            if todo and len(detector_errors) == len(todo):
+                progress.failure(
+                    f"failed: no video could be embedded, because the detector is unavailable: {detector_errors[0]}", ""
+                )
     finally:
-        if dump is not None:  # counted now that what was open is sealed, or thrown away
+        if dump is not None:  # counted after open files were sealed or discarded
             progress.close()
-            summary = _summary(dump.kept, len(todo), len(mine) - len(todo), started_s)
+            summary = _summary(dump.written, len(todo), len(selected) - len(todo), started_s)
             progress.note(str(summary))
     return summary
 
 
-def _do(todo: list[VideoInput], engine: Engine, dump: Dump, progress: Progress, drain: threading.Event) -> list[str]:
-    """Embed and keep videos; why the detector cannot be had, once for each video that failed for want of it."""
-    lacking = []
+def _embed(todo: list[VideoInput], engine: Engine, dump: Dump, progress: Progress, drain: threading.Event) -> list[str]:
+    """Embed and write videos; return the error of the detector for each video that failed because of it."""
+    detector_errors = []
     with closing(engine.run(todo, drain=drain, on_rows=progress.windows)) as results:
         for result in results:
             entry = dump.store(result)
             progress.video(entry)
-            where = dump.plan.where(entry.id) if len(todo) <= _TELL_EACH else None
-            _tell(progress, entry, result, where)
+            where = dump.plan.where(entry.id) if len(todo) <= _MAX_REPORTED else None
+            _report(progress, entry, result, where)
             if result.failure is not None and result.failure.is_detector_error:
-                lacking.append(result.failure.message)
-    return lacking
+                detector_errors.append(result.failure.message)
+    return detector_errors
 
 
-def _tell(progress: Progress, entry: ManifestEntry, result: VideoResult, where: str | None) -> None:
+def _report(progress: Progress, entry: ManifestEntry, result: VideoResult, where: str | None) -> None:
     source, failure = entry.source, result.failure
     if entry.error is not None:
-        said = f"{entry.message} ({entry.error})"
+        reason = f"{entry.message} ({entry.error})"
         if failure is not None and not failure.is_known:
-            said = f"unexpected {failure.error}: {failure.message}; --debug shows where"
-        progress.failure(f"failed: {source}: {said}", failure.trace if failure else "")
+            reason = f"unexpected {failure.error}: {failure.message}; --debug shows the traceback"
+        progress.failure(f"failed: {source}: {reason}", failure.trace if failure else "")
         return
     for warning in result.features.warnings if result.features else ():
         progress.note(f"warning: {source}: {warning}")
@@ -154,29 +156,29 @@ def _tell(progress: Progress, entry: ManifestEntry, result: VideoResult, where: 
         progress.note(f"{source} -> {where}  {shape}, {entry.skipped_windows} windows skipped")
 
 
-def _summary(kept: Sequence[ManifestEntry], todo: int, done_before: int, started_s: float) -> RunSummary:
+def _summary(written: Sequence[ManifestEntry], todo: int, done_before: int, started_s: float) -> RunSummary:
     return RunSummary(
-        counts=Counter(entry.status for entry in kept),
-        rows=sum(entry.rows for entry in kept),
-        skipped_windows=sum(entry.skipped_windows for entry in kept),
-        left=todo - len(kept),
+        counts=Counter(entry.status for entry in written),
+        rows=sum(entry.rows for entry in written),
+        skipped_windows=sum(entry.skipped_windows for entry in written),
+        left=todo - len(written),
         done_before=done_before,
         seconds=time.monotonic() - started_s,
     )
 
 
 def default_workers(num_videos: int, *, on_gpu: bool) -> int:
-    """Processes that decode: where the CPU embeds too, half of its cores; else all but one."""
+    """Number of worker processes: half of the cores if the CPU embeds too, else all but one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(num_videos, cores - 1 if on_gpu else cores // 2))
 
 
 @contextmanager
-def stop_on_signals(say: Callable[[str], object]) -> Iterator[threading.Event]:
-    """Ctrl-C, or SIGTERM from a scheduler: the first lets what is in flight finish, the second stops at once.
+def stop_on_signals(report: Callable[[str], object]) -> Iterator[threading.Event]:
+    """Handle Ctrl-C, or SIGTERM of a scheduler: the first finishes the videos in flight, the second stops immediately.
 
     Args:
-        say: is told what happens now.
+        report: called with a message on the first signal.
     Yields:
         An event that the first signal sets.
     """
@@ -187,11 +189,11 @@ def stop_on_signals(say: Callable[[str], object]) -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         drain.set()
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        with suppress(RuntimeError):  # it came in the middle of a write to the same stream
-            say(f"{name}: finishing the videos in flight; once more stops at once. A rerun goes on from here.")
+        with suppress(RuntimeError):  # the signal interrupted a write to the same stream
+            report(f"{name}: finishing the videos in flight; repeat to stop immediately. A rerun resumes from here.")
 
-    heard = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores Ctrl-C
-    before = {number: signal.signal(number, on_signal) for number in heard}
+    handled = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores Ctrl-C
+    before = {number: signal.signal(number, on_signal) for number in handled}
     try:
         yield drain
     finally:

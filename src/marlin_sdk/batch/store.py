@@ -1,4 +1,4 @@
-"""The folder of a dump: what it is made with, what is done already, and how results are kept."""
+"""The folder of a dump: its settings, the videos that are done, and writing new results."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from marlin_sdk.features.files import sidecar_of
 
 __all__ = ["Dump", "open_dump"]
 
-# What keeps one file from being written, and no other: something else is in its place, or its name is too long.
-_OF_ONE_FILE = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Errors that affect one file and no other: its path is taken by something else, or its name is too long.
+_ONE_FILE_ERRNOS = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Dump:
-    """A dump that this process holds, open for results. Made by `open_dump`.
+    """A dump that this process has locked, open for results. Created by `open_dump`.
 
     Attributes:
-        entries: what earlier runs, and this one, did, by id; not what they did that is there no more.
-        kept: what this run did of it: what is safely on the disk and told of in the manifest.
+        entries: entries of this run and earlier ones, by id, without those whose file is missing.
+        written: entries of this run that are on disk and in the manifest.
     """
 
     def __init__(
@@ -47,69 +47,69 @@ class Dump:
             plan.format,
             suffix=plan.shard.suffix,
             shard_rows=plan.shard_rows,
-            told={entry.file for entry in entries.values() if entry.file is not None},
+            named_files={entry.file for entry in entries.values() if entry.file is not None},
         )
         self.entries = without_missing(plan.folder, entries)
-        self.kept: list[ManifestEntry] = []
+        self.written: list[ManifestEntry] = []
 
     def recover(self) -> None:
-        """Note what an earlier run has kept, but was killed before it could say so."""
+        """Append entries for what an earlier run wrote, but did not record because it was killed."""
         final = {id for id, entry in self.entries.items() if entry.is_final}
         self._append(recover_entries(self.plan.folder, final, suffix=self.plan.shard.suffix))
 
     def todo(self, videos: list[VideoInput]) -> list[VideoInput]:
-        """Those that no earlier run has done.
+        """The videos that no earlier run has finished.
 
         Raises:
-            ConfigError: an id stood for another part of its video in an earlier run.
+            ConfigError: an id meant another part of its video in an earlier run.
         """
         todo = []
         for video in videos:
             entry = self.entries.get(video.id)
             if entry is None or self.plan.is_missing(entry):
                 todo.append(video)
-            elif entry.part != (asked := (video.start_s, video.end_s, video.track)):
+            elif entry.part != (requested := (video.start_s, video.end_s, video.track)):
                 raise ConfigError(
-                    f"{self.plan.folder} holds {video.id!r} already, of another part of the video: "
-                    f"(start_s, end_s, track) = {entry.part} there, {asked} asked for; give it another id"
+                    f"{self.plan.folder} already holds {video.id!r} for another part of the video: "
+                    f"(start_s, end_s, track) is {entry.part} there, {requested} requested; use another id"
                 )
         return todo
 
     def store(self, result: VideoResult) -> ManifestEntry:
-        """Keep a result; it is in the manifest once its rows are safely on the disk.
+        """Write a result; its entry is appended to the manifest once its rows are on disk.
 
         Returns:
-            What became of it: failed also where only its rows cannot be kept.
+            Its entry; its status is failed also if only its rows could not be written.
         Raises:
-            FeatureFileError: nothing can be written any more; the dump can be resumed.
+            FeatureFileError: nothing more can be written; the dump can be resumed.
         """
         entry = result.entry(self._hash, self._weights)
         if result.features is None or not entry.rows:
-            self._keep([entry])
+            self._record([entry])
             return entry
         try:
-            self._keep(self._writer.write(entry, result.features))
+            self._record(self._writer.write(entry, result.features))
         except (ConfigError, FeatureFileError) as error:
-            if not self._is_of_one_video(error):
+            if not self._affects_one_video(error):
                 raise
             entry = replace(
                 entry, status="failed", rows=0, skipped_windows=0, error=type(error).__name__, message=str(error)
             )
-            self._keep([entry])
+            self._record([entry])
         return entry
 
-    def _is_of_one_video(self, error: MarlinError) -> bool:
-        """Whether the others can be kept all the same."""
+    def _affects_one_video(self, error: MarlinError) -> bool:
+        """Whether other videos can still be written."""
         if isinstance(error, ConfigError):
             return True
         cause = error.__cause__
         while cause is not None and getattr(cause, "errno", None) is None:
             cause = cause.__cause__
-        return self.plan.is_file_a_video and getattr(cause, "errno", None) in _OF_ONE_FILE
+        return self.plan.has_file_per_video and getattr(cause, "errno", None) in _ONE_FILE_ERRNOS
 
-    def _keep(self, entries: list[ManifestEntry]) -> None:
+    def _record(self, entries: list[ManifestEntry]) -> None:
         self._append(entries)
-        self.kept += entries
+        self.written += entries
 
     def _append(self, entries: list[ManifestEntry]) -> None:
         if not entries:
@@ -121,24 +121,24 @@ class Dump:
         self.entries.update({entry.id: entry for entry in entries})
 
     def close(self) -> None:
-        """Seal what is open."""
-        self._keep(self._writer.close())
+        """Seal open files."""
+        self._record(self._writer.close())
 
-    def abandon(self) -> None:
-        """Throw away what is not sealed; a rerun makes it again."""
-        self._writer.abandon()
+    def discard(self) -> None:
+        """Discard what is not sealed; a rerun embeds it again."""
+        self._writer.discard()
 
 
 @contextmanager
 def open_dump(plan: DumpPlan, identity: Mapping[str, Any]) -> Iterator[Dump]:
-    """Hold a dump's folder, and leave it resumable however the block ends.
+    """Lock and open the folder of a dump; it stays resumable however the block ends.
 
     Args:
-        plan: how it is kept.
-        identity: what it is made with (`Recipe.identity`).
+        plan: layout of the dump.
+        identity: settings of the dump (`Recipe.identity`).
     Raises:
-        ConfigError: it cannot be made, another run holds it, or it was made with other settings; the message says what
-            differs.
+        ConfigError: it cannot be created, another run holds the lock, or it was made with other settings; the message
+            lists the differences.
         FeatureFileError: the disk is full.
     """
     with ExitStack() as stack:
@@ -147,16 +147,16 @@ def open_dump(plan: DumpPlan, identity: Mapping[str, Any]) -> Iterator[Dump]:
         except MarlinError:
             raise
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in _DISK_FULL_ERRNOS:
                 raise _unwritable(plan.folder, error) from error
             raise ConfigError(f"cannot write to {plan.folder}: {error.strerror}; choose another folder") from error
         try:
             yield dump
         except FeatureFileError:
-            dump.abandon()
+            dump.discard()
             raise
         except BaseException:
-            dump.close()  # what is whole is kept
+            dump.close()  # keep what is complete
             raise
         dump.close()
 
@@ -176,16 +176,16 @@ def _open(plan: DumpPlan, identity: Mapping[str, Any], stack: ExitStack) -> Dump
 
 
 def _unwritable(path: Path, error: OSError) -> FeatureFileError:
-    if error.errno in _FULL:
-        said = f"the disk is full: {path} was not written; what is finished is kept, so free some space and run again"
-        return FeatureFileError(said)
+    if error.errno in _DISK_FULL_ERRNOS:
+        message = f"the disk is full: {path} was not written; finished videos are kept: free some space and run again"
+        return FeatureFileError(message)
     return FeatureFileError(f"cannot write {path}: {error.strerror}; check the folder and run again")
 
 
 def _clear(plan: DumpPlan) -> None:
-    """Remove what earlier runs left in a folder that is to be made anew; nothing that they did not write."""
+    """Remove what earlier runs wrote, and nothing else, for `--overwrite`."""
     if plan.shard.count > 1:
-        raise ConfigError("--overwrite would take away what other shards have done; run it without --shard")
+        raise ConfigError("--overwrite would delete the results of other shards; run it without --shard")
     entries = read_manifest(plan.folder)
     for entry in entries.values():
         if entry.file is not None:

@@ -1,4 +1,4 @@
-"""Lists and tables of videos: a line a video, or a part of one."""
+"""Lists and tables of videos: one line per video, or per part of one."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from marlin_sdk.errors import ConfigError
 
 __all__ = ["read_list", "read_table", "videos_of_rows"]
 
-_OWN = ("path", "id", "start_s", "end_s", "track")
+_RESERVED = ("path", "id", "start_s", "end_s", "track")
 _MAX_CELL = 1 << 16
 
 
 def read_list(file: TextIO, *, beside: Path | None = None) -> list[str]:
-    """The lines of a list of videos: paths, folders, patterns and URLs.
+    """Read a list of videos: paths, folders, patterns and URLs.
 
     Args:
-        file: a line each; empty lines and lines that start with "#" are passed over.
-        beside: the folder of the list: where a relative path is looked up first, before the current folder.
+        file: one input per line; empty lines and lines that start with "#" are skipped.
+        beside: folder of the list; a relative path that the current folder lacks is looked up there.
     Raises:
-        ConfigError: it is no text, such as a video in place of a list.
+        ConfigError: it is not text, such as a video instead of a list.
     """
-    lines = [line.removeprefix("\ufeff").strip() for line in file]  # Windows marks the beginning of a text
+    lines = [line.removeprefix("\ufeff").strip() for line in file]  # byte order mark, which Windows writes
     if any("\0" in line for line in lines):
-        raise ConfigError("the list of videos holds zero bytes, so it is no text; expected a path on each line")
-    return [_found(line, beside) for line in lines if line and not line.startswith("#")]
+        raise ConfigError("the list of videos contains null bytes, so it is not text; expected one path per line")
+    return [_resolve(line, beside) for line in lines if line and not line.startswith("#")]
 
 
 def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[VideoInput]:
-    """The videos of a table, or parts of them.
+    """Read a table of videos, or parts of them.
 
     Args:
-        path: CSV with a header, or TSV by its suffix. Column `path` is needed; `id`, `start_s`, `end_s` (seconds) and
-            `track` are optional, and may be empty; every other column is a label and carried through. A relative path
-            is looked up beside the table first, then in the current folder.
+        path: CSV with a header, or TSV by its suffix. Column `path` is required; `id`, `start_s`, `end_s` (seconds) and
+            `track` are optional, and may be empty; every other column is a label and passed through. A relative path
+            that the current folder lacks is looked up in the folder of the table.
         known: ids of an earlier run, by source, for rows without id.
     Returns:
-        A video for each row. A row without id is called by its path without suffix, and by its part:
+        One video per row. The id of a row without one is its path without suffix, and its part:
         "talk@12.00-15.50", "talk@12.00-15.50+track1".
     Raises:
-        ConfigError: no such table, no column `path`, or a cell that cannot be read or has no column; the message
-            names the line.
+        ConfigError: no such table, no column `path`, or a cell that is invalid or has no column; the message names
+            the line.
     """
     csv.field_size_limit(_MAX_CELL)
     try:
@@ -55,14 +55,14 @@ def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[Vi
             header, rows = list(cells.fieldnames or ()), list(cells)
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"table {path} cannot be read: {error}") from error
-    named = [name for name in header if name]  # a spreadsheet may leave empty columns behind
+    named = [name for name in header if name]  # spreadsheets may add empty columns
     if "path" not in named or len(set(named)) < len(named):
-        raise ConfigError(f"table {path} has columns {header}; expected one called 'path', and no name twice")
+        raise ConfigError(f"table {path} has columns {header}; expected one named 'path', and no duplicates")
     for line, row in enumerate(rows, start=2):
-        if None in row:  # where DictReader puts cells that have no column
+        if None in row:  # DictReader stores surplus cells under None
             raise ConfigError(
-                f"table {path}, line {line}: more cells than the {len(header)} columns of the header; a cell with a "
-                "comma in it needs quotes"
+                f"table {path}, line {line}: more cells than the {len(header)} columns of the header; a cell that "
+                "contains a comma needs quotes"
             )
     return videos_of_rows(rows, f"table {path}", beside=path.parent, known=known)
 
@@ -78,17 +78,17 @@ def videos_of_rows(
 
     Args:
         rows: cells by column.
-        table: what they are called in errors.
-        beside: the folder where a relative path is looked up first, and below which videos are called by their path.
+        table: name of the table in error messages.
+        beside: folder of the table, which relative paths and ids may be relative to.
         known: ids of an earlier run, by source.
     Raises:
-        ConfigError: a cell that cannot be read.
+        ConfigError: an invalid cell.
     """
-    places = [_found(_cell(row, "path", table, line), beside) for line, row in enumerate(rows, start=2)]
+    places = [_resolve(_cell(row, "path", table, line), beside) for line, row in enumerate(rows, start=2)]
     unique = list(dict.fromkeys(places))
     base = beside or Path()
-    called = [(place, name_below(base, place) or PurePosixPath(Path(place).name or "video")) for place in unique]
-    names = dict(zip(unique, distinct_ids(called, known or {}), strict=True))
+    named = [(place, name_below(base, place) or PurePosixPath(Path(place).name or "video")) for place in unique]
+    names = dict(zip(unique, distinct_ids(named, known or {}), strict=True))
     return [
         _row(row, place, names[place], table, line)
         for line, (row, place) in enumerate(zip(rows, places, strict=True), start=2)
@@ -105,7 +105,7 @@ def _row(row: Mapping[str, str], source: str, name: str, table: str, line: int) 
         id = check_id(own or name + _part(start_s, end_s, track))
     except ConfigError as error:
         raise ConfigError(f"{table}, line {line}: {error}") from error
-    labels = {key: value or "" for key, value in row.items() if key is not None and key not in _OWN}
+    labels = {key: value or "" for key, value in row.items() if key is not None and key not in _RESERVED}
     return VideoInput(id, source, start_s, end_s, track, labels)
 
 
@@ -145,8 +145,8 @@ def _number(row: Mapping[str, str], column: str, table: str, line: int) -> int |
     return int(text.partition(".")[0])
 
 
-def _found(path: str, beside: Path | None) -> str:
-    """A relative path, looked up beside the list that names it."""
+def _resolve(path: str, beside: Path | None) -> str:
+    """Resolve a relative path that may be relative to the folder of its list."""
     if beside is None or "://" in path or os.path.isabs(path):
         return path
     here = beside / path

@@ -1,4 +1,4 @@
-"""Processes that decode and cut videos: each replaced when it dies, hangs, or takes too much memory."""
+"""Worker processes that decode and cut videos; one that dies, hangs or takes too much memory is replaced."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from marlin_sdk.video.reader import display_name, open_video
 
 __all__ = ["Failure", "Finished", "Message", "Worker", "WorkerLimits", "WorkerLostError"]
 
-_LOOK_S = 0.2  # from one look at a silent worker to the next
-_PULSE_S = 1.0  # from one sign of life of a worker to the next, while its video gives no clip
-_START_S = 120.0  # for a worker to import and build its detector, on a busy machine
+_POLL_S = 0.2  # poll interval while waiting for a worker
+_HEARTBEAT_S = 1.0  # heartbeat interval of a worker while its video gives no clip
+_START_TIMEOUT_S = 120.0  # for a worker to import and build its detector, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Failure:
 
     Attributes:
         error: class of the error.
-        message: what it says.
+        message: message of the error.
         trace: the traceback, for `--debug`.
         is_known: whether it is a `MarlinError`.
-        is_detector_error: whether the detector cannot be had, so that every video that needs one fails alike.
+        is_detector_error: whether the detector is unavailable, so that every video that needs it fails.
     """
 
     error: str
@@ -59,13 +59,13 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class _Pulse:
+class _Heartbeat:
     """The worker is alive and reading."""
 
 
 @dataclass(frozen=True)
 class _Logged:
-    """What a worker would have logged; its parent does, where a person sees it."""
+    """A log record of a worker, which its parent logs."""
 
     logger: str
     level: int
@@ -73,20 +73,20 @@ class _Logged:
 
 
 Message = Cut | Finished | Failure
-_Sent = Message | _Pulse | _Logged
+_Sent = Message | _Heartbeat | _Logged
 
 
 class WorkerLostError(MarlinError, RuntimeError):
-    """A worker process died, or had to be stopped; its video may be tried again."""
+    """A worker process died or was stopped; its video may be retried."""
 
 
 @dataclass(frozen=True)
 class WorkerLimits:
-    """What a worker may take before it is replaced.
+    """Limits beyond which a worker is replaced.
 
     Attributes:
-        timeout_s: without a sign of life: a frame decoded, a face looked for.
-        max_memory_mb: resident memory; None is no limit.
+        timeout_s: seconds without a heartbeat, which a worker sends while it decodes frames and detects faces.
+        max_memory_mb: resident memory in MB; None is no limit.
     """
 
     timeout_s: float = 300.0
@@ -102,12 +102,12 @@ class WorkerLimits:
 
 
 class Worker:
-    """A process that cuts one video after another. It is started by the first, and used by one thread.
+    """A process that cuts one video after another. It is started by the first, and used by one thread only.
 
     Args:
-        recipe: how.
-        model: the size of the clips.
-        limits: when it is replaced.
+        recipe: model, detector and settings.
+        model: config of the model, for the size of the clips.
+        limits: when the process is replaced.
     """
 
     def __init__(self, recipe: Recipe, model: ModelConfig, limits: WorkerLimits) -> None:
@@ -117,16 +117,16 @@ class Worker:
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._is_killed = False
-        self._start_lock = threading.Lock()  # a process that is just being started is killed too
+        self._start_lock = threading.Lock()  # so that `kill` also ends a process that is being started
 
     def cut(self, video: VideoInput) -> Generator[Message, None, None]:
-        """Have a video cut; clips come as they are made, `Finished` or `Failure` comes last.
+        """Cut a video; yield clips as they are made, then `Finished` or `Failure`.
 
-        While nobody takes them, the worker waits: nothing piles up but what a pipe holds.
+        The worker waits until its messages are consumed: only the pipe buffers them.
 
         Raises:
             WorkerLostError: the process died or was stopped; the next call starts another.
-            ConfigError: no process can be started: the recipe cannot be pickled, or the memory allowed is too little.
+            ConfigError: no process can be started: the recipe cannot be pickled, or the memory limit is too low.
         """
         try:
             if self._pipe is None:
@@ -137,14 +137,14 @@ class Worker:
                 message = self._receive(self._limits.timeout_s)
                 if isinstance(message, _Logged):
                     logging.getLogger(message.logger).log(message.level, "%s", message.text)
-                elif not isinstance(message, _Pulse):
+                elif not isinstance(message, _Heartbeat):
                     yield message
                 if isinstance(message, Finished | Failure):
                     return
         except (EOFError, OSError) as error:
-            raise WorkerLostError(f"the worker process died ({self._how_it_ended()})") from error
+            raise WorkerLostError(f"the worker process died ({self._exit_reason()})") from error
         except GeneratorExit:
-            self.stop()  # it is in the middle of a video that nobody wants
+            self.stop()  # it is in the middle of a video that is no longer wanted
             raise
         except WorkerLostError:
             self.stop()
@@ -153,36 +153,36 @@ class Worker:
     def _start(self) -> None:
         # spawn: a fork of a process that runs torch's threads, or holds a GPU, is not safe
         context = multiprocessing.get_context("spawn")
-        pipe, theirs = context.Pipe()
+        pipe, child_pipe = context.Pipe()
         process = context.Process(
-            target=_serve, args=(theirs, self._recipe, self._model), name="marlin-worker", daemon=True
+            target=_serve, args=(child_pipe, self._recipe, self._model), name="marlin-worker", daemon=True
         )
         with self._start_lock:
             if self._is_killed:
-                raise WorkerLostError("the worker was stopped before it began")
+                raise WorkerLostError("the worker was stopped before it started")
             try:
                 with _ctrl_c_blocked():
                     process.start()
             except (PicklingError, AttributeError, TypeError) as error:
                 raise ConfigError(
-                    f"the recipe cannot be sent to a worker process: {error}; a detector that is an object needs a "
-                    "class at the top of a module, and nothing in it that cannot be pickled"
+                    f"the recipe cannot be sent to a worker process: {error}; a detector object must be picklable and "
+                    "of a class at the top level of a module"
                 ) from error
             self._process, self._pipe = process, pipe
-        theirs.close()  # so that the pipe ends when the process does
-        self._receive(_START_S, is_starting=True)
+        child_pipe.close()  # so that the pipe ends when the process does
+        self._receive(_START_TIMEOUT_S, is_starting=True)
         limit_mb = self._limits.max_memory_mb
         if limit_mb is not None and (used_mb := _resident_mb(process.pid)) > limit_mb:
             raise ConfigError(
-                f"max-worker-memory is {limit_mb} MB; a worker takes {used_mb} MB before its first video: allow more"
+                f"max-worker-memory is {limit_mb} MB; a worker takes {used_mb} MB before its first video: raise it"
             )
 
     def _receive(self, timeout_s: float, *, is_starting: bool = False) -> _Sent:
         assert self._pipe is not None
         waited_since_s = time.monotonic()
-        while not self._pipe.poll(_LOOK_S):
+        while not self._pipe.poll(_POLL_S):
             if time.monotonic() - waited_since_s > timeout_s:
-                raise WorkerLostError(f"the worker gave no sign of life for {timeout_s:g} s and was stopped")
+                raise WorkerLostError(f"the worker sent no heartbeat for {timeout_s:g} s and was stopped")
             if not is_starting:
                 self._check_memory()
         if not is_starting:
@@ -194,9 +194,11 @@ class Worker:
         limit_mb = self._limits.max_memory_mb
         pid = self._process.pid if self._process else None
         if limit_mb is not None and (used_mb := _resident_mb(pid)) > limit_mb:
-            raise WorkerLostError(f"the worker took {used_mb} MB of memory, {limit_mb} are allowed, and was stopped")
+            raise WorkerLostError(
+                f"the worker took {used_mb} MB of memory; the limit is {limit_mb} MB, so it was stopped"
+            )
 
-    def _how_it_ended(self) -> str:
+    def _exit_reason(self) -> str:
         process = self._process
         self.stop()
         code = process.exitcode if process else None
@@ -210,7 +212,7 @@ class Worker:
             return f"signal {-code}"
 
     def kill(self) -> None:
-        """End the process, and start no other; whoever waits for it sees it die. For another thread to call."""
+        """Kill the process, and start no other; `cut` then raises `WorkerLostError`. Any thread may call it."""
         with self._start_lock:
             self._is_killed = True
             process = self._process
@@ -218,14 +220,14 @@ class Worker:
                 process.kill()
 
     def stop(self) -> None:
-        """End the process at once, and let go of it."""
+        """End the process immediately, and release its resources."""
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
         with self._start_lock:
             process, self._process = self._process, None
         if process is not None:
-            process.join(0.5)  # it may be ending by itself, and its own exit code says more
+            process.join(0.5)  # it may be ending by itself, and its own exit status is more informative
             if process.is_alive():
                 process.kill()
             process.join()
@@ -233,8 +235,8 @@ class Worker:
 
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
-    """A process started meanwhile is spared the Ctrl-C of its terminal from its first moment on."""
-    resource_tracker.ensure_running()  # multiprocessing's own helper: starting it would let the signal through again
+    """Block SIGINT, so that a process started meanwhile never receives the Ctrl-C of its terminal."""
+    resource_tracker.ensure_running()  # starting this helper of multiprocessing later would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -243,11 +245,11 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 
 class _ParentGoneError(Exception):
-    """Nobody listens any more."""
+    """The parent has closed the pipe, or is gone."""
 
 
-class _ToParent:
-    """A worker's way to tell what it has, and once a second that frames are still coming."""
+class _ParentPipe:
+    """Sends the messages of a worker, and a heartbeat once a second while frames are decoded."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -256,17 +258,17 @@ class _ToParent:
     def send(self, message: _Sent) -> None:
         try:
             self._pipe.send(message)
-        except OSError as error:  # told apart from what a video's own source may raise
+        except OSError as error:  # distinct from an OSError of the video source
             raise _ParentGoneError from error
         self._last_s = time.monotonic()
 
-    def beat(self) -> None:
-        if time.monotonic() - self._last_s > _PULSE_S:
-            self.send(_Pulse())
+    def heartbeat(self) -> None:
+        if time.monotonic() - self._last_s > _HEARTBEAT_S:
+            self.send(_Heartbeat())
 
 
 class _LogToParent(logging.Handler):
-    def __init__(self, parent: _ToParent) -> None:
+    def __init__(self, parent: _ParentPipe) -> None:
         super().__init__()
         self._parent = parent
 
@@ -275,23 +277,23 @@ class _LogToParent(logging.Handler):
 
 
 def _serve(pipe: Connection, recipe: Recipe, model: ModelConfig) -> None:
-    """What a worker does until its pipe ends."""
+    """The main loop of a worker, until its pipe is closed."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     exit_with_parent()
-    cv2.setNumThreads(1)  # the other cores belong to the other workers
+    cv2.setNumThreads(1)  # the other cores are for the other workers
     cutter = recipe.load_cutter(model)
-    parent = _ToParent(pipe)
+    parent = _ParentPipe(pipe)
     try:
-        parent.send(_Pulse())
+        parent.send(_Heartbeat())
         logging.getLogger().addHandler(_LogToParent(parent))
         while True:
             video: VideoInput = pipe.recv()
             try:
                 settings = recipe.settings_for(video)
                 with open_video(video.source, source_fps=settings.source_fps) as reader:
-                    cuts = cutter.cut(reader, settings, on_frame=parent.beat)
+                    cuts = cutter.cut(reader, settings, on_frame=parent.heartbeat)
                     for cut in cuts:
                         parent.send(cut)
                     parent.send(Finished(cuts.facts()))
@@ -300,7 +302,7 @@ def _serve(pipe: Connection, recipe: Recipe, model: ModelConfig) -> None:
             except Exception as error:
                 parent.send(_failure(error, video))
     except (EOFError, OSError, _ParentGoneError):
-        return  # the parent is gone, or wants no more
+        return  # the parent is gone, or has closed the pipe
 
 
 def _failure(error: Exception, video: VideoInput) -> Failure:
@@ -322,5 +324,5 @@ def _resident_mb(pid: int | None) -> int:
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError):
-        return 0  # it has just ended
+        return 0  # the process has just ended
     return pages * resource.getpagesize() // 2**20

@@ -1,4 +1,4 @@
-"""`marlin-sdk doctor`: what this machine has, what it lacks, and what to do about that."""
+"""`marlin-sdk doctor`: check this machine, and say how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _NAME_WIDTH = 16
 @click.option("--offline", is_flag=True, help="Do not try to reach the Hub.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def main(offline: bool, as_json: bool) -> None:
-    """Check what this machine has, and what to do about what it lacks.
+    """Check this machine, and say how to fix what is missing.
 
-    Looks at versions, devices, the video decoder, detector files, access to the Hub, free disk, and runs a small model
-    whose numbers are known.
+    Checks versions, devices, the video decoder, detector files, access to the Hub and free disk space, and runs a
+    small model whose output is known.
 
-    Exit status: 0 all that is necessary is fine, 1 something must be mended.
+    Exit status: 0 all required checks passed, 1 a required check failed.
     """
     from marlin_sdk.doctor.checks import run_checks
 
@@ -46,8 +46,8 @@ def main(offline: bool, as_json: bool) -> None:
         findings = [asdict(finding) for finding in found]
         click.echo(json.dumps({"version": __version__, "ok": not failed, "findings": findings}, indent=1))
     else:
-        noted = f"; {notes} to note" if notes else ""
-        verdict = f"{failed} to be mended{noted}" if failed else f"All that is necessary is fine{noted}."
+        noted = f"; notes: {notes}" if notes else ""
+        verdict = f"Failed checks: {failed}{noted}." if failed else f"All required checks passed{noted}."
         click.echo("\n" + click.style(verdict, fg="red" if failed else "green", bold=True))
     sys.exit(1 if failed else 0)
 

@@ -1,4 +1,4 @@
-"""`marlin-extract -o DIR`: from the options of the command to a run of the batch engine."""
+"""`marlin-extract -o DIR`: turn the options of the command into a run of the batch engine."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = ["extract_to_folder", "gather_inputs"]
 
 
 def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], console: Console, *, quiet: bool, debug: bool) -> int:
-    """Make or go on with a dump.
+    """Create or resume a dump.
 
     Returns:
-        How many videos of this run failed.
+        Number of videos that failed in this run.
     """
     plan = _plan(options)
     limits = WorkerLimits(timeout_s=options["timeout"], max_memory_mb=options["max_worker_memory"])
@@ -39,11 +39,11 @@ def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], console: Conso
     videos = gather_inputs(options, known=ids_by_source(entries))
     devices = [device.strip() for device in options["device"].split(",")]
     on_ray = options["engine"] == "ray"
-    model = recipe.load_model("cpu" if on_ray else devices[0])  # a cluster's head needs no GPU
+    model = recipe.load_model("cpu" if on_ray else devices[0])  # the head of a cluster may have no GPU
     if recipe.untrained:
         console.note(UNTRAINED)
     if not plan.overwrite:
-        check_settings(plan, recipe.identity(model))  # before anything is fetched or started
+        check_settings(plan, recipe.identity(model))  # before anything is downloaded or started
     workers = options["workers"]
     if workers is None:
         workers = default_workers(len(videos), on_gpu=model.device.type == "cuda")
@@ -69,19 +69,19 @@ def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], console: Conso
 
 
 def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> list[VideoInput]:
-    """The videos that the arguments, the list and the table name.
+    """Collect the videos of the arguments, the list and the table.
 
     Args:
-        options: of the command.
+        options: options of the command.
         known: ids of an earlier run, by source.
     Raises:
-        ConfigError: nothing is named, or a list or table cannot be read.
+        ConfigError: no input is given, or a list or table cannot be read.
     """
     names = [name for name in options["inputs"] if name != "-"]
     videos = find_videos(names, known=known)
     if "-" in options["inputs"]:
         if isinstance(sys.stdin, io.TextIOWrapper):
-            sys.stdin.reconfigure(errors="surrogateescape")  # names of files need not be text
+            sys.stdin.reconfigure(errors="surrogateescape")  # file names may not be valid text
         videos += find_videos(read_list(sys.stdin), base=Path(), known=known)
     if options["list_file"] is not None:
         path = Path(options["list_file"])
@@ -93,7 +93,7 @@ def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> li
     if options["table"] is not None:
         videos += read_table(Path(options["table"]), known=known)
     if not (options["inputs"] or options["list_file"] or options["table"]):
-        raise ConfigError("no INPUT; name a video, a folder, a pattern, --list FILE, --table FILE, or - for stdin")
+        raise ConfigError("no INPUT; give a video, a folder, a pattern, --list FILE, --table FILE, or - for stdin")
     return videos
 
 
@@ -103,7 +103,7 @@ def _plan(options: Mapping[str, Any]) -> DumpPlan:
     if options["shard_size"] < 1:
         raise ConfigError(f"shard-size is {options['shard_size']}; expected at least 1 row")
     if options["reduction"] != "none" and options["format"] in ("parquet", "webdataset"):
-        raise ConfigError(f"{options['format']} keeps a row for each window; use --format npz with --reduction")
+        raise ConfigError(f"{options['format']} stores one row per window; use --format npz with --reduction")
     return DumpPlan(
         folder=Path(options["output"]),
         format=options["format"],

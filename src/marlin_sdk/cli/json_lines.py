@@ -1,4 +1,4 @@
-"""`marlin-extract -o -`: rows as JSON lines on stdout, each as soon as it is there."""
+"""`marlin-extract -o -`: rows as JSON lines on stdout, each as soon as it is embedded."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["print_videos"]
 
 
 def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, console: Console) -> int:
-    """Embed videos one after another, in this process, so that a live one is printed as it comes.
+    """Embed videos one after another, in this process, so that a live one is printed as it is read.
 
     Returns:
-        How many failed.
+        Number of videos that failed.
     """
     loaded = recipe.load_model(device)
     model = loaded.with_detector(LazyDetector(lambda: loaded.detector))
     if recipe.untrained:
         console.note(UNTRAINED)
     done = failed = rows = skipped = 0
-    lacking: list[MarlinError] = []  # errors of the detector, which is made when a video first needs it
+    detector_errors: list[MarlinError] = []  # the detector is loaded on first use
     started_s = time.perf_counter()
     try:
         for video in videos:
@@ -38,16 +38,16 @@ def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, console:
                 counts = _print_rows(model, recipe, video, console)
             except (BrokenPipeError, Stop):
                 raise
-            except Exception as error:  # one bad video must not cost the others
+            except Exception as error:  # one bad video must not stop the others
                 failed += 1
                 console.failure(display_name(video.source), error)
                 if isinstance(error, DownloadError | WeightsError | MissingExtraError):
-                    lacking.append(error)
+                    detector_errors.append(error)
                 continue
             done, rows, skipped = done + 1, rows + counts[0], skipped + counts[1]
     finally:
-        if lacking and len(lacking) == len(videos):
-            console.failure("no video could be embedded, for want of the detector", lacking[0])
+        if detector_errors and len(detector_errors) == len(videos):
+            console.failure("no video could be embedded, because the detector is unavailable", detector_errors[0])
         left = len(videos) - done - failed
         console.note(
             f"{done} of {len(videos)} videos done: {rows} rows, {skipped} windows skipped, {failed} failed, "
@@ -58,7 +58,7 @@ def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, console:
 
 
 def _print_rows(model: Marlin, recipe: Recipe, video: VideoInput, console: Console) -> tuple[int, int]:
-    """Print a video's rows; the number of rows, and of windows skipped."""
+    """Print the rows of a video; return the number of rows, and of windows skipped."""
     config = recipe.settings_for(video)
     settings = config.to_dict()
     common = {

@@ -8,19 +8,19 @@ import click
 
 from marlin_sdk._version import __version__
 
-# Each command: where it is, and what it does. Nothing is imported but the one that is called.
+# Each command: its function, and what it does. Only the command that is called is imported.
 _COMMANDS = {
     "extract": ("marlin_sdk.cli.extract:main", "Turn face videos into embeddings (also called marlin-extract)."),
     "prepare": ("marlin_sdk.cli.prepare:command", "Find, crop and parse the faces of videos, for pretraining."),
-    "pretrain": ("marlin_sdk.cli.pretrain:command", "Train a model on what `prepare` has made."),
-    "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show what a model rebuilds of a hidden face."),
+    "pretrain": ("marlin_sdk.cli.pretrain:command", "Pretrain a model on the output of `prepare`."),
+    "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show how a model reconstructs a masked face."),
     "report": ("marlin_sdk.cli.report:main", "Show a folder of features as one HTML page."),
-    "doctor": ("marlin_sdk.cli.doctor:main", "Check what this machine has, and what to do about what it lacks."),
+    "doctor": ("marlin_sdk.cli.doctor:main", "Check this machine, and say how to fix what is missing."),
 }
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported when they are called."""
+    """A group that imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -42,5 +42,5 @@ class _LazyGroup(click.Group):
 def main() -> None:
     """A face video in, MARLIN features out.
 
-    `marlin-sdk COMMAND --help` tells more of each command.
+    See `marlin-sdk COMMAND --help` for each command.
     """

@@ -1,4 +1,4 @@
-"""Options, and ways to end, that several commands share."""
+"""Options and exit statuses that several commands share."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def output_options(command: _Command) -> _Command:
     """`--quiet` and `--debug`, for what a command prints."""
-    debug = click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
-    return click.option("-q", "--quiet", is_flag=True, help="Print failures only.")(debug(command))
+    debug = click.option("--debug", is_flag=True, help="Print the traceback of each failure.")
+    return click.option("-q", "--quiet", is_flag=True, help="Print only failures.")(debug(command))
 
 
 def set_up_logging(*, quiet: bool, package_level: int = logging.WARNING) -> None:
-    """Let log messages go to stderr as they are.
+    """Print log messages on stderr as they are.
 
     Args:
-        quiet: errors only.
-        package_level: of this package's own messages; those of others show from warnings on.
+        quiet: print errors only.
+        package_level: lowest level of this package's messages; of others, warnings and errors are printed.
     """
     logging.basicConfig(format="%(message)s", level=logging.ERROR if quiet else logging.WARNING)
     logging.getLogger("marlin_sdk").setLevel(logging.ERROR if quiet else package_level)
@@ -40,13 +40,12 @@ def set_up_logging(*, quiet: bool, package_level: int = logging.WARNING) -> None
 
 @contextmanager
 def ends_with_status(console: Console, *, failed: str = "stopped", interrupted: str) -> Iterator[None]:
-    """Turn errors into messages and exit statuses: 2 for what cannot be used as it stands, 1 for a failure, 130 for
-    Ctrl-C.
+    """Turn errors into messages and exit statuses: 2 for invalid usage or settings, 1 for a failure, 130 for Ctrl-C.
 
     Args:
         console: prints them.
-        failed: what to call the thing that failed.
-        interrupted: what to say of Ctrl-C.
+        failed: what failed, for the message.
+        interrupted: message on Ctrl-C.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a command says: JSON lines on stdout, notes and failures on stderr."""
+"""Output of the commands: JSON lines on stdout, notes and failures on stderr."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ UNTRAINED = "untrained weights (seed 0): these features mean nothing"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"]+")
 
 
-class Stop(Exception):  # noqa: N818 - no error of its own: it carries one
-    """What would fail for every video still to come."""
+class Stop(Exception):  # noqa: N818 - it is not an error, but carries one
+    """An error that affects every remaining video."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
@@ -37,7 +37,7 @@ class Stop(Exception):  # noqa: N818 - no error of its own: it carries one
 
 
 def numbers(array: NDArray[Any]) -> Any:
-    """Nested lists of an array for JSON, which knows no NaN and no infinity: these become null."""
+    """An array as nested lists for JSON, with null for NaN and infinity."""
     import numpy as np
 
     finite = np.isfinite(array)
@@ -49,10 +49,10 @@ def numbers(array: NDArray[Any]) -> Any:
 
 
 def print_json(line: dict[str, Any]) -> None:
-    """Print one line at once.
+    """Print one line, and flush it.
 
     Raises:
-        BrokenPipeError: nobody reads any more.
+        BrokenPipeError: the reader has closed the pipe.
         Stop: it cannot be written.
     """
     try:
@@ -65,7 +65,7 @@ def print_json(line: dict[str, Any]) -> None:
 
 
 class Console:
-    """What a person sees on stderr, above the progress bars; or a machine, as JSON lines."""
+    """Prints messages on stderr, above the progress bars, as text or as JSON lines."""
 
     def __init__(self, *, quiet: bool, debug: bool, as_json: bool = False) -> None:
         self._quiet = quiet
@@ -78,7 +78,7 @@ class Console:
             self._write("note", text)
 
     def warn(self, text: str) -> None:
-        """Said even where notes are not."""
+        """Print a note even if notes are off."""
         self._write("note", text)
 
     def failure(self, what: str, error: Exception | None) -> None:
@@ -88,7 +88,7 @@ class Console:
             self.trace(error)
 
     def refuse(self, error: Exception) -> NoReturn:
-        """End a command that cannot be used as it stands.
+        """Exit because of invalid usage or settings.
 
         Raises:
             SystemExit: with status 2.
@@ -106,7 +106,7 @@ class Console:
 
     @contextmanager
     def shows_logs(self) -> Iterator[None]:
-        """Say what is logged meanwhile: warnings, or with `quiet` only errors and the licences of downloads."""
+        """Print log messages: warnings, or with `quiet` only errors and the licences of downloads."""
         handler = _LogHandler(self, logging.ERROR if self._quiet else logging.WARNING)
         logging.getLogger().addHandler(handler)
         try:
@@ -142,7 +142,7 @@ def _without_secrets(url: str) -> str:
 
 
 def exit_at_once(status: int, threads: str) -> NoReturn:
-    """End the process, also while a thread whose name begins with `threads` is in the middle of something long."""
+    """Exit even if a thread whose name starts with `threads` is in the middle of a long call."""
     if any(thread.name.startswith(threads) for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -152,4 +152,4 @@ def exit_at_once(status: int, threads: str) -> NoReturn:
 
 def _reason(error: Exception) -> str:
     known = isinstance(error, MarlinError)
-    return f"{error} ({type(error).__name__})" if known else f"unexpected {error!r}; --debug shows where"
+    return f"{error} ({type(error).__name__})" if known else f"unexpected {error!r}; --debug shows the traceback"

@@ -1,4 +1,4 @@
-"""`marlin-sdk prepare`: videos in, shards of cropped and parsed faces out."""
+"""`marlin-sdk prepare`: turn videos into shards of cropped and parsed faces."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _CROP_FACE = {"auto": "auto", "yes": True, "no": False}
 
 @click.command("prepare", context_settings=CONTEXT)
 @click.argument("videos", metavar="VIDEOS...", nargs=-1, required=True)
-@click.option("-o", "--output", metavar="DIR", required=True, help="Folder for the data; the same call resumes.")
-@click.option("--workers", type=int, help="Processes.  [default: one for each core]")
+@click.option("-o", "--output", metavar="DIR", required=True, help="Folder for the data; the same command resumes.")
+@click.option("--workers", type=int, help="Number of worker processes.  [default: one per core]")
 @click.option(
     "--detector",
     default="yunet",
@@ -34,25 +34,25 @@ _CROP_FACE = {"auto": "auto", "yes": True, "no": False}
     "--parser",
     default="landmarks",
     show_default=True,
-    help="Face regions: landmarks, landmarks68, segformer (or NAME:FILE), or precomputed:DIR of .npy label maps.",
+    help="Face parser: landmarks, landmarks68, segformer (or NAME:FILE), or precomputed:DIR of .npy label maps.",
 )
 @click.option(
     "--crop-face",
     type=click.Choice(list(_CROP_FACE)),
     default="auto",
     show_default=True,
-    help="auto: unless the video has the size of a crop already.",
+    help="auto: crop unless the video has the size of a crop already.",
 )
 @click.option(
     "--faces",
     type=click.Choice(["all", "largest"]),
     default="all",
     show_default=True,
-    help="Every face, or the most prominent of each video.",
+    help="All faces, or the most prominent face of each video.",
 )
-@click.option("--fps", type=float, help="Resample by time to so many frames a second first.")
+@click.option("--fps", type=float, help="Resample to this frame rate first.")
 @click.option(
-    "--detect-every", type=int, default=4, show_default=True, help="Look for faces on every k-th frame; track between."
+    "--detect-every", type=int, default=4, show_default=True, help="Detect faces in every k-th frame; track in between."
 )
 @click.option(
     "--min-face",
@@ -60,30 +60,43 @@ _CROP_FACE = {"auto": "auto", "yes": True, "no": False}
     type=int,
     default=48,
     show_default=True,
-    help="Leave out faces smaller than so many pixels.",
+    help="Skip faces smaller than this, in pixels.",
 )
 @click.option(
-    "--min-frames", type=int, default=31, show_default=True, help="Leave out shorter tracks; a clip spans 31 frames."
+    "--min-frames", type=int, default=31, show_default=True, help="Skip shorter tracks; a clip spans 31 frames."
 )
 @click.option(
-    "--segment-frames", type=int, default=240, show_default=True, help="Cut longer tracks into samples of so many."
+    "--segment-frames",
+    type=int,
+    default=240,
+    show_default=True,
+    help="Split longer tracks into samples of this length.",
 )
-@click.option("--size", "size_px", type=int, default=224, show_default=True, help="Side of the crops.")
+@click.option("--size", "size_px", type=int, default=224, show_default=True, help="Side of the crops, in pixels.")
 @click.option(
-    "--patch-size", "patch_px", type=int, default=16, show_default=True, help="Side of the cells regions are kept for."
+    "--patch-size",
+    "patch_px",
+    type=int,
+    default=16,
+    show_default=True,
+    help="Side of the cells of the region maps, in pixels.",
 )
-@click.option("--quality", type=int, default=95, show_default=True, help="Of the WebP crops.")
+@click.option("--quality", type=int, default=95, show_default=True, help="WebP quality of the crops.")
 @click.option(
     "--identity",
     type=click.Choice(["auto", "source", "folder"]),
     default="auto",
     show_default=True,
-    help="One person a video, or a folder; auto: the name of YouTube Faces, else source.",
+    help="One person per video or per folder; auto: the name in YouTube Faces, else source.",
 )
-@click.option("--table", metavar="CSV", help="Columns source, identity, split: for videos where the rules do not do.")
-@click.option("--val-share", type=float, default=0.1, show_default=True, help="Share of identities held out.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
-@click.option("--retry", is_flag=True, help="Try again the videos that gave nothing, changed or not.")
+@click.option(
+    "--table", metavar="CSV", help="Columns source, identity, split, for videos that --identity does not fit."
+)
+@click.option(
+    "--val-share", type=float, default=0.1, show_default=True, help="Share of identities held out for validation."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the split.")
+@click.option("--retry", is_flag=True, help="Retry videos that gave no faces, even if they are unchanged.")
 @output_options
 def command(
     videos: tuple[str, ...],
@@ -99,18 +112,18 @@ def command(
     """Find, crop and parse the faces of videos for pretraining.
 
     VIDEOS are folders or files; a folder frame_images_DB/NAME/NUMBER/*.jpg is read as YouTube Faces. DIR gets shards of
-    WebP crops with their regions, split by identity, and manifest.jsonl, which says what became of each video. Stopped
-    at any time, the same call goes on.
+    WebP crops with their regions, split by identity, and manifest.jsonl, with the outcome of each video. If it is
+    stopped, the same command resumes.
 
     \b
     marlin-sdk prepare videos/ -o data/
     marlin-sdk prepare YouTubeFaces/ -o data/ --faces largest --workers 32
 
-    Exit status: 0 done, 1 some videos are broken or nothing came of it, 2 the command cannot be used as it stands.
+    Exit status: 0 success, 1 some videos are broken or no faces were found, 2 invalid usage or settings.
     """
     console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet)
-    with ends_with_status(console, interrupted="stopped by Ctrl-C; the same call goes on"):
+    with ends_with_status(console, interrupted="stopped by Ctrl-C; the same command resumes"):
         result = _run(videos, output, workers, table, retry, console, crop_face=_CROP_FACE[crop_face], **settings)
     sys.exit(1 if result.failed else 0)
 
@@ -132,7 +145,7 @@ def _run(
 
     with tqdm(unit="video", disable=not console.bars) as bar:
 
-        def tell(outcome: Outcome, to_do: int) -> None:
+        def report(outcome: Outcome, to_do: int) -> None:
             bar.total = to_do
             bar.update()
             if outcome.status == "broken":
@@ -149,12 +162,12 @@ def _run(
             workers=_cores() if workers is None else workers,
             table=table,
             retry=retry,
-            on_outcome=tell,
+            on_outcome=report,
         )
     for note in result.notes:
         console.note(note)
     done = sum(outcome.status == "done" for outcome in result.outcomes)
-    before = f" ({result.before} settled before)" if result.before else ""
+    before = f" ({result.before} done before)" if result.before else ""
     console.note(
         f"{done} of {len(result.outcomes)} videos gave faces{before}, {len(result.failed)} broken. "
         f"{output}: {result.samples.get('train', 0)} samples to train on, {result.samples.get('val', 0)} held out"

@@ -1,4 +1,4 @@
-"""`marlin-sdk pretrain`: prepared faces in, a model out."""
+"""`marlin-sdk pretrain`: pretrain a model on prepared faces."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _SIZES = ", ".join(name.removesuffix("_ytf") for name in PRESETS)
 
 
 @click.command("pretrain", context_settings=CONTEXT)
-@click.option("--data", metavar="DIR", required=True, help="What `marlin-sdk prepare` wrote.")
-@click.option("-o", "--output", metavar="DIR", required=True, help="Folder of the run and of its model.")
-@click.option("--model", help=f"Size: {_SIZES}. A config file may give other sizes.  [default: marlin_vit_small]")
+@click.option("--data", metavar="DIR", required=True, help="Folder that `marlin-sdk prepare` wrote.")
+@click.option("-o", "--output", metavar="DIR", required=True, help="Folder for the run and its model.")
+@click.option("--model", help=f"Size: {_SIZES}; a config file may set others.  [default: marlin_vit_small]")
 @click.option("--preset", type=click.Choice(["marlin", "videomae"]), help="Published settings.  [default: marlin]")
-@click.option("--config", "config_file", metavar="YAML", help="Settings of PretrainConfig; options go before them.")
-@click.option("--init", metavar="WEIGHTS", help="Start from MARLIN or VideoMAE weights: name, repo, folder, file.")
-@click.option("--resume", is_flag=True, help="Go on with the run in the output folder, with its own settings.")
-@click.option("--max-steps", type=int, help="Steps in all, instead of epochs.")
+@click.option("--config", "config_file", metavar="YAML", help="Settings of PretrainConfig; options override them.")
+@click.option("--init", metavar="WEIGHTS", help="Start from MARLIN or VideoMAE weights: name, repo, folder or file.")
+@click.option("--resume", is_flag=True, help="Resume the run in the output folder, with its settings.")
+@click.option("--max-steps", type=int, help="Total number of steps, instead of epochs.")
 @click.option("--epochs", type=int, help="Passes over the data.")
-@click.option("--batch-size", type=int, help="Clips at once on each device.")
-@click.option("--accumulate", type=int, help="Batches that make one step.")
-@click.option("--masking", type=click.Choice(MASKINGS), help="What to hide.")
-@click.option("--mask-ratio", type=float, help="Share that is hidden.")
-@click.option("--adv-weight", type=float, help="Weight of the discriminator's loss; 0 leaves it out.")
-@click.option("--base-lr", type=float, help="Learning rate for 256 clips a step.")
-@click.option("--precision", type=click.Choice(["auto", "32-true", "bf16-mixed"]), help="Of arithmetic.")
-@click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), help="Over several devices.")
-@click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), help="Kind of device.")
-@click.option("--devices", type=int, help="Devices of this machine.")
-@click.option("--num-workers", type=int, help="Processes that read data, for each device.")
-@click.option("--seed", type=int, help="Of weights, order, windows and masks.")
-@click.option("--save-every", type=int, help="Steps between two checkpoints.")
-@click.option("--val-every", type=int, help="Steps between two looks at the held-out clips.")
-@click.option("--name", help="Of the model, for its card.")
-@click.option("--licence", help="Of the model, for its card: an identifier of the Hub's list.")
+@click.option("--batch-size", type=int, help="Clips per batch on each device.")
+@click.option("--accumulate", type=int, help="Batches per optimiser step.")
+@click.option("--masking", type=click.Choice(MASKINGS), help="Masking strategy.")
+@click.option("--mask-ratio", type=float, help="Share of the tubelets to mask.")
+@click.option("--adv-weight", type=float, help="Weight of the adversarial loss; 0 disables it.")
+@click.option("--base-lr", type=float, help="Learning rate for 256 clips per step.")
+@click.option("--precision", type=click.Choice(["auto", "32-true", "bf16-mixed"]), help="Numerical precision.")
+@click.option("--strategy", type=click.Choice(["auto", "ddp", "fsdp"]), help="Strategy for several devices.")
+@click.option("--accelerator", type=click.Choice(["auto", "cpu", "cuda"]), help="Device type.")
+@click.option("--devices", type=int, help="Number of devices on this machine.")
+@click.option("--num-workers", type=int, help="Data loader processes per device.")
+@click.option("--seed", type=int, help="Random seed of weights, order, windows and masks.")
+@click.option("--save-every", type=int, help="Steps between checkpoints.")
+@click.option("--val-every", type=int, help="Steps between validations on held-out clips.")
+@click.option("--name", help="Name of the model, for its card.")
+@click.option("--licence", help="Licence of the model, for its card: an identifier of the Hub.")
 @click.option("--push-to-hub", "repo", metavar="OWNER/NAME", help="Upload the model at the end.")
 @output_options
 def command(
@@ -66,12 +66,12 @@ def command(
     marlin-sdk pretrain --data data/ --model marlin_vit_small -o runs/mine
     marlin-extract talk.mp4 -o features/ --model runs/mine
 
-    Exit status: 0 done, 1 the run failed, 2 the command cannot be used as it stands.
+    Exit status: 0 success, 1 the run failed, 2 invalid usage or settings.
     """
     console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet, package_level=logging.INFO)
     given = {key: value for key, value in settings.items() if value is not None}
-    with ends_with_status(console, interrupted="stopped by Ctrl-C; --resume goes on from the last checkpoint"):
+    with ends_with_status(console, interrupted="stopped by Ctrl-C; --resume continues from the last checkpoint"):
         _run(data, Path(output), config_file, given, init, resume, name, licence, repo, console)
 
 
@@ -108,7 +108,7 @@ def _run(
 
 
 def _settings(config_file: str | None, given: dict[str, Any], resumed: Path | None) -> dict[str, Any]:
-    """Options before the file's values, these before the preset's, or before those of the run that goes on."""
+    """Merge settings: options override the file, which overrides the preset or the resumed run."""
     from marlin_sdk.training.pretrain.config import load_config
     from marlin_sdk.training.pretrain.presets import recipe
     from marlin_sdk.training.pretrain.run import run_folder
@@ -120,5 +120,5 @@ def _settings(config_file: str | None, given: dict[str, Any], resumed: Path | No
     return {**run_folder(resumed).saved_settings(), **preset, **values}
 
 
-if __name__ == "__main__":  # Lightning starts further processes with the command line of the first
+if __name__ == "__main__":  # Lightning starts more processes with the command line of the first
     command()

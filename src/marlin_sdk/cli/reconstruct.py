@@ -1,4 +1,4 @@
-"""`marlin-sdk reconstruct`: what a model sees and rebuilds of a video, as a video and a contact sheet."""
+"""`marlin-sdk reconstruct`: show how a model reconstructs a masked video, as a video and a contact sheet."""
 
 from __future__ import annotations
 
@@ -36,16 +36,18 @@ _SHEET_WINDOWS = 4
     "--model",
     default="marlin_vit_base_ytf",
     show_default=True,
-    help=f"{', '.join(PRESETS)}, a run's folder or a checkpoint that holds a decoder.",
+    help=f"{', '.join(PRESETS)}, the folder of a run, or a checkpoint with a decoder.",
 )
-@click.option("--masking", type=click.Choice(MASKINGS), default="fasking", show_default=True, help="What to hide.")
-@click.option("--ratio", type=float, default=0.9, show_default=True, help="Share that is hidden.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the mask of the first window.")
-@click.option("--max-windows", type=int, default=16, show_default=True, help="Windows of 16 frames to show.")
+@click.option("--masking", type=click.Choice(MASKINGS), default="fasking", show_default=True, help="Masking strategy.")
+@click.option("--ratio", type=float, default=0.9, show_default=True, help="Share of the tubelets to mask.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the first window's mask.")
+@click.option(
+    "--max-windows", type=int, default=16, show_default=True, help="Maximum number of windows of 16 frames to show."
+)
 @click.option("--normalised", is_flag=True, help="The model was trained on normalised tubelets (preset videomae).")
 @click.option("--detector", default="yunet", show_default=True, help="As for marlin-extract.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--offline", is_flag=True, help="Download no weights: use only those that are here.")
+@click.option("--offline", is_flag=True, help="Do not download weights; use local ones only.")
 @output_options
 def command(
     video: str,
@@ -63,14 +65,14 @@ def command(
     quiet: bool,
     debug: bool,
 ) -> None:
-    """Hide most of each window of a face video, and show what the model makes of the rest.
+    """Mask most of each window of a face video, and show how a model reconstructs it.
 
-    Side by side: the original, what the model sees, what it rebuilds around it, and a heat map of the error.
+    Side by side: the original, the visible part, the reconstruction around it, and a heat map of the error.
 
     \b
     marlin-sdk reconstruct talk.mp4 -o out.mp4 --model runs/mine
 
-    Exit status: 0 done, 1 the video failed, 2 the command cannot be used as it stands.
+    Exit status: 0 success, 1 the video failed, 2 invalid usage or settings.
     """
     console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet)
@@ -87,14 +89,14 @@ def command(
 
 
 def _check_targets(video: str, *targets: Path) -> None:
-    """See that nothing is written over the video, nor the sheet over the film."""
-    whole = [path.resolve() for path in (Path(video), *targets)]
-    if len(set(whole)) < len(whole):
-        raise ConfigError(f"video, --output and --sheet are three files; got {', '.join(map(str, whole))}")
+    """Check that no output overwrites the input video or the other output."""
+    paths = [path.resolve() for path in (Path(video), *targets)]
+    if len(set(paths)) < len(paths):
+        raise ConfigError(f"VIDEO, --output and --sheet must be different files; got {', '.join(map(str, paths))}")
 
 
 def _check_normalised(run: Path, normalised: bool) -> None:
-    """See that a run that rebuilds normalised tubelets is not shown as if it rebuilt pixels."""
+    """Check that `--normalised` matches what the run was trained on."""
     saved = run / "pretrain.yaml"
     if not saved.is_file():
         return
@@ -102,8 +104,8 @@ def _check_normalised(run: Path, normalised: bool) -> None:
 
     trained = bool(load_config(saved).get("normalise_target", False))
     if trained != normalised:
-        does, remedy = ("", "add") if trained else ("not ", "leave out")
-        raise ConfigError(f"{run} was {does}trained on normalised tubelets (pretrain.yaml); {remedy} --normalised")
+        negation, remedy = ("", "add") if trained else ("not ", "remove")
+        raise ConfigError(f"{run} was {negation}trained on normalised tubelets (pretrain.yaml); {remedy} --normalised")
 
 
 def _load(model: str, **options: Any) -> Marlin:

@@ -1,4 +1,4 @@
-"""`marlin-sdk report`: a folder of features in, one HTML page out."""
+"""`marlin-sdk report`: show a folder of features as one HTML page."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from marlin_sdk.errors import ConfigError, MarlinError
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("report.html"),
     show_default=True,
-    help="The page; one that is there is replaced.",
+    help="HTML file to write; an existing one is replaced.",
 )
 @click.option("--first", type=int, default=100, show_default=True, help="Videos shown from the start of the manifest.")
 @click.option("--sample", type=int, default=100, show_default=True, help="Videos drawn at random from the rest.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
-@click.option("--crops", type=int, default=8, show_default=True, help="Faces of each video; 0 opens no source video.")
-@click.option("-q", "--quiet", is_flag=True, help="Print failures only.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the sample.")
+@click.option("--crops", type=int, default=8, show_default=True, help="Face crops per video; 0 opens no source video.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures.")
 def main(folder: Path, output: Path, first: int, sample: int, seed: int, crops: int, quiet: bool) -> None:
     """Show a folder of features as one HTML page.
 
-    DIR is what marlin-extract wrote. The page tells how many videos and windows there are, what failed and why, how
-    fast it went, and shows the faces, the timeline and the self-similarity of the first hundred videos and of a
-    hundred more, and a map of their windows. It asks for nothing from outside, and has about 4 MB however
-    large the folder is.
+    DIR is a folder written by marlin-extract. The page shows the number of videos and windows, failures and their
+    reasons, and throughput; and for the first hundred videos and a random sample of a hundred more, faces, timeline,
+    self-similarity and a map of their windows. It is self-contained, and has about 4 MB however large the folder is.
 
     \b
     marlin-sdk report features/

@@ -1,3 +1,3 @@
-"""Where video and face meet: windows of frames, and the crops of a face in each."""
+"""Clips for the model: windows of video frames, and the face crops of each window."""
 
 __all__ = ["calibration", "cut", "cutter", "windows"]

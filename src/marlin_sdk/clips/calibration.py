@@ -1,4 +1,4 @@
-"""A user's videos, or clips, to the calibration set of a quantised model."""
+"""The calibration set of a quantised model, from a user's videos or clips."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CalibrationSource = VideoSource | Sequence[VideoSource]
 def read_calibration(
     source: CalibrationSource, config: ModelConfig, find_detector: Callable[[], FaceDetector]
 ) -> CalibrationSet:
-    """The calibration set that a user gives.
+    """Build a calibration set from the user's videos or clips.
 
     Args:
         source: a video, a list of videos, or uint8 clips (N, T, H, W, 3).
-        config: gives the size of a clip.
-        find_detector: gives the detector; called only where a video is not cropped yet.
+        config: defines the size of a clip.
+        find_detector: returns the detector; called only if a video is not cropped yet.
     Returns:
-        At most 32 clips: each video gives its first windows, cut as `Marlin.extract` does by default.
+        At most 32 clips: the first windows of each video, cut as `Marlin.extract` does by default.
     Raises:
         ShapeError: clips of another shape or dtype.
         ConfigError: no window of any video shows a face.
@@ -44,11 +44,11 @@ def read_calibration(
         return calibration_from(source, "clips")
     videos: list[VideoSource] = list(source) if isinstance(source, (list, tuple)) else [source]  # type: ignore[list-item]
     if not videos:
-        raise ConfigError("calibration=[] holds no video; leave it out for the built-in set")
-    each = -(-MAX_CLIPS // len(videos))
-    clips = [clip.pixels for video in videos for clip in islice(_clips(video, config, find_detector), each)]
+        raise ConfigError("calibration=[] contains no videos; omit it to use the built-in set")
+    clips_per_video = -(-MAX_CLIPS // len(videos))
+    clips = [clip.pixels for video in videos for clip in islice(_clips(video, config, find_detector), clips_per_video)]
     if not clips:
-        raise ConfigError("no window of the calibration videos shows a face; give others, or leave calibration= out")
+        raise ConfigError("no window of the calibration videos shows a face; pass other videos, or omit calibration=")
     return calibration_from(np.stack(clips), "videos")
 
 

@@ -1,4 +1,4 @@
-"""Frames and faces to clips: where video and face meet, and where a window without a face is left out."""
+"""Cut frames with tracked faces into clips; windows without a face are skipped."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from marlin_sdk.video.reader import Frame
 
 __all__ = ["Clip", "cut_clips"]
 
-WHOLE_FRAME = -1  # the track of a frame that is taken as it is
-_NO_FACE_BOX = np.array([-1.0, -1.0, 1.0, 1.0])  # what marlin-pytorch crops where it finds no face: a 2x2 corner
+WHOLE_FRAME = -1  # track id of a frame that is used uncropped
+_NO_FACE_BOX = np.array([-1.0, -1.0, 1.0, 1.0])  # marlin-pytorch's crop of a frame without a face: a 2x2 corner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,38 +46,38 @@ class _Step:
 def cut_clips(
     frames: Iterable[Frame], config: ExtractionConfig, model: ModelConfig, detector: FaceDetector | None
 ) -> Iterator[list[Clip] | SkippedWindow]:
-    """Cut a video into clips, each as soon as its last frame is there.
+    """Cut a video into clips, each as soon as its last frame has been read.
 
     Args:
-        frames: every frame of the video, in order; only those that are sampled are converted.
-        config: windows, tracking, and whose face.
-        model: gives the frame size and the number of frames in a clip.
-        detector: finds the faces; None takes the frames as they are.
+        frames: every frame of the video, in order; only sampled frames are converted to RGB.
+        config: windows, tracking, and which faces to crop.
+        model: defines the frame size and the number of frames in a clip.
+        detector: finds the faces; None uses the frames uncropped.
     Yields:
-        For each window its clips (one for each face that `config.faces` asks for), or why it has none.
+        For each window its clips (one for each face that `config.faces` selects), or why it was skipped.
     Raises:
-        ShapeError: nothing is cropped, and a frame does not have the model's size.
+        ShapeError: frames are not cropped, and one does not have the model's size.
     """
     plan = window_plan(config, model.n_frames)
     steps = _sample(frames, plan, config)
-    faced = _whole_frames(steps, model.img_size) if detector is None else _with_faces(steps, plan, config, detector)
-    held: dict[int, _Step] = {}
-    crops = _Crops(model.img_size)
-    index, seen = 0, 0
-    for step in faced:
-        if step.index >= plan.start(index):  # not what lies between two windows
-            held[step.index] = step
+    tracked = _whole_frames(steps, model.img_size) if detector is None else _with_faces(steps, plan, config, detector)
+    buffered: dict[int, _Step] = {}
+    crops = _CropCache(model.img_size)
+    index, num_steps = 0, 0
+    for step in tracked:
+        if step.index >= plan.start(index):  # skips the steps between two windows
+            buffered[step.index] = step
             if step.frame.is_large:
-                crops.cut_ahead(step)
-        seen = step.index + 1
-        while window := plan.ready(index, seen):
-            yield _cut(window, held, crops, config)
+                crops.cut_all(step)
+        num_steps = step.index + 1
+        while window := plan.ready(index, num_steps):
+            yield _cut(window, buffered, crops, config)
             index += 1
-            for gone in [known for known in held if known < plan.start(index)]:
-                del held[gone]
-            crops.keep_from(plan.start(index))
-    while window := plan.rest(index, seen):
-        yield _cut(window, held, crops, config)
+            for expired in [buffered_index for buffered_index in buffered if buffered_index < plan.start(index)]:
+                del buffered[expired]
+            crops.drop_before(plan.start(index))
+    while window := plan.rest(index, num_steps):
+        yield _cut(window, buffered, crops, config)
         index += 1
 
 
@@ -85,7 +85,7 @@ def _sample(
     frames: Iterable[Frame], plan: Windows | ReferenceWindows, config: ExtractionConfig
 ) -> Iterator[tuple[int, Frame]]:
     if isinstance(plan, ReferenceWindows):
-        # counted, not `frame.index`: a folder of images leaves the places of broken ones empty
+        # a count instead of `frame.index`: a folder of images skips the indices of broken images
         return ((step, frame) for step, frame in enumerate(frames) if plan.uses(step))
     return enumerate(sample_by_time(frames, config.fps) if config.fps else sample_by_index(frames, config.sample_rate))
 
@@ -119,9 +119,11 @@ def _with_faces(
         yield _Step(index, frame, faces)
 
 
-def _cut(window: Window, held: dict[int, _Step], crops: _Crops, config: ExtractionConfig) -> list[Clip] | SkippedWindow:
-    """The clips of one window: its faces, the most prominent first, or the reason why there is none."""
-    steps = [held[index] for index in window.steps]
+def _cut(
+    window: Window, buffered: dict[int, _Step], crops: _CropCache, config: ExtractionConfig
+) -> list[Clip] | SkippedWindow:
+    """The clips of one window, the most prominent face first, or the reason why it is skipped."""
+    steps = [buffered[index] for index in window.steps]
     real = [step for step, valid in zip(steps, window.valid, strict=True) if valid]
     start_s, end_s = real[0].frame.time_s, real[-1].frame.time_s + real[-1].frame.duration_s
     seen: dict[int, list[TrackedFace]] = {}
@@ -145,20 +147,23 @@ def _skip_reason(real: list[_Step], seen: dict[int, list[TrackedFace]], needed: 
     longest = max(map(len, seen.values()), default=0)
     if not longest:
         return "no face"
-    faced = sum(1 for step in real if step.faces)
-    if track is None and faced >= needed:  # at scene cuts, or where tracks break
+    with_face = sum(1 for step in real if step.faces)
+    if track is None and with_face >= needed:  # at scene cuts, or where tracks break
         return (
-            f"faces in {faced} of {len(real)} frames, but the longest-seen one in only {longest}; {needed} are needed"
+            f"faces in {with_face} of {len(real)} frames, but the longest-seen one in only {longest}; "
+            f"{needed} are needed"
         )
-    whose = "a face" if track is None else f"face {track}"
-    return f"{whose} in only {longest} of {len(real)} frames; {needed} are needed"
+    name = "a face" if track is None else f"face {track}"
+    return f"{name} in only {longest} of {len(real)} frames; {needed} are needed"
 
 
-def _clip(steps: list[_Step], valid: tuple[bool, ...], track: int, crops: _Crops, start_s: float, end_s: float) -> Clip:
-    """The clip of one track; where the face is away, the nearest frame that shows it stands in."""
+def _clip(
+    steps: list[_Step], valid: tuple[bool, ...], track: int, crops: _CropCache, start_s: float, end_s: float
+) -> Clip:
+    """The clip of one track; a frame without the face is replaced by the nearest frame that shows it."""
     faces = [next((face for face in step.faces if face.track_id == track), None) for step in steps]
-    shown = [position for position, face in enumerate(faces) if face]
-    nearest = [min(shown, key=lambda other: abs(other - position)) for position in range(len(steps))]
+    present = [position for position, face in enumerate(faces) if face]
+    nearest = [min(present, key=lambda other: abs(other - position)) for position in range(len(steps))]
     chosen = [(steps[position], faces[position]) for position in nearest]
     cuts = [crops.cut(step, face) for step, face in chosen if face]
     return Clip(
@@ -174,30 +179,30 @@ def _clip(steps: list[_Step], valid: tuple[bool, ...], track: int, crops: _Crops
 
 
 def _prominence(faces: Sequence[TrackedFace]) -> float:
-    """How much of the picture a face takes over a window, weighed by how sure the detector is."""
+    """The area of a face summed over a window, weighted by the detector's score."""
     return float(sum(np.prod(face.box[2:] - face.box[:2]) * face.score for face in faces))
 
 
-class _Crops:
-    """The crops made so far of frames still held, so that windows that overlap cut no frame twice."""
+class _CropCache:
+    """The crops of buffered frames, so that overlapping windows crop no frame twice."""
 
     def __init__(self, size_px: int) -> None:
         self._size_px = size_px
-        self._made: dict[tuple[int, int], tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
+        self._crops: dict[tuple[int, int], tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
 
     def cut(self, step: _Step, face: TrackedFace) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The pixels of a face, and the square they were cut from."""
         key = (step.index, face.track_id)
-        if key not in self._made:
-            self._made[key] = self._cut(step.frame.rgb, face)
-        return self._made[key]
+        if key not in self._crops:
+            self._crops[key] = self._cut(step.frame.rgb, face)
+        return self._crops[key]
 
-    def cut_ahead(self, step: _Step) -> None:
-        """Cut every face of a large frame at once, so that its picture need not be held, and is converted only once."""
+    def cut_all(self, step: _Step) -> None:
+        """Crop every face of a large frame now, so that it is converted only once and then released."""
         rgb = step.frame.rgb if step.faces else None
         for face in step.faces:
             assert rgb is not None
-            self._made[step.index, face.track_id] = self._cut(rgb, face)
+            self._crops[step.index, face.track_id] = self._cut(rgb, face)
         step.frame.release()
 
     def _cut(self, rgb: NDArray[np.uint8], face: TrackedFace) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -205,6 +210,6 @@ class _Crops:
         whole = face.track_id == WHOLE_FRAME
         return rgb if whole else crop_square(rgb, square, self._size_px), square
 
-    def keep_from(self, step: int) -> None:
-        """Forget the frames before a step."""
-        self._made = {key: made for key, made in self._made.items() if key[0] >= step}
+    def drop_before(self, step: int) -> None:
+        """Drop the crops of the frames before a step."""
+        self._crops = {key: crop for key, crop in self._crops.items() if key[0] >= step}

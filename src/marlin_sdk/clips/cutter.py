@@ -1,4 +1,4 @@
-"""A reader's frames to clips: all of the pipeline that needs no torch, so that a worker process starts fast."""
+"""Cut a reader's frames into clips: the part of the pipeline without torch, so that a worker process starts fast."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from marlin_sdk.video.reader import Frame, VideoReader
 __all__ = ["ClipCutter", "Cut", "SourceFacts", "VideoCuts"]
 
 Cut: TypeAlias = list[Clip] | SkippedWindow
-"""What becomes of a window: its clips, one for each face asked for, or why it has none."""
+"""The result for one window: its clips, one for each selected face, or why it was skipped."""
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a video once it has been read.
+    """Properties of a video that has been read.
 
     Attributes:
-        name: what messages and metadata call it.
-        fps: its average rate; None where it does not say.
-        num_frames: as promised by the file; None where it does not say.
-        duration_s: as promised by the file; None where it does not say.
-        read_s: how much of it was read.
-        warnings: what went wrong without ending it.
+        name: its name in messages and metadata.
+        fps: its average frame rate; None if unknown.
+        num_frames: as declared by the file; None if unknown.
+        duration_s: as declared by the file; None if unknown.
+        read_s: how many seconds of it were read.
+        warnings: problems that did not stop the reading.
         is_damaged: whether part of it could not be read.
-        detector: what found the faces, for the metadata; None where nothing was cropped.
+        detector: the face detector's name and provenance, for the metadata; None if frames were not cropped.
     """
 
     name: str
@@ -48,11 +48,11 @@ class SourceFacts:
 class ClipCutter:
     """Cuts videos into clips.
 
-    It keeps nothing of a video, so one cutter serves many, one after another or several at once.
+    It holds no state of a video, so one cutter can serve many videos, one after another or concurrently.
 
     Args:
-        model: gives the frame size and the number of frames in a clip.
-        find_detector: gives the detector; called when a video first needs one.
+        model: defines the frame size and the number of frames in a clip.
+        find_detector: returns the detector; called when a video first needs one.
     """
 
     def __init__(self, model: ModelConfig, find_detector: Callable[[], FaceDetector]) -> None:
@@ -65,19 +65,19 @@ class ClipCutter:
         """Cut a video.
 
         Args:
-            reader: its frames.
-            config: how.
-            on_frame: called for each frame decoded.
+            reader: the video's frames.
+            config: windows, tracking, and which faces to crop.
+            on_frame: called for each decoded frame.
         """
         return VideoCuts(reader, config, self._model, self._find_detector, on_frame)
 
 
 class VideoCuts:
-    """What becomes of each window of one video, as soon as its last frame is there. Made by `ClipCutter.cut`.
+    """The windows of one video, each cut as soon as its last frame has been read. Made by `ClipCutter.cut`.
 
     Attributes:
-        reader: its frames.
-        config: how it is cut.
+        reader: the video's frames.
+        config: windows, tracking, and which faces to crop.
     """
 
     def __init__(
@@ -94,17 +94,17 @@ class VideoCuts:
         self._read_s = 0.0
 
     def __iter__(self) -> Iterator[Cut]:
-        """Decode, track and crop; once only, as the frames are gone then.
+        """Decode, track and crop. A video can be iterated only once.
 
         Raises:
-            VideoDecodeError: no frame of the part that is asked for can be had.
-            ShapeError: nothing is cropped, and a frame does not have the model's size.
+            VideoDecodeError: no frame of the requested time range can be decoded.
+            ShapeError: frames are not cropped, and one does not have the model's size.
         """
-        frames = self._part()
+        frames = self._frames_in_range()
         first = next(frames, None)
         if first is None:
             start_s = self.config.start_s
-            part = "" if start_s is None else f" from {start_s:g} s on; it ends before"
+            part = "" if start_s is None else f" from {start_s:g} s on; it ends before that"
             raise VideoDecodeError(f"{self.reader.name} has no frame that can be decoded{part}")
         size_px, crop_face = self._model.img_size, self.config.crop_face
         fits = (first.height, first.width) == (size_px, size_px)
@@ -112,7 +112,7 @@ class VideoCuts:
             self._detector = self._find_detector()
         yield from cut_clips(chain([first], frames), self.config, self._model, self._detector)
 
-    def _part(self) -> Iterator[Frame]:
+    def _frames_in_range(self) -> Iterator[Frame]:
         start_s = self.config.start_s or 0.0
         end_s = float("inf") if self.config.end_s is None else self.config.end_s
         for frame in self.reader:
@@ -124,9 +124,9 @@ class VideoCuts:
                 yield frame
 
     def facts(self) -> SourceFacts:
-        """What is known of the video; whole once its cuts have all been taken."""
+        """Properties of the video; complete once it has been iterated to its end."""
         detector, reader = self._detector, self.reader
-        found_by = None if detector is None else {"name": detector.name, **getattr(detector, "provenance", {})}
+        provenance = None if detector is None else {"name": detector.name, **getattr(detector, "provenance", {})}
         return SourceFacts(
             name=reader.name,
             fps=reader.fps,
@@ -135,5 +135,5 @@ class VideoCuts:
             read_s=round(self._read_s, 6),
             warnings=tuple(reader.warnings),
             is_damaged=reader.is_damaged,
-            detector=found_by,
+            detector=provenance,
         )

@@ -1,8 +1,8 @@
-"""Which frames make which window: index arithmetic only, nothing decoded here.
+"""Which frames belong to which window: index arithmetic only, without decoding.
 
-A plan counts in steps. A step is a sampled frame: the frames 0, 2, 4, ... of the source at `sample_rate=2`, or a tick
-of the clock when resampling by `fps`. Plans work while the number of steps is still unknown, so that windows of a live
-source can be given out as soon as their last frame is there.
+A plan counts in steps. A step is a sampled frame: the frames 0, 2, 4, ... of the source at `sample_rate=2`, or a clock
+tick when resampling by `fps`. Plans work while the number of steps is still unknown, so that a live source's windows
+can be emitted as soon as their last frame has arrived.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Window:
 
     Attributes:
         steps: one index for each frame of the clip, non-decreasing.
-        valid: whether each is a step of its own, or repeats the last one because the video ended.
+        valid: False where the last step is repeated because the video has ended.
     """
 
     steps: tuple[int, ...]
@@ -40,19 +40,19 @@ class Window:
 
 
 class WindowPlan(Protocol):
-    """A rule that says which windows a video has."""
+    """A rule that defines the windows of a video."""
 
     def ready(self, index: int, num_steps: int) -> Window | None:
-        """Window `index`, if it is certain and whole once `num_steps` steps have been seen; more may follow."""
+        """Window `index` if the first `num_steps` steps determine it, else None. More steps may follow."""
 
     def rest(self, index: int, num_steps: int) -> Window | None:
-        """Window `index` of a video that has ended after `num_steps` steps; None where there is none."""
+        """Window `index` of a video that has ended after `num_steps` steps; None if there is no such window."""
 
     def start(self, index: int) -> int:
         """The first step of window `index`."""
 
     def count(self, num_steps: int) -> int:
-        """How many windows a video of `num_steps` steps has."""
+        """Number of windows of a video of `num_steps` steps."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Windows:
     Attributes:
         clip_steps: steps in a window, 16.
         stride: steps from the start of one window to the next.
-        tail: "pad" makes one more window where steps are left over that no full window holds, and repeats its last
-            frame; "drop" leaves them out.
+        tail: "pad" adds a window for the steps after the last full window, and repeats its last frame; "drop" discards
+            them.
     """
 
     clip_steps: int = 16
@@ -89,8 +89,8 @@ class Windows:
 
     def count(self, num_steps: int) -> int:
         """See `WindowPlan.count`."""
-        whole = max(0, (num_steps - self.clip_steps) // self.stride + 1)
-        return whole + (self.rest(whole, num_steps) is not None)
+        full = max(0, (num_steps - self.clip_steps) // self.stride + 1)
+        return full + (self.rest(full, num_steps) is not None)
 
     def _window(self, start: int, end: int) -> Window:
         end = min(end, start + self.clip_steps)
@@ -100,10 +100,11 @@ class Windows:
 
 @dataclass(frozen=True)
 class ReferenceWindows:
-    """The windows of marlin-pytorch 0.3.4, in steps that are source frames, its faults included.
+    """The windows of marlin-pytorch 0.3.4, bugs included; a step is a source frame.
 
     More than 16 * sample_rate frames: starts `range(0, T - 16 * sample_rate, stride * sample_rate)`, end-exclusive, so
-    the tail is lost. 17 to that many: the first 16 consecutive frames. Up to 16: all, the last one repeated.
+    the tail is lost. 17 to 16 * sample_rate frames: the first 16 consecutive frames. Up to 16: all, the last one
+    repeated.
     """
 
     clip_steps: int = 16
@@ -131,29 +132,29 @@ class ReferenceWindows:
 
     def count(self, num_steps: int) -> int:
         """See `WindowPlan.count`."""
-        whole = max(0, -(-(num_steps - self.clip_steps * self.sample_rate) // (self.stride * self.sample_rate)))
-        return whole or int(num_steps > 0)
+        full = max(0, -(-(num_steps - self.clip_steps * self.sample_rate) // (self.stride * self.sample_rate)))
+        return full or int(num_steps > 0)
 
     def uses(self, frame_index: int) -> bool:
-        """Whether any window may hold this source frame; the others need not be converted."""
+        """Whether any window may use this source frame; the others need not be converted."""
         return frame_index < self.clip_steps or frame_index % self.sample_rate == 0
 
 
 def count_windows(num_frames: int, config: ExtractionConfig, clip_steps: int = 16) -> int:
-    """How many windows a video of so many source frames has; not for `fps=`, which depends on their times."""
+    """Number of windows of a video of `num_frames` source frames; not for `fps=`, which depends on their times."""
     steps = num_frames if config.compat else -(-num_frames // config.sample_rate)
     return window_plan(config, clip_steps).count(steps)
 
 
 def window_plan(config: ExtractionConfig, clip_steps: int = 16) -> Windows | ReferenceWindows:
-    """The plan that the settings ask for."""
+    """The window plan for the settings."""
     if config.compat:
         return ReferenceWindows(clip_steps, config.stride, config.sample_rate)
     return Windows(clip_steps, config.stride, config.tail)
 
 
 class TimedFrame(Protocol):
-    """What sampling needs to know of a frame."""
+    """A frame as far as sampling uses it."""
 
     @property
     def index(self) -> int:
@@ -161,11 +162,11 @@ class TimedFrame(Protocol):
 
     @property
     def time_s(self) -> float:
-        """When it is shown."""
+        """Presentation time."""
 
     @property
     def duration_s(self) -> float:
-        """For how long."""
+        """Display duration."""
 
 
 FrameT = TypeVar("FrameT", bound=TimedFrame)
@@ -183,7 +184,7 @@ def sample_by_index(frames: Iterable[FrameT], sample_rate: int) -> Iterator[Fram
 def sample_by_time(frames: Iterable[FrameT], fps: float) -> Iterator[FrameT]:
     """The frame nearest in time to each tick of a clock that starts with the first frame.
 
-    A slow source gives a frame more than once, a fast one skips frames; the last tick lies within the last frame.
+    Frames of a slower source are repeated, those of a faster one dropped; the last tick lies within the last frame.
     """
     previous: FrameT | None = None
     origin_s, tick = 0.0, 0

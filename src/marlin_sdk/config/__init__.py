@@ -1,4 +1,4 @@
-"""What can be set: the size of the model, and how a video is turned into clips. No torch here."""
+"""Configuration: the size of the model, and how videos are cut into clips. No torch here."""
 
 from marlin_sdk.config.extraction import (
     Compat,
@@ -8,9 +8,9 @@ from marlin_sdk.config.extraction import (
     Faces,
     Reduction,
     Tail,
-    whole_number,
+    as_integer,
 )
-from marlin_sdk.config.keywords import read_keywords, spell_out
+from marlin_sdk.config.keywords import document_keywords, read_keywords
 from marlin_sdk.config.model import PRESETS, ModelConfig, preset
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "ModelConfig",
     "Reduction",
     "Tail",
+    "as_integer",
+    "document_keywords",
     "preset",
     "read_keywords",
-    "spell_out",
-    "whole_number",
 ]

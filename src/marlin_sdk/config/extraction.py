@@ -1,4 +1,4 @@
-"""How a video is cut into clips and embedded."""
+"""Settings of cutting a video into clips and embedding them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
     "Faces",
     "Reduction",
     "Tail",
-    "whole_number",
+    "as_integer",
 ]
 
 Reduction = Literal["none", "mean", "max"]
@@ -53,30 +53,30 @@ class ExtractionConfig:
     """How a video is cut into clips and embedded.
 
     Attributes:
-        crop_face: True finds and crops faces; False takes frames as they are (they must have the model's size,
+        crop_face: True detects and crops faces; False uses the frames uncropped (they must have the model's size,
             224x224); "auto" crops unless the video already has that size.
         faces: "largest" embeds the most prominent face of each window, "all" gives a row for each face.
         sample_rate: source frames from one step of a clip to the next; 2 in the published model.
         fps: steps a second instead of `sample_rate`: the source is resampled by time (nearest frame).
-        stride: steps from one window to the next; 16 leaves no overlap.
-        tail: "pad" keeps the last partial window and repeats its last frame; "drop" leaves it out.
-        detect_every: look for faces on every k-th sampled frame, and track in between; 1 looks at each. At most 32:
-            some 3 * k + 8 frames wait in memory for the looks that settle where their faces are.
-        smooth: median-smooth each track's centre and size. `detect_every=1, smooth=False` crops exactly what the
-            detector saw.
+        stride: steps from one window to the next; 16 means no overlap.
+        tail: "pad" keeps the last partial window and repeats its last frame; "drop" discards it.
+        detect_every: detect faces on every k-th sampled frame, and track them in between; 1 detects on each. At most
+            32: about 3 * k + 8 frames are held in memory until their faces are final.
+        smooth: median-smooth each track's centre and size. `detect_every=1, smooth=False` crops exactly the boxes of
+            the detector.
         reduction: "none" gives a row for each window, "mean" and "max" one vector for the video.
-        keep_seq: keep the tokens of a window, (1568, D), instead of their pooled vector.
-        batch_size: clips embedded at once; halved by itself when a GPU runs out of memory.
-        compat: "marlin_pytorch" gives the windows, boxes and rounding of that package (0.3.4), faults included.
-        source_fps: frames a second of a source that has no clock of its own (an array, a folder of images);
-            25 is assumed, with a warning in the result, where it is not given.
-        start_s: take only what is shown from here on, in seconds from the start of the file; windows begin here. The
-            file is decoded from its start all the same, so that frame numbers are exact.
-        end_s: take only what is shown before.
-        track: embed only the face with this `track_id`, as a run with `faces="all"` over the same part numbered it.
+        keep_seq: return the tokens of a window, (1568, D), instead of their pooled vector.
+        batch_size: clips embedded at once; halved automatically if a GPU runs out of memory.
+        compat: "marlin_pytorch" reproduces the windows, boxes and rounding of that package (0.3.4), bugs included.
+        source_fps: frames a second of a source without a clock of its own (an array, a folder of images); if not
+            given, 25 is assumed, with a warning in the result.
+        start_s: use only frames shown from here on, in seconds from the start of the file; windows begin here. The file
+            is still decoded from its start, so that frame numbers are exact.
+        end_s: use only frames shown before.
+        track: embed only the face with this `track_id`, as numbered by a run with `faces="all"` over the same part.
 
     Raises:
-        ConfigError: a value outside what is said above, or settings that contradict each other.
+        ConfigError: a value outside the ranges above, or settings that contradict each other.
     """
 
     crop_face: CropFace = "auto"
@@ -98,11 +98,11 @@ class ExtractionConfig:
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "stride", "detect_every", "batch_size"):
-            object.__setattr__(self, name, self._whole(name, 1))
+            object.__setattr__(self, name, self._integer(name, 1))
         if self.detect_every > _MAX_DETECT_EVERY:
             raise ConfigError(
-                f"detect_every is {self.detect_every}; expected at most {_MAX_DETECT_EVERY}: all frames from one look "
-                "to the next but one wait in memory"
+                f"detect_every is {self.detect_every}; expected at most {_MAX_DETECT_EVERY}: the frames of two "
+                "detection intervals wait in memory"
             )
         for name, choices in _CHOICES.items():
             if not any(_same(getattr(self, name), choice) for choice in choices):
@@ -116,40 +116,42 @@ class ExtractionConfig:
             if rate is not None and not (number and 0 < rate <= 1000):
                 raise ConfigError(f"{name} is {rate!r}; expected frames a second, an int or float in (0, 1000]")
         if self.fps is not None and self.sample_rate != 2:
-            raise ConfigError("fps and sample_rate are two ways to say the same thing; give one of them")
+            raise ConfigError("fps and sample_rate both set the sampling rate; pass only one of them")
         if self.keep_seq and self.reduction != "none":
-            raise ConfigError(f"keep_seq=True keeps every token, reduction={self.reduction!r} keeps one vector; choose")
+            raise ConfigError(
+                f"keep_seq=True returns every token, reduction={self.reduction!r} one vector; pass only one of them"
+            )
         if self.faces == "all" and self.reduction != "none":
             raise ConfigError(
                 f"reduction={self.reduction!r} would mix several faces into one vector; use faces='largest'"
             )
-        self._check_part()
+        self._check_selection()
         if self.compat:
             self._check_compat()
 
-    def _check_part(self) -> None:
+    def _check_selection(self) -> None:
         for name in ("start_s", "end_s"):
             time_s = getattr(self, name)
             number = isinstance(time_s, (int, float)) and not isinstance(time_s, bool)
             if time_s is not None and not (number and 0 <= time_s < float("inf")):
                 raise ConfigError(f"{name} is {time_s!r}; expected seconds from the start of the video, at least 0")
         if self.end_s is not None and self.end_s <= (self.start_s or 0):
-            raise ConfigError(f"end_s = {self.end_s} does not come after start_s = {self.start_s or 0}")
+            raise ConfigError(f"end_s = {self.end_s} is not after start_s = {self.start_s or 0}")
         if self.track is not None:
-            object.__setattr__(self, "track", self._whole("track", 0, "the track_id of a face, "))
+            object.__setattr__(self, "track", self._integer("track", 0, "the track_id of a face, "))
 
-    def _whole(self, name: str, least: int, what: str = "") -> int:
-        number = whole_number(getattr(self, name))
-        if number is None or number < least:
-            raise ConfigError(f"{name} is {getattr(self, name)!r}; expected {what}a whole number of at least {least}")
+    def _integer(self, name: str, minimum: int, what: str = "") -> int:
+        number = as_integer(getattr(self, name))
+        if number is None or number < minimum:
+            raise ConfigError(f"{name} is {getattr(self, name)!r}; expected {what}an integer of at least {minimum}")
         return number
 
     def _check_compat(self) -> None:
-        plain = ExtractionConfig()
+        default = ExtractionConfig()
         for name in ("faces", "fps", "tail", "detect_every", "smooth", "track"):
-            if getattr(self, name) != getattr(plain, name):
+            if getattr(self, name) != getattr(default, name):
                 raise ConfigError(
-                    f"compat={self.compat!r} fixes {name}, which marlin-pytorch does not have; leave one out"
+                    f"compat={self.compat!r} fixes {name}, which marlin-pytorch does not have; omit one of them"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,8 +159,8 @@ class ExtractionConfig:
         return asdict(self)
 
 
-def whole_number(value: object) -> int | None:
-    """A whole number of any kind (NumPy's, too) as an int; None for what is none: a bool, a float, a text."""
+def as_integer(value: object) -> int | None:
+    """An integer of any type (NumPy's too) as an int; None for anything else: a bool, a float, a string."""
     try:
         return None if isinstance(value, bool) else index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -166,7 +168,7 @@ def whole_number(value: object) -> int | None:
 
 
 def _same(value: object, choice: object) -> bool:
-    """Equal and of one type: 1 == True, but it is no way to say it."""
+    """Equal and of the same type: 1 == True, but 1 is not accepted for True."""
     return type(value) is type(choice) and value == choice
 
 

@@ -1,4 +1,4 @@
-"""The size of a MARLIN model, and the sizes that are published."""
+"""The size of a MARLIN model, and the published sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from marlin_sdk.errors import ConfigError
 
 __all__ = ["PRESETS", "ModelConfig", "preset"]
 
-# A Hub config.json also holds what transformers notes for itself, and switches that the published models leave off.
+# A Hub config.json also holds entries that transformers adds, and options that the published models do not use.
 _HUB_BOOKKEEPING = frozenset(
     {
         "_name_or_path",
@@ -31,17 +31,18 @@ _HUB_FIXED: dict[str, Any] = {
     "qk_scale": None,
     "qkv_bias": True,
 }
-_MAX_SIZE, _MAX_DEPTH = 1 << 16, 1 << 8  # far above any model; a config of more is broken, or meant to fill the memory
+_MAX_SIZE, _MAX_DEPTH = 1 << 16, 1 << 8  # far above any model; a larger config is broken, or malicious
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The size of a MARLIN encoder and, where it has one, of its decoder.
+    """The size of a MARLIN encoder and of its decoder, if it has one.
 
     The field names are those of the published `config.json`. Source: MARLIN (arXiv 2211.06627), section 4.
 
     Raises:
-        ConfigError: a size that is not positive (or absurdly large), does not divide what it must, or half a decoder.
+        ConfigError: a size is not positive (or absurdly large) or not a multiple of another as required, or only some
+            of the decoder's sizes are set.
     """
 
     encoder_embed_dim: int
@@ -63,26 +64,26 @@ class ModelConfig:
                 continue
             allowed = (int, float) if field.name == "mlp_ratio" else (int,)
             limit = _MAX_DEPTH if field.name.endswith("_depth") else _MAX_SIZE
-            if not isinstance(value, allowed) or isinstance(value, bool) or not 0 < value <= limit:  # nor NaN
+            if not isinstance(value, allowed) or isinstance(value, bool) or not 0 < value <= limit:  # NaN too
                 kind = allowed[-1].__name__
                 raise ConfigError(f"ModelConfig.{field.name} is {value!r}; expected a positive {kind} up to {limit}")
         decoder = (self.decoder_embed_dim, self.decoder_depth, self.decoder_num_heads)
         if any(decoder) != all(decoder):
             raise ConfigError(
-                f"ModelConfig has half a decoder: (dim, depth, heads) = {decoder}; give all three or none"
+                f"ModelConfig has an incomplete decoder: (dim, depth, heads) = {decoder}; set all three or none"
             )
-        self._divides("encoder_embed_dim", self.encoder_num_heads, "encoder_num_heads")
+        self._check_multiple("encoder_embed_dim", self.encoder_num_heads, "encoder_num_heads")
         if self.decoder_embed_dim and self.decoder_num_heads:
-            self._divides("decoder_embed_dim", self.decoder_num_heads, "decoder_num_heads")
+            self._check_multiple("decoder_embed_dim", self.decoder_num_heads, "decoder_num_heads")
         if min(self.encoder_embed_dim, self.decoder_embed_dim or self.encoder_embed_dim) * self.mlp_ratio < 1:
-            raise ConfigError(f"ModelConfig.mlp_ratio = {self.mlp_ratio} leaves the MLP no hidden unit")
-        self._divides("img_size", self.patch_size, "patch_size")
-        self._divides("n_frames", self.tubelet_size, "tubelet_size")
+            raise ConfigError(f"ModelConfig.mlp_ratio = {self.mlp_ratio} leaves the MLP without hidden units")
+        self._check_multiple("img_size", self.patch_size, "patch_size")
+        self._check_multiple("n_frames", self.tubelet_size, "tubelet_size")
 
-    def _divides(self, name: str, divisor: int, divisor_name: str) -> None:
+    def _check_multiple(self, name: str, divisor: int, divisor_name: str) -> None:
         if getattr(self, name) % divisor:
             raise ConfigError(
-                f"ModelConfig.{name} = {getattr(self, name)} is no multiple of {divisor_name} = {divisor}"
+                f"ModelConfig.{name} = {getattr(self, name)} is not a multiple of {divisor_name} = {divisor}"
             )
 
     @property
@@ -109,24 +110,24 @@ class ModelConfig:
 
     @property
     def has_decoder(self) -> bool:
-        """Whether the config describes a decoder too."""
+        """Whether the model has a decoder."""
         return self.decoder_embed_dim is not None
 
     def without_decoder(self) -> ModelConfig:
-        """The same encoder with no decoder."""
+        """The same encoder without a decoder."""
         values = {**asdict(self), "decoder_embed_dim": None, "decoder_depth": None, "decoder_num_heads": None}
         return ModelConfig(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, in the keys of the published `config.json`; decoder keys only where there is one."""
+        """Plain values, in the keys of the published `config.json`; decoder keys only if there is one."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
-        """Read `to_dict`'s form or a Hub `config.json`, strictly.
+        """Parse the output of `to_dict` or a Hub `config.json`, strictly.
 
         Raises:
-            ConfigError: a key that is missing or unknown, or a switch set to what this model does not do.
+            ConfigError: a missing or unknown key, or an option with a value that this model does not support.
         """
         for key, expected in _HUB_FIXED.items():
             if values.get(key, expected) != expected:
@@ -137,7 +138,7 @@ class ModelConfig:
             raise ConfigError(f"model config has unknown keys {sorted(unknown)}; known are {sorted(own)}")
         missing = {"encoder_embed_dim", "encoder_depth", "encoder_num_heads"} - set(values)
         if missing:
-            raise ConfigError(f"model config lacks {sorted(missing)}")
+            raise ConfigError(f"model config is missing the keys {sorted(missing)}")
         return cls(**{key: value for key, value in values.items() if key in own})
 
 
@@ -164,7 +165,7 @@ def preset(name: str) -> ModelConfig:
     """The config of a published model.
 
     Raises:
-        ConfigError: no such name; the message lists those there are.
+        ConfigError: unknown name; the message lists the known ones.
     """
     if name not in PRESETS:
         raise ConfigError(f"unknown model {name!r}; published models are {', '.join(PRESETS)}")

@@ -1,3 +1,3 @@
-"""What a machine has, what it lacks, and what to do about that."""
+"""Checks of a machine, and how to fix what is missing."""
 
 __all__ = ["checks", "finding"]

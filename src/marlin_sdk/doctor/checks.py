@@ -19,7 +19,7 @@ from marlin_sdk.weights import downloads
 __all__ = ["run_checks"]
 
 _DISTRIBUTION = "marlin-sdk"
-# Codec: what decodes it in software (FFmpeg's own "av1" only drives a GPU), and whether nobody can do without.
+# Codec: its software decoders (FFmpeg's own "av1" needs a GPU), and whether it is required.
 _CODECS = {
     "h264": (("h264",), True),
     "hevc": (("hevc",), False),
@@ -34,16 +34,16 @@ _DETECTOR_FILES = {
     "scrfd": (downloads.SCRFD,),
 }
 _HUB_TIMEOUT_S = 5.0
-_TIGHT_BYTES, _FULL_BYTES = 3 * 10**9, 10**8
-# A sound CPU showed 7e-7, 1e-2 and 9e-3, on features of the order of 1.
+_LOW_BYTES, _FULL_BYTES = 3 * 10**9, 10**8
+# A working CPU showed 7e-7, 1e-2 and 9e-3, on features of the order of 1.
 _TOLERANCES = {"float32": 1e-4, "bfloat16": 0.1, "float16": 0.05}
 
 
 def run_checks(*, offline: bool = False) -> Iterator[Finding]:
-    """Look at everything, one finding after the other.
+    """Run all checks, and yield their findings.
 
     Args:
-        offline: do not try to reach the Hub.
+        offline: do not connect to the Hub.
     """
     parts: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("Software", _software),
@@ -57,9 +57,9 @@ def run_checks(*, offline: bool = False) -> Iterator[Finding]:
     for part, check in parts:
         try:
             yield from check()
-        except Exception as error:  # a doctor must not fall ill himself: whatever is broken is a finding
-            remedy = "mend what Software says, then run this again; if all is well there, please report it as a bug"
-            yield Finding(part, "the check", "fail", f"broke off with {error!r:.300}", remedy)
+        except Exception as error:  # a check that breaks must not stop the others: it is a finding too
+            remedy = "fix what Software reports, then run this again; if nothing is wrong there, please report a bug"
+            yield Finding(part, "the check", "fail", f"raised {error!r:.300}", remedy)
 
 
 def _software() -> Iterator[Finding]:
@@ -70,22 +70,26 @@ def _software() -> Iterator[Finding]:
         needed, extras = _requirements()
     except metadata.PackageNotFoundError:
         remedy = f"pip install {_DISTRIBUTION}, or pip install -e . in a checkout"
-        yield Finding("Software", _DISTRIBUTION, "note", "runs from a folder; what it needs is not known", remedy)
+        yield Finding(
+            "Software", _DISTRIBUTION, "note", "not installed as a package; its requirements are unknown", remedy
+        )
         needed, extras = list(_MODULES), {}
     for name in needed:
         yield _package(name)
-    rivals = [name for name in ("opencv-python", "opencv-python-headless", "opencv-contrib-python") if _version(name)]
-    if len(rivals) > 1:
-        remedy = f"pip uninstall {' '.join(rivals)}; pip install opencv-python"
-        yield Finding("Software", "OpenCV", "note", f"{' and '.join(rivals)} share one folder and break", remedy)
-    have = [extra for extra, names in extras.items() if all(_version(name) for name in names)]
-    lack = [extra for extra in extras if extra not in have]
-    text = f"installed: {', '.join(have) or 'none'}; not installed: {', '.join(lack) or 'none'}"
+    installed = [
+        name for name in ("opencv-python", "opencv-python-headless", "opencv-contrib-python") if _version(name)
+    ]
+    if len(installed) > 1:
+        remedy = f"pip uninstall {' '.join(installed)}; pip install opencv-python"
+        yield Finding("Software", "OpenCV", "note", f"{' and '.join(installed)} overwrite each other's files", remedy)
+    present = [extra for extra, names in extras.items() if all(_version(name) for name in names)]
+    missing = [extra for extra in extras if extra not in present]
+    text = f"installed: {', '.join(present) or 'none'}; not installed: {', '.join(missing) or 'none'}"
     yield Finding("Software", "extras", "ok", text)
 
 
 def _requirements() -> tuple[list[str], dict[str, list[str]]]:
-    """The packages that are needed, and those of each extra for users, as the installed metadata has them."""
+    """The required packages, and those of each extra for users, from the installed metadata."""
     needed: list[str] = []
     extras: dict[str, list[str]] = {}
     for line in metadata.requires(_DISTRIBUTION) or []:
@@ -98,7 +102,7 @@ def _requirements() -> tuple[list[str], dict[str, list[str]]]:
     return needed, extras
 
 
-# What a package is imported as, where that is not its name; those that load libraries of the system are tried.
+# Import names of packages that load system libraries; these are imported to check them.
 _MODULES = {"opencv-python": "cv2", "av": "av", "torch": "torch", "numpy": "numpy"}
 _LIBRARY_REMEDIES = {"cv2": "; where libGL is missing: apt install libgl1, or pip install opencv-python-headless"}
 
@@ -110,9 +114,7 @@ def _package(name: str) -> Finding:
     if module := _MODULES.get(name):
         try:
             import_module(module)
-        except (
-            Exception
-        ) as error:  # a library of the system that is missing is an OSError, or what the package makes of it
+        except Exception as error:  # a missing system library is an OSError, or what the package turns it into
             remedy = f"pip install --force-reinstall {name}{_LIBRARY_REMEDIES.get(module, '')}"
             return Finding("Software", name, "fail", f"{version} cannot be imported: {error}", remedy)
     return Finding("Software", name, "ok", version)
@@ -132,7 +134,9 @@ def _devices() -> Iterator[Finding]:
     fast = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in flags]
     text = f"{_cpu_name()}, {os.cpu_count()} cores, torch uses {torch.backends.cpu.get_cpu_capability()}"
     yield Finding("Devices", "cpu", "ok", text)
-    known = "native: " + ", ".join(fast) if fast else "works, but this CPU has no instructions for it: no faster"
+    known = (
+        "native: " + ", ".join(fast) if fast else "works, but this CPU has no instructions for it, so it is not faster"
+    )
     yield Finding("Devices", "cpu bfloat16", "ok", known)
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -146,9 +150,9 @@ def _devices() -> Iterator[Finding]:
     if not torch.cuda.device_count():
         driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
         if driver:
-            remedy = "install a torch build for your driver (pytorch.org names the pip line), and look at nvidia-smi"
+            remedy = "install a torch build for your driver (pytorch.org gives the pip command), and check nvidia-smi"
             yield Finding(
-                "Devices", "cuda", "note", f"a driver is here, but torch {torch.__version__} sees no GPU", remedy
+                "Devices", "cuda", "note", f"a driver is installed, but torch {torch.__version__} sees no GPU", remedy
             )
         else:
             yield Finding("Devices", "cuda", "ok", "no GPU: everything runs on the CPU")
@@ -174,14 +178,14 @@ def _video() -> Iterator[Finding]:
     import av
 
     yield Finding("Video", "decoder", "ok", f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}")
-    for codec, (decoders, necessary) in _CODECS.items():
+    for codec, (decoders, required) in _CODECS.items():
         names = [name for decoder in decoders if (name := _decoder_name(decoder))]
-        state: State = "ok" if names else "fail" if necessary else "note"
-        remedy = "" if names else "pip install --force-reinstall --only-binary av av: its wheels bring FFmpeg with it"
+        state: State = "ok" if names else "fail" if required else "note"
+        remedy = "" if names else "pip install --force-reinstall --only-binary av av: its wheels include FFmpeg"
         yield Finding("Video", codec, state, names[0] if names else "this FFmpeg cannot decode it", remedy)
     yield _decoding()
     devices = ", ".join(av.codec.hwaccel.hwdevices_available()) or "none"
-    yield Finding("Video", "hwaccel", "ok", f"compiled in: {devices}; frames are decoded on the CPU all the same")
+    yield Finding("Video", "hwaccel", "ok", f"compiled in: {devices}; frames are decoded on the CPU anyway")
 
 
 def _decoder_name(decoder: str) -> str | None:
@@ -194,7 +198,7 @@ def _decoder_name(decoder: str) -> str | None:
 
 
 def _decoding() -> Finding:
-    """Make a small video and read it back."""
+    """Write a small video, and read it back."""
     import io
 
     import av
@@ -217,7 +221,7 @@ def _decoding() -> Finding:
     if len(seen) == len(levels) and np.allclose(seen, levels, atol=8):
         return Finding("Video", "a small video", "ok", f"{len(seen)} frames written and read back")
     remedy = "pip install --force-reinstall --only-binary av av"
-    return Finding("Video", "a small video", "fail", f"grey {levels} came back as {seen}", remedy)
+    return Finding("Video", "a small video", "fail", f"grey levels {levels} were read back as {seen}", remedy)
 
 
 def _faces() -> Iterator[Finding]:
@@ -227,8 +231,8 @@ def _faces() -> Iterator[Finding]:
         paths = [downloads.marlin_home() / "assets" / asset.filename for asset in files]
         if not all(path.exists() for path in paths):
             if name == "yunet":
-                remedy = f"it is downloaded when first needed; by hand: {files[0].url} -> {paths[0]}"
-                yield Finding("Faces", name, "note", f"{files[0].filename} is not here yet", remedy)
+                remedy = f"it is downloaded on first use; to do it by hand: {files[0].url} -> {paths[0]}"
+                yield Finding("Faces", name, "note", f"{files[0].filename} is not downloaded yet", remedy)
             continue
         try:
             for asset in files:
@@ -236,12 +240,14 @@ def _faces() -> Iterator[Finding]:
             if name == "yunet":
                 YuNetDetector(paths[0])
         except MarlinError as error:
-            remedy = f"rm {' '.join(map(str, paths))}: it is downloaded anew when needed"
+            remedy = f"rm {' '.join(map(str, paths))}: it is downloaded again when needed"
             yield Finding("Faces", name, "fail", str(error), remedy)
             continue
         known = all(asset.sha256 for asset in files)
-        yield Finding("Faces", name, "ok", f"{paths[0]}{', checksum right' if known else ', no checksum is published'}")
-    yield Finding("Faces", "lbp", "ok", "comes with scikit-image, needs no file")
+        yield Finding(
+            "Faces", name, "ok", f"{paths[0]}{', checksum correct' if known else ', no checksum is published'}"
+        )
+    yield Finding("Faces", "lbp", "ok", "part of scikit-image, needs no file")
 
 
 def _weights(offline: bool) -> Iterator[Finding]:
@@ -256,7 +262,7 @@ def _weights(offline: bool) -> Iterator[Finding]:
     yield Finding("Weights", "published", "ok", f"in {cache}: {', '.join(here) or 'none yet'}")
     if downloads.is_offline(offline):
         remedy = "" if here else "unset HF_HUB_OFFLINE, or pass a folder or file of weights as --model"
-        yield Finding("Weights", "Hub", "ok" if here else "note", "not tried: downloads are off", remedy)
+        yield Finding("Weights", "Hub", "ok" if here else "note", "not checked: downloads are off", remedy)
     else:
         yield _hub()
 
@@ -268,13 +274,13 @@ def _hub() -> Finding:
     url = hf_hub_url(f"ControlNet/{next(iter(PRESETS))}", "config.json", endpoint=endpoint)
     try:
         found = get_hf_file_metadata(url, timeout=_HUB_TIMEOUT_S)
-    except Exception as error:  # its HTTP client, and so the errors, differ with its version
-        said = " ".join(f"{type(error).__name__}: {error}".split())
+    except Exception as error:  # its HTTP client, and so the errors, depend on its version
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = (
-            "check the network and HTTPS_PROXY; HF_ENDPOINT names a mirror; or fetch config.json and model.safetensors "
-            "elsewhere, put them in a folder and pass it as --model"
+            "check the network and HTTPS_PROXY; set HF_ENDPOINT to a mirror; or download config.json and "
+            "model.safetensors elsewhere, put them in a folder and pass it as --model"
         )
-        return Finding("Weights", "Hub", "note", f"{endpoint} cannot be used: {said:.200}", remedy)
+        return Finding("Weights", "Hub", "note", f"{endpoint} cannot be used: {reason:.200}", remedy)
     return Finding("Weights", "Hub", "ok", f"{endpoint} answers, commit {(found.commit_hash or '?')[:12]}")
 
 
@@ -288,14 +294,16 @@ def _disk() -> Iterator[Finding]:
     ):
         there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
         free = shutil.disk_usage(there).free
-        state: State = "fail" if free < _FULL_BYTES else "note" if free < _TIGHT_BYTES else "ok"
+        state: State = "fail" if free < _FULL_BYTES else "note" if free < _LOW_BYTES else "ok"
         remedy = (
-            "" if state == "ok" else "make room; a model takes up to 1.4 GB (HF_HUB_CACHE, MARLIN_HOME move caches)"
+            ""
+            if state == "ok"
+            else "free some space; a model takes up to 1.4 GB (HF_HUB_CACHE, MARLIN_HOME move the caches)"
         )
         text = f"{free / 1e9:,.1f} GB free"
         if not os.access(there, os.W_OK):
             state, text = ("note", f"{text}, but it cannot be written to")
-            remedy = "give yourself the right to write, or move it (HF_HUB_CACHE, MARLIN_HOME, or cd)"
+            remedy = "change its permissions, or use another folder (HF_HUB_CACHE, MARLIN_HOME, or cd)"
         yield Finding("Disk", name, state, f"{text}: {folder}", remedy)
 
 
@@ -310,8 +318,8 @@ def _arithmetic() -> Iterator[Finding]:
         error = worst_error(torch.device(device), getattr(torch, dtype))
         fine = error <= _TOLERANCES[dtype]
         state: State = "ok" if fine else "fail" if dtype == "float32" else "note"
-        text = f"a small model gives the reference's numbers within {error:.1e}"
+        text = f"a small model matches the reference within {error:.1e}"
         if not fine:
-            text = f"a small model is off by {error:.1e}; {_TOLERANCES[dtype]:.0e} is expected at most"
+            text = f"a small model differs from the reference by {error:.1e}; expected at most {_TOLERANCES[dtype]:.0e}"
         remedy = "" if fine else f"do not use --device {device} --dtype {dtype}; try another torch version or driver"
         yield Finding("Arithmetic", f"{device} {dtype}", state, text, remedy)

@@ -1,4 +1,4 @@
-"""What one check found."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Literal
 __all__ = ["Finding", "State"]
 
 State = Literal["ok", "note", "fail"]
-"""Fine; worth knowing, but nothing necessary is missing; the package does not work as it is."""
+"""Passed; worth knowing, but nothing required is missing; the package does not work as it is."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        part: of the package or the machine.
-        name: of what was looked at.
-        state: whether it will do.
+        part: part of the package or the machine.
+        name: what was checked.
+        state: whether it passed.
         text: what was found.
-        remedy: what to do about it; given for each failure.
+        remedy: how to fix it; given for each failure.
     """
 
     part: str

@@ -1,4 +1,4 @@
-"""A small model whose numbers are known: does this machine multiply as the reference did?"""
+"""A small model whose output is known, to check the arithmetic of this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GOLDEN = np.array(
 
 
 def golden_clips() -> NDArray[np.float32]:
-    """The clip that the numbers belong to.
+    """The clip that `GOLDEN` is the output for.
 
     Returns:
         float32 (1, 3, 16, 32, 32) in [0, 1).
@@ -41,10 +41,10 @@ def golden_clips() -> NDArray[np.float32]:
 
 
 def golden_encoder() -> Encoder:
-    """An encoder of 32 dims and 2 blocks, each of its tensors drawn from its own published name.
+    """An encoder of 32 dims and 2 blocks, with each tensor drawn from a seed made of its published name.
 
-    The recipe: standard normal numbers from a generator seeded with the name's CRC-32; norms 1 + 0.1 n, biases 0.1 n,
-    the rest n / sqrt(fan-in). Positions are the model's own.
+    Recipe: standard normal numbers from a generator seeded with the name's CRC-32; norms 1 + 0.1 n, biases 0.1 n,
+    the rest n / sqrt(fan-in). Positional embeddings are the model's own.
     """
     import torch
 
@@ -73,14 +73,14 @@ def _recipe(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def worst_error(device: torch.device, dtype: torch.dtype) -> float:
-    """Run the model.
+    """Run the model, and compare its output with the reference.
 
     Args:
-        device: where.
-        dtype: in which arithmetic.
+        device: torch device.
+        dtype: dtype of weights and arithmetic.
     Returns:
-        The largest absolute difference from the reference's numbers, which are of the order of 1; infinite where the
-        device gives NaN.
+        The largest absolute difference from the reference, whose values are of the order of 1; infinite if the device
+        gives NaN.
     """
     import torch
 

@@ -1,3 +1,3 @@
-"""A folder of features as it lies on the disk: read and written without torch."""
+"""The files of a dump of features: reading and writing, without torch."""
 
 __all__ = ["dataset", "lock", "manifest", "plan", "reading", "recovery", "settings", "writers"]

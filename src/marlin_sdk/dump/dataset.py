@@ -30,14 +30,14 @@ def pad_collate(items: Sequence[VideoFeatures | tuple[VideoFeatures, Any]]) -> d
     """Make a padded batch; the `collate_fn` of a DataLoader over videos.
 
     Args:
-        items: videos, or pairs of a video and its label (a number, text or tensor).
+        items: videos, or pairs of a video and its label (a number, string or tensor).
     Returns:
         "features": float32 (B, Nmax, D), or (B, Nmax, 1568, D) with `keep_seq`, 0 where padded;
         "mask": bool (B, Nmax), True where a row is real;
         "lengths": int64 (B,), rows of each video;
         "start_s", "end_s": float64 (B, Nmax), in seconds, 0 where padded;
         "ids": list of B str, the id of each video of a dump (`meta["id"]`), or else its source;
-        "labels", where given: a tensor of numbers, or a list of texts.
+        "labels", where given: a tensor of numbers, or a list of str.
     Raises:
         ShapeError: no items, features of different shapes or reduced to a vector, or labels for some items only.
     """
@@ -70,7 +70,7 @@ def pad_collate(items: Sequence[VideoFeatures | tuple[VideoFeatures, Any]]) -> d
 
 
 class _Group(NamedTuple):
-    """A row group of a shard; `ids` are those whose rows count, None where all do."""
+    """A row group of a shard; only rows of `ids` are used, or all if it is None."""
 
     path: Path
     number: int
@@ -78,23 +78,23 @@ class _Group(NamedTuple):
 
 
 class WindowDataset(IterableDataset[dict[str, Any]]):
-    """The windows of a parquet dump, streamed, each row once over all DataLoader workers and distributed ranks.
+    """Streams the windows of a parquet dump, each row once across all DataLoader workers and distributed ranks.
 
-    Whole row groups (about 1,000 windows) are dealt out, so ranks may get different numbers of rows. A worker holds one
-    row group, and the shuffle buffer. Rows of videos that were embedded again later are left out.
+    Whole row groups (about 1,000 windows) are distributed, so ranks may get different numbers of rows. A worker holds
+    one row group and the shuffle buffer in memory. Rows of videos that were embedded again later are skipped.
 
     Attributes:
-        num_rows: over all ranks.
-        columns: names of what each row holds.
+        num_rows: number of rows over all ranks.
+        columns: names of the columns of each row.
 
     Args:
         path: the folder of a dump, or one shard.
-        columns: of "id", "feature", "start_s", "end_s", "track_id" (these by default, and every label), "source",
+        columns: some of "id", "feature", "start_s", "end_s", "track_id" (these by default, and every label), "source",
             "frame_index", "frame_valid", "boxes", "face_score", and the labels by their names.
-        shuffle_buffer: rows that wait for a random draw, while row groups come in random order; 0 keeps the order.
-        seed: of the shuffle, the same on every rank.
+        shuffle_buffer: rows in the shuffle buffer; row groups are shuffled too. 0 keeps the order.
+        seed: random seed of the shuffle; it must be the same on every rank.
     Raises:
-        ConfigError: no parquet dump, or no such column.
+        ConfigError: not a parquet dump, or no such column.
         FeatureFileError: a shard is broken or missing.
         MissingExtraError: pyarrow is not installed.
     """
@@ -111,8 +111,8 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
         labels: dict[str, None] = {}
         for shard, ids, rows in _shards_of(Path(path)):
             reader = open_parquet(shard)
-            kept = None if sum(reader.group_rows) == rows else ids
-            self._groups += [_Group(shard, index, kept) for index in range(len(reader.group_rows))]
+            current = None if sum(reader.group_rows) == rows else ids
+            self._groups += [_Group(shard, index, current) for index in range(len(reader.group_rows))]
             self.num_rows += rows
             labels.update(dict.fromkeys(reader.labels))
         self.columns = tuple(columns) if columns is not None else (*_DEFAULT, *labels)
@@ -123,7 +123,7 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
     def set_epoch(self, epoch: int) -> None:
         """Shuffle in another order; call it on every rank before each epoch, as for torch's DistributedSampler.
 
-        Workers that a DataLoader keeps (`persistent_workers=True`) do not hear of it.
+        Persistent workers of a DataLoader (`persistent_workers=True`) do not see the new epoch.
         """
         self._epoch = epoch
 
@@ -132,7 +132,7 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
 
         Yields:
             The columns: "feature" float32 (D,), or (1568, D) with `keep_seq`; the other arrays as tensors, numbers as
-            float and int, texts as str; "" for a label that a shard lacks.
+            float and int, strings as str; "" for a label that a shard lacks.
         Raises:
             FeatureFileError: a shard is broken.
         """
@@ -161,12 +161,12 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
                     yield {name: _item(values[name][index]) if name in values else "" for name in self.columns}
 
     def __getstate__(self) -> dict[str, Any]:
-        """With the rank: a worker that is spawned, not forked, cannot ask for it."""
+        """Include the rank: a spawned worker cannot query it."""
         return {**self.__dict__, "_rank_and_world": _rank_and_world() or self._rank_and_world}
 
 
 def _shards_of(path: Path) -> Iterator[tuple[Path, frozenset[str], int]]:
-    """Each shard, the ids whose rows count in it as its column holds them, and how many rows these are."""
+    """Each shard, the ids (as in its column) whose current rows it holds, and the number of these rows."""
     dump = FeatureDump(path)
     ids: dict[str, list[str]] = {}
     rows: Counter[str] = Counter()
@@ -177,7 +177,7 @@ def _shards_of(path: Path) -> Iterator[tuple[Path, frozenset[str], int]]:
     others = [name for name in ids if not name.endswith(".parquet")]
     if others or not ids:
         raise ConfigError(
-            f"{path} is no parquet dump: it keeps its rows in {others[0] if others else 'no file'}; make one with "
+            f"{path} is not a parquet dump: its rows are in {others[0] if others else 'no file'}; create one with "
             "--format parquet, or read videos with FeatureDump and pad_collate"
         )
     for name, own in ids.items():
@@ -185,7 +185,7 @@ def _shards_of(path: Path) -> Iterator[tuple[Path, frozenset[str], int]]:
 
 
 def _item(value: Any) -> Any:
-    """A value on its own, so that it does not keep the row group in memory."""
+    """A copy of a value, so that it does not keep the row group in memory."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,4 @@
-"""Whose turn it is: one run at a time in a dump's folder, or several that take different shards."""
+"""Locks on the folder of a dump: one run at a time, or several that process different shards."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LOCKS = ".locks"
 
 @dataclass(frozen=True)
 class Shard:
-    """The part of the inputs that one job of many takes.
+    """The part of the inputs that one of several jobs processes.
 
     Attributes:
-        index: from 1.
-        count: of all jobs.
+        index: number of the job, from 1.
+        count: number of jobs.
     """
 
     index: int
@@ -41,10 +41,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read "3/16".
+        """Parse "3/16".
 
         Raises:
-            ConfigError: it is no K/N.
+            ConfigError: it is not of the form K/N.
         """
         match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
         if not match:
@@ -53,11 +53,11 @@ class Shard:
 
     @property
     def suffix(self) -> str:
-        """What tells its files apart from those of other shards; empty where there is only one."""
+        """Suffix that distinguishes its files from those of other shards; empty if there is only one."""
         return "" if self.count == 1 else f"-{self.index:0{len(str(self.count))}d}-of-{self.count}"
 
     def takes(self, id: str) -> bool:
-        """Whether a video is in this part: told by its id alone, so that jobs need not see the same list."""
+        """Whether a video is in this part. Only its id decides, so that jobs may have different lists."""
         return zlib.crc32(os.fsencode(id)) % self.count == self.index - 1
 
     def __str__(self) -> str:
@@ -66,52 +66,52 @@ class Shard:
 
 @contextmanager
 def lock_folder(folder: Path, shard: Shard) -> Iterator[None]:
-    """Hold a dump's folder, or a shard of it, for as long as the block runs.
+    """Lock a dump's folder, or a shard of it, while the block runs.
 
-    The operating system lets go of the locks of a process that has died, so a killed run leaves none behind.
+    The operating system releases the locks of a process that has died, so a killed run leaves no stale lock.
 
     Args:
-        folder: of the dump; made where it is not there.
-        shard: what this run takes.
+        folder: folder of the dump; created if missing.
+        shard: the part that this run processes.
     Raises:
-        ConfigError: another run holds the folder, or the same shard, or has cut it into another number of shards; the
-            message names its process and host.
+        ConfigError: another run holds the lock on the folder or the same shard, or divides the folder into another
+            number of shards; the message names its process and host.
     """
     locks = folder / _LOCKS
     locks.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        with FileLock(locks / "door"):  # two that come at once go through it one by one
+    with ExitStack() as stack:
+        with FileLock(locks / "door"):  # serialises runs that start at the same time
             for path in sorted(locks.glob("run*.lock")):
                 _refuse_other_run(path, shard, folder)
-            mine = FileLock(locks / f"run{shard.suffix}.lock")
-            held.enter_context(mine)
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "count": shard.count}
-            _owner_file(Path(mine.lock_file)).write_text(json.dumps(owner), encoding="utf-8")
+            lock = FileLock(locks / f"run{shard.suffix}.lock")
+            stack.enter_context(lock)
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "count": shard.count}
+            _holder_file(Path(lock.lock_file)).write_text(json.dumps(holder), encoding="utf-8")
         yield
 
 
 def _refuse_other_run(path: Path, shard: Shard, folder: Path) -> None:
-    owner = _read_owner(path)
-    if path.name != f"run{shard.suffix}.lock" and owner.get("count") == shard.count:
-        return  # another shard of the same cut
+    holder = _read_holder(path)
+    if path.name != f"run{shard.suffix}.lock" and holder.get("count") == shard.count:
+        return  # another shard of the same division
     try:
         with FileLock(path, timeout=0):
-            return  # whoever held it is gone
+            return  # not held: that run has ended
     except Timeout as error:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner.get("since", 0)))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.get("since", 0)))
         raise ConfigError(
-            f"{folder} is in use by process {owner.get('pid', '?')} on host {owner.get('host', '?')}, which has been "
-            f"at it since {since}; wait for it, stop it, or give both runs different parts with --shard K/N"
+            f"{folder} is in use by process {holder.get('pid', '?')} on host {holder.get('host', '?')}, running "
+            f"since {since}; wait for it, stop it, or give both runs different parts with --shard K/N"
         ) from error
 
 
-def _owner_file(lock: Path) -> Path:
+def _holder_file(lock: Path) -> Path:
     return lock.with_suffix(".json")
 
 
-def _read_owner(lock: Path) -> dict[str, Any]:
+def _read_holder(lock: Path) -> dict[str, Any]:
     try:
-        owner: dict[str, Any] = json.loads(_owner_file(lock).read_text(encoding="utf-8"))
+        holder: dict[str, Any] = json.loads(_holder_file(lock).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return owner
+    return holder

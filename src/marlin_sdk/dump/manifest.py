@@ -1,4 +1,4 @@
-"""manifest.jsonl: what became of each video of a dump, a line each, appended as it is known."""
+"""manifest.jsonl: the outcome of each video of a dump, one line per video, appended as it finishes."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from marlin_sdk.errors import FeatureFileError
 __all__ = ["MANIFEST", "Manifest", "ManifestEntry", "Status", "ids_by_source", "read_manifest"]
 
 MANIFEST = "manifest*.jsonl"
-"""The manifests of a dump: one, or one for each `--shard`."""
+"""Pattern of the manifests of a dump: one, or one per `--shard`."""
 
 Status = Literal["ok", "partial", "no_face", "failed", "skipped"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ManifestEntry:
-    """What became of a video.
+    """The outcome of a video.
 
     Attributes:
-        id: of the video in the dump.
-        source: its path, or its URL without what may be secret in it.
-        status: "ok"; "partial" where the video is damaged or some of its windows show no face; "no_face" where none
-            does; "failed"; "skipped" where nothing was to be done (shorter than a window, with `tail="drop"`).
+        id: id of the video in the dump.
+        source: its path, or its URL without parts that may be secret.
+        status: "ok"; "partial" if the video is damaged or some of its windows show no face; "no_face" if none does;
+            "failed"; "skipped" if there was nothing to embed (shorter than a window, with `tail="drop"`).
         rows: windows embedded.
         skipped_windows: windows left out because they show no face.
-        duration_s: of the part of the video that was read; None where it is not known.
-        seconds: spent on it, from the first look to the last row.
+        duration_s: duration of the part of the video that was read; None if unknown.
+        seconds: time spent on it, from its start to its last row.
         error: class of the error of a failed video.
-        message: what the error, or the first warning, says.
-        file: what holds its rows, relative to the dump; None where there are none.
-        settings_hash: of the settings it was made with (`settings.json`).
+        message: message of the error, or of the first warning.
+        file: file that holds its rows, relative to the dump; None if there are none.
+        settings_hash: hash of its settings (`settings.json`).
         weights: identity of the weights: a Hub commit, a sha256, or "untrained:SEED".
-        labels: columns carried through from the table of inputs.
-        start_s: where the part that was asked for begins; None is the start.
-        end_s: where it ends; None is the end.
-        track: the only face track that was asked for.
-        finished_at: Unix time.
+        labels: columns passed through from the table of inputs.
+        start_s: start of the requested part; None is the start of the video.
+        end_s: end of the requested part; None is the end of the video.
+        track: the only face track that was requested; None lets `faces` decide.
+        finished_at: Unix time at which it finished.
     """
 
     id: str
@@ -67,16 +67,16 @@ class ManifestEntry:
 
     @property
     def part(self) -> tuple[float | None, float | None, int | None]:
-        """Which piece of the video it is of."""
+        """The requested part of the video: start, end and track."""
         return self.start_s, self.end_s, self.track
 
     @property
     def is_final(self) -> bool:
-        """Whether a rerun has nothing left to do for it."""
+        """Whether a rerun has nothing left to do for the video."""
         return self.status != "failed"
 
     def to_json(self) -> str:
-        """One line, without its end."""
+        """One line, without the line break."""
         return json.dumps({key: value for key, value in asdict(self).items() if value is not None})
 
 
@@ -94,16 +94,16 @@ _STATUSES = frozenset(get_args(Status))
 
 
 class Manifest:
-    """Appends entries, each flushed to disk before the next, so that a killed run loses none that it told of.
+    """Appends entries and flushes them to disk at once, so that a killed run loses none that it has recorded.
 
     Args:
-        path: the file; made with its folder where it is not there. A line that a killed run left unfinished is cut off.
+        path: the file; created with its folder if missing. An incomplete last line, left by a killed run, is removed.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._file = path.open("a+b", buffering=0)  # a buffer would hold on to what a full disk has refused
+        self._file = path.open("a+b", buffering=0)  # a buffer would keep what a full disk has refused
         self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
@@ -121,10 +121,10 @@ class Manifest:
             self._file.truncate(end)
 
     def append(self, entries: Iterable[ManifestEntry]) -> None:
-        """Add lines and wait until they are on the disk.
+        """Append lines, and wait until they are on disk.
 
         Raises:
-            OSError: the disk is full; nothing of these lines is kept.
+            OSError: the disk is full; none of these lines is kept.
         """
         entries = list(entries)
         if not entries:
@@ -140,7 +140,7 @@ class Manifest:
             raise
 
     def __enter__(self) -> Manifest:
-        """Itself."""
+        """Return this manifest."""
         return self
 
     def __exit__(
@@ -151,10 +151,10 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
-    """The newest entry of each video in a dump, from all of its manifests; empty where there is none.
+    """The newest entry of each video in a dump, from all of its manifests; empty if there are none.
 
     Raises:
-        FeatureFileError: a line in the middle of a manifest is none of ours.
+        FeatureFileError: a complete line is not a manifest entry.
     """
     newest: dict[str, ManifestEntry] = {}
     for path in sorted(folder.glob(MANIFEST)):
@@ -167,15 +167,15 @@ def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
 
 
 def ids_by_source(entries: Mapping[str, ManifestEntry]) -> dict[str, str]:
-    """What whole videos are called in a dump, by their source, where no two share it; see `find_videos`."""
+    """Ids of whole videos by source, for sources that occur only once; see `find_videos`."""
     whole = [(entry.source, id) for id, entry in entries.items() if entry.part == (None, None, None)]
     counts = Counter(source for source, _ in whole)
     return {source: id for source, id in whole if counts[source] == 1}
 
 
-@lru_cache(maxsize=1)  # a command reads it twice: to name its inputs, and again once it holds the folder
+@lru_cache(maxsize=1)  # a command reads it twice: to assign ids, and again once it holds the lock
 def _entries_by_id(path: Path, size: int, changed_ns: int) -> dict[str, ManifestEntry]:
-    """In one file the last line of a video counts, whatever the clock said."""
+    """Within one file the last line of a video is the newest, whatever its time."""
     return {entry.id: entry for entry in _entries(path)}
 
 
@@ -183,12 +183,12 @@ def _entries(path: Path) -> Iterator[ManifestEntry]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
-                return  # a run is writing it, or was killed while it did
+                return  # a run is writing it, or was killed while writing it
             try:
                 yield _checked(json.loads(line))
             except (ValueError, TypeError, AttributeError, RecursionError) as error:
                 raise FeatureFileError(
-                    f"{path}, line {number}, is no entry of a manifest: {error}; mend or remove the line"
+                    f"{path}, line {number}, is not a manifest entry: {error}; fix or remove the line"
                 ) from error
 
 
@@ -203,5 +203,5 @@ def _checked(values: dict[str, Any]) -> ManifestEntry:
     if entry.status not in _STATUSES:
         raise ValueError(f"status is {entry.status!r:.40}")
     if entry.labels and not all(isinstance(text, str) for text in entry.labels.values()):
-        raise ValueError("a label is no text")
+        raise ValueError("a label is not a string")
     return entry

@@ -1,4 +1,4 @@
-"""What a shard of many videos keeps of each, beside its rows: enough to give back the video's features unchanged."""
+"""Metadata of each video in a shard: with its rows, enough to restore its features unchanged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROW_DTYPES: dict[str, Any] = {
     "face_score": np.float32,
     "track_id": np.int64,
 }
-"""What is kept of each row beside its feature; see `VideoFeatures`."""
+"""Arrays that are stored per row besides its feature; see `VideoFeatures`."""
 
 _ENTRY_FIELDS = frozenset(field.name for field in fields(ManifestEntry))
 
@@ -40,11 +40,11 @@ def row_shape(name: str, num_steps: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class VideoMetadata:
-    """A video in a shard.
+    """Metadata of a video in a shard.
 
     Attributes:
-        entry: its line in the manifest.
-        shape: of its features, rows first.
+        entry: its manifest entry.
+        shape: shape of its features, rows first.
         num_steps: frames in a window.
         skipped: see `VideoFeatures`.
         warnings: see `VideoFeatures`.
@@ -60,15 +60,15 @@ class VideoMetadata:
 
     @classmethod
     def of(cls, entry: ManifestEntry, features: VideoFeatures) -> VideoMetadata:
-        """Take note of a video.
+        """Collect the metadata of a video.
 
         Raises:
-            ConfigError: its rows were joined by a reduction, so there is nothing to make rows of.
+            ConfigError: a reduction has left one vector instead of rows.
         """
         shape = features.features.shape
         if len(shape) < 2:
             raise ConfigError(
-                f"{entry.id}: a reduction left one vector of shape {shape}, and shards hold a row for each window; "
+                f"{entry.id}: a reduction left one vector of shape {shape}, but shards store one row per window; "
                 "use reduction='none', or format npz"
             )
         return cls(
@@ -76,7 +76,7 @@ class VideoMetadata:
         )
 
     def to_json(self) -> str:
-        """One line of ASCII, without its end.
+        """One line of ASCII, without the line break.
 
         Raises:
             FeatureFileError: the metadata is not plain JSON.
@@ -97,10 +97,10 @@ class VideoMetadata:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> VideoMetadata:
-        """Read what `to_json` wrote; nothing of it is trusted.
+        """Parse and validate the output of `to_json`.
 
         Raises:
-            FeatureFileError: it is something else.
+            FeatureFileError: it is malformed.
         """
         try:
             values = json.loads(text)
@@ -109,9 +109,9 @@ class VideoMetadata:
             shape, num_steps = tuple(values["shape"]), values["num_steps"]
             warnings, meta = tuple(values["warnings"]), values["meta"]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise FeatureFileError(f"what it says of a video cannot be read: {error!r}") from error
+            raise FeatureFileError(f"the metadata of a video cannot be read: {error!r}") from error
         sizes = [*shape, num_steps]
-        sound = (
+        is_valid = (
             isinstance(entry.id, str)
             and len(shape) > 1
             and all(type(size) is int and size >= 0 for size in sizes)
@@ -122,22 +122,22 @@ class VideoMetadata:
             and all(isinstance(warning, str) for warning in warnings)
             and isinstance(meta, dict)
         )
-        if not sound:
-            raise FeatureFileError(f"what it says of the video {entry.id!r:.80} is malformed")
+        if not is_valid:
+            raise FeatureFileError(f"the metadata of the video {entry.id!r:.80} is malformed")
         return cls(entry, shape, num_steps, skipped, warnings, meta)
 
     def no_rows(self) -> dict[str, NDArray[Any]]:
-        """The arrays of a video without rows, for `join`."""
+        """Empty arrays for a video without rows, for `join`."""
         rows = {name: np.empty((0, *row_shape(name, self.num_steps)), dtype) for name, dtype in ROW_DTYPES.items()}
         return {"features": np.empty((0, *self.shape[1:]), np.float32), **rows}
 
     def join(self, arrays: Mapping[str, NDArray[Any]]) -> VideoFeatures:
-        """Put the rows and the notes of a video together.
+        """Combine the metadata and the rows of a video.
 
         Args:
             arrays: "features", and those of `ROW_DTYPES`.
         Raises:
-            FeatureFileError: they do not belong together.
+            FeatureFileError: they do not match.
         """
         rows = self.shape[0]
         features = np.asarray(arrays["features"])

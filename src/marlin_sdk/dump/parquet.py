@@ -1,4 +1,4 @@
-"""Shards of windows in Parquet: a row a window, row groups written as they fill, notes on each video in the footer."""
+"""Shards of windows in Parquet: one row per window, written in row groups, and metadata of each video in the footer."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from marlin_sdk.features import VideoFeatures
 __all__ = ["LABELS", "SHAPE", "TEXTS", "VIDEOS", "ParquetShard", "column_text", "import_pyarrow"]
 
 _GROUP_ROWS = 1024
-_GROUP_BYTES = 32 << 20  # rows of tokens are large: no more than this waits in memory
+_GROUP_BYTES = 32 << 20  # rows of tokens are large: buffer no more than this
 VIDEOS, SHAPE, LABELS = b"marlin_sdk.videos", b"marlin_sdk.feature_shape", b"marlin_sdk.labels"
 TEXTS = ("id", "source")
 
 
 def import_pyarrow() -> Any:
-    """pyarrow, with its `parquet` loaded.
+    """Import pyarrow, with its `parquet`.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -41,19 +41,19 @@ def import_pyarrow() -> Any:
 
 
 def column_text(text: str) -> str:
-    """Text as a column holds it: a file name that is no UTF-8 gets backslashes for the bytes that are none."""
+    """Text as stored in a column: bytes of a file name that are not UTF-8 become backslash escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ParquetShard:
-    """A shard that is being written. Only rows that do not fill a row group yet are held in memory.
+    """A shard that is being written. Only rows that do not fill a row group yet are buffered in memory.
 
     Columns: `id`, `source`, `start_s`, `end_s`, `track_id`, `frame_index` [16], `frame_valid` [16], `boxes` [64],
     `face_score` [16], `feature` [D] (tokens and dims in one list with `keep_seq`; its shape is in the schema's
-    metadata), and a column for each label, called like it, or `label_` and its name where that is taken.
+    metadata), and one column per label, named after it, or `label_` and its name where that is taken.
 
     Args:
-        part: where to write.
+        part: path of the partial file.
     """
 
     def __init__(self, part: Path) -> None:
@@ -62,12 +62,12 @@ class ParquetShard:
         self._writer: Any = None
         self._pending: list[Any] = []
         self._group_rows = _GROUP_ROWS
-        self._fits: tuple[object, ...] = ()
-        self._notes, self._packed = zlib.compressobj(), bytearray()
+        self._columns: tuple[object, ...] = ()
+        self._compressor, self._packed = zlib.compressobj(), bytearray()
 
     def takes(self, entry: ManifestEntry, features: VideoFeatures) -> bool:
         """Whether a video has the columns of the videos before it."""
-        return self._writer is None or len(features) == 0 or self._fits == _columns_of(entry, features)
+        return self._writer is None or len(features) == 0 or self._columns == _columns_of(entry, features)
 
     def add(self, entry: ManifestEntry, features: VideoFeatures) -> None:
         """Write the rows of a video.
@@ -77,12 +77,12 @@ class ParquetShard:
             FeatureFileError: metadata that is not JSON.
             OSError: the disk is full.
         """
-        note = VideoMetadata.of(entry, features).to_json()
+        metadata = VideoMetadata.of(entry, features).to_json()
         if self._writer is None:
             self._start(entry, features)
         if len(features):
             self._pending.append(self._table(entry, features))
-        self._packed += self._notes.compress(f"{note}\n".encode())
+        self._packed += self._compressor.compress(f"{metadata}\n".encode())
         rows = sum(len(table) for table in self._pending)
         if rows >= self._group_rows:
             waiting = self._pa.concat_tables(self._pending)
@@ -93,7 +93,7 @@ class ParquetShard:
     def _start(self, entry: ManifestEntry, features: VideoFeatures) -> None:
         pa = self._pa
         shape, num_steps = features.features.shape[1:], features.frame_index.shape[1]
-        self._fits = _columns_of(entry, features)
+        self._columns = _columns_of(entry, features)
         self._labels = _label_columns(entry.labels or {})
         self._group_rows = max(1, min(_GROUP_ROWS, _GROUP_BYTES // (4 * math.prod(shape))))
         columns = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
@@ -108,7 +108,7 @@ class ParquetShard:
             str(self._part),
             self._schema,
             memory_pool=pa.system_memory_pool(),
-            # float features do not shrink; stored plainly they are read fast
+            # float features do not compress; uncompressed they are read fast
             compression={
                 _leaf(self._schema, name): codec for name, codec in (compression | {"feature": "NONE"}).items()
             },
@@ -129,7 +129,7 @@ class ParquetShard:
         return pa.Table.from_arrays([arrays[name] for name in self._schema.names], schema=self._schema)
 
     def finish(self) -> None:
-        """Write what is left, and the footer.
+        """Write the remaining rows and the footer.
 
         Raises:
             OSError: the disk is full.
@@ -137,17 +137,17 @@ class ParquetShard:
         if self._pending:
             self._writer.write_table(self._pa.concat_tables(self._pending), row_group_size=self._group_rows)
             self._pending = []
-        packed = base64.b64encode(bytes(self._packed) + self._notes.flush())
+        packed = base64.b64encode(bytes(self._packed) + self._compressor.flush())
         self._writer.add_key_value_metadata({VIDEOS: packed})
         self._writer.close()
 
     def discard(self) -> None:
-        """Let go of the file; what is in it is worth nothing."""
+        """Close the file, whose content is not used."""
         self._pending = []
         if self._writer is not None:
             with suppress(Exception):  # the disk may be full
                 self._writer.close()
-            self._writer.is_open = False  # or it tries again when it is collected
+            self._writer.is_open = False  # otherwise it tries again when it is garbage-collected
 
 
 def _columns_of(entry: ManifestEntry, features: VideoFeatures) -> tuple[object, ...]:
@@ -166,7 +166,7 @@ def _leaf(schema: Any, name: str) -> str:
 
 
 def _label_columns(labels: Mapping[str, str]) -> dict[str, str]:
-    """The label that each column holds."""
+    """The label of each column."""
     columns: dict[str, str] = {}
     for label in labels:
         column = column_text(label)

@@ -1,4 +1,4 @@
-"""Shards of windows in Parquet, read back: a video, or a row group at a time."""
+"""Read shards of windows in Parquet, one video or one row group at a time."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 __all__ = ["ParquetReader"]
 
 _MAX_EXPANSION = 100
-_MAX_NOTES = 1 << 29  # bytes of unpacked notes; those of a shard of 20,000 rows take a few MB
+_MAX_METADATA = 1 << 29  # bytes of unpacked metadata; a shard of 20,000 rows has a few MB
 
 
 class ParquetReader:
-    """A sealed shard. It holds no open file, so that a forked process may go on with it.
+    """A sealed shard. It keeps no file open, so that a forked process can use it.
 
     Attributes:
-        path: of the shard.
-        shape: of the feature of a row.
-        labels: the label that each label column holds.
+        path: path of the shard.
+        shape: shape of the feature of a row.
+        labels: the label of each label column.
         num_steps: frames in a window.
-        group_rows: rows of each row group.
+        group_rows: number of rows of each row group.
 
     Args:
-        path: of the shard.
+        path: path of the shard.
     Raises:
         MissingExtraError: pyarrow is not installed.
-        Exception: whatever a broken or hostile file leads to; `marlin_sdk.dump.reading` makes it one error.
+        Exception: whatever a broken or hostile file causes; `marlin_sdk.dump.reading` turns it into one error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class ParquetReader:
         self.group_rows = [self._metadata.row_group(index).num_rows for index in range(self._metadata.num_row_groups)]
         rows, width = sum(self.group_rows), schema.field("feature").type.list_size
         size = path.stat().st_size
-        # features are stored plainly, and the rest shrinks so far and no further
+        # features are uncompressed, and the rest compresses only so far
         if (
             width != math.prod(self.shape)
             or not width * self.num_steps
@@ -67,25 +67,25 @@ class ParquetReader:
             or self.num_steps * rows * 8 > _MAX_EXPANSION * size
         ):
             raise FeatureFileError(
-                f"claims {rows} rows of shape {self.shape} and {self.num_steps} frames, more than its size can hold"
+                f"declares {rows} rows of shape {self.shape} and {self.num_steps} frames, more than its size can hold"
             )
         self._last: tuple[int, Any] = (-1, None)
-        self._places: dict[str, tuple[int, bytes]] | None = None
+        self._index: dict[str, tuple[int, bytes]] | None = None
 
     def _open(self, metadata: Any) -> Any:
-        texts = [*TEXTS, *self.labels]  # many rows share one: each is held once
+        texts = [*TEXTS, *self.labels]  # many rows share one: store each once
         return self._pa.parquet.ParquetFile(self.path, metadata=metadata, read_dictionary=texts, pre_buffer=False)
 
     def metadata(self) -> Iterator[VideoMetadata]:
-        """Every video, in the order of their rows."""
+        """Metadata of every video, in the order of their rows."""
         return (VideoMetadata.from_json(line) for line in self._lines())
 
     def _lines(self) -> list[bytes]:
         unpacker = zlib.decompressobj()
         packed = base64.b64decode(self._metadata.metadata[VIDEOS], validate=True)
-        text = unpacker.decompress(packed, _MAX_NOTES)
+        text = unpacker.decompress(packed, _MAX_METADATA)
         if unpacker.unconsumed_tail or not unpacker.eof:
-            raise FeatureFileError("its notes are cut off, or unpack to too much")
+            raise FeatureFileError("its metadata is truncated, or unpacks to too many bytes")
         return text.splitlines()
 
     def read(self, id: str) -> VideoFeatures:
@@ -94,25 +94,25 @@ class ParquetReader:
         Raises:
             KeyError: it is not here.
         """
-        if self._places is None:
-            places, first = {}, 0
+        if self._index is None:
+            index, first = {}, 0
             for line in self._lines():
-                note = VideoMetadata.from_json(line)
-                places[note.entry.id] = (first, line)  # parsed notes would take ten times the memory
-                first += note.shape[0]
-            self._places = places
-        first, line = self._places[id]
-        note = VideoMetadata.from_json(line)
-        if note.shape[0] == 0:
-            return note.join(note.no_rows())
-        return note.join(self._read_rows(first, note.shape[0]))
+                metadata = VideoMetadata.from_json(line)
+                index[metadata.entry.id] = (first, line)  # parsed, it would take ten times the memory
+                first += metadata.shape[0]
+            self._index = index
+        first, line = self._index[id]
+        metadata = VideoMetadata.from_json(line)
+        if metadata.shape[0] == 0:
+            return metadata.join(metadata.no_rows())
+        return metadata.join(self._read_rows(first, metadata.shape[0]))
 
     def read_group(self, index: int, columns: Sequence[str]) -> dict[str, Any]:
-        """The rows of a row group: arrays (rows, ...) for numbers, lists of str for texts.
+        """Read a row group: arrays (rows, ...) for numbers, lists of str for strings.
 
         Args:
-            index: of the row group.
-            columns: names of columns of the file.
+            index: number of the row group, from 0.
+            columns: names of the columns to read.
         """
         with self._open(self._metadata) as file:
             # no threads: a DataLoader may have forked this process
@@ -148,7 +148,7 @@ class ParquetReader:
         }
 
     def _group(self, index: int) -> dict[str, Any]:
-        """A row group; the last one is kept, because the next video is most likely in it."""
+        """A row group; the last one is cached, because the next video is most likely in it."""
         if self._last[0] != index:
             self._last = (index, self.read_group(index, ("feature", *ROW_DTYPES)))
         group: dict[str, Any] = self._last[1]

@@ -1,4 +1,4 @@
-"""How a dump is laid out on the disk, and which part of it a run makes."""
+"""The layout of a dump on disk, and the part of it that a run makes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["DumpPlan"]
 
 @dataclass(frozen=True)
 class DumpPlan:
-    """How a dump is kept.
+    """The layout of a dump, and what a run does with it.
 
     Attributes:
-        folder: of the dump.
+        folder: folder of the dump.
         format: npz, npy, safetensors, parquet or webdataset.
-        shard: the part of the inputs that this run takes.
-        shard_rows: rows in a file, of the formats that keep many videos in one.
-        retry_failed: do again what failed in an earlier run.
-        overwrite: do everything again; what is there is replaced.
+        shard: the part of the inputs that this run processes.
+        shard_rows: approximate rows per file, for parquet and webdataset.
+        retry_failed: retry videos that failed in an earlier run.
+        overwrite: start over; an existing dump is replaced.
     """
 
     folder: Path
@@ -34,14 +34,14 @@ class DumpPlan:
     overwrite: bool = False
 
     @property
-    def is_file_a_video(self) -> bool:
-        """Whether each video has a file of its own."""
+    def has_file_per_video(self) -> bool:
+        """Whether there is one file per video."""
         return self.format in get_args(FeatureFormat)
 
     def where(self, id: str) -> str:
-        """Where a person finds the rows of a video."""
-        return str(self.folder / f"{id}.{self.format}") if self.is_file_a_video else f"{self.folder}: {id}"
+        """Location of the rows of a video, for messages."""
+        return str(self.folder / f"{id}.{self.format}") if self.has_file_per_video else f"{self.folder}: {id}"
 
     def is_missing(self, entry: ManifestEntry | None) -> bool:
-        """Whether a video is to be done, given what earlier runs made of it."""
+        """Whether a video is still to be embedded, given its entry of earlier runs."""
         return self.overwrite or entry is None or (not entry.is_final and self.retry_failed)

@@ -1,4 +1,4 @@
-"""Features back from the disk: of one video, or of a whole dump, each video read when it is asked for."""
+"""Read features from disk: of one video, or of a whole dump, whose videos are read on demand."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from marlin_sdk.features import VideoFeatures
 __all__ = ["FeatureDump", "load_features", "open_parquet", "reading", "shard_entries"]
 
 _SHARDS: dict[str, type[ParquetReader] | type[TarReader]] = {".parquet": ParquetReader, ".tar": TarReader}
-_OPEN_SHARDS = 8  # whose tables of contents are kept, of a few MB each
-_LEADS_AWAY = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f\\]")  # absolute, "..", or no name at all
+_OPEN_SHARDS = 8  # shards whose index is cached, a few MB each
+_UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f\\]")  # absolute, "..", or an empty name
 
 
 def load_features(path: str | Path) -> VideoFeatures | FeatureDump:
-    """Read what was extracted. Nothing in the files is run.
+    """Read extracted features. No code in the files is executed.
 
     Args:
         path: a file of one video (`.npz`, `.npy`, `.safetensors`), the folder of a dump, or one of its shards
             (`.parquet`, `.tar`).
     Returns:
-        The features of the video; or the dump, from which each video is read when it is asked for.
+        The features of the video; or the dump, which reads each video on demand.
     Raises:
-        FeatureFileError: nothing is there, or nothing of ours.
-        MissingExtraError: parquet needs pyarrow.
+        FeatureFileError: no such file, or not one of marlin-sdk.
+        MissingExtraError: pyarrow is not installed, for parquet.
     """
     path = Path(path)
     return FeatureDump(path) if path.is_dir() or path.suffix in _SHARDS else VideoFeatures.load(path)
@@ -43,17 +43,17 @@ def load_features(path: str | Path) -> VideoFeatures | FeatureDump:
 class FeatureDump(Mapping[str, VideoFeatures]):
     """The features of many videos, by id, in the order of the manifest.
 
-    It holds the manifest, and no file open: it may be pickled, and used in the workers of a DataLoader.
+    It holds the manifest and keeps no file open: it can be pickled, and used in the workers of a DataLoader.
 
     Attributes:
-        folder: of the dump.
-        entries: what became of each video, those without features too.
+        folder: folder of the dump.
+        entries: manifest entry of each video, including those without features.
 
     Args:
         path: the folder of a dump, or one of its shards.
     Raises:
-        FeatureFileError: no dump, or a manifest or shard that is broken or leads out of the folder.
-        MissingExtraError: parquet needs pyarrow.
+        FeatureFileError: not a dump, or a manifest or shard that is broken or points outside the folder.
+        MissingExtraError: pyarrow is not installed, for parquet.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -71,7 +71,7 @@ class FeatureDump(Mapping[str, VideoFeatures]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the dump was made with; empty where nothing says so.
+        """Settings of the dump; empty if it has no `settings.json`.
 
         Raises:
             FeatureFileError: `settings.json` is broken.
@@ -88,7 +88,7 @@ class FeatureDump(Mapping[str, VideoFeatures]):
         return settings
 
     def labels(self, id: str) -> dict[str, str]:
-        """The label columns of a video, carried through from the table of inputs.
+        """The label columns of a video, passed through from the table of inputs.
 
         Raises:
             KeyError: no such video.
@@ -100,20 +100,20 @@ class FeatureDump(Mapping[str, VideoFeatures]):
         return len(self._files)
 
     def __iter__(self) -> Iterator[str]:
-        """Their ids."""
+        """Ids of the videos with features."""
         return iter(self._files)
 
     def __contains__(self, id: object) -> bool:
-        """Whether a video has features; nothing is read."""
+        """Whether a video has features; reads no file."""
         return id in self._files
 
     def __getitem__(self, id: str) -> VideoFeatures:
-        """Read a video; its `meta` holds its id too.
+        """Read the features of a video; their `meta` also holds its id.
 
         Raises:
-            KeyError: no such video, or it has no features; the message says what became of it.
-            FeatureFileError: its file is missing, broken, or none of ours.
-            MissingExtraError: parquet needs pyarrow.
+            KeyError: no such video, or it has no features; the message gives its status.
+            FeatureFileError: its file is missing or broken.
+            MissingExtraError: pyarrow is not installed, for parquet.
         """
         features = self._read(id)
         return replace(features, meta={**features.meta, "id": id})
@@ -135,45 +135,45 @@ class FeatureDump(Mapping[str, VideoFeatures]):
             try:
                 return self._shards[name].read(id)
             except KeyError as error:
-                raise FeatureFileError(f"does not hold the video {id!r}, which the manifest says it does") from error
+                raise FeatureFileError(f"does not hold the video {id!r}, although the manifest says so") from error
 
     def find(self, file: str) -> Path:
         """The path of a file that an entry names.
 
         Raises:
-            FeatureFileError: it is a link that leads out of the folder.
+            FeatureFileError: it is a link to a path outside the folder.
         """
         path = self.folder / file
         if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise FeatureFileError(f"{path} is a link that leads out of {self.folder}; it is refused")
+            raise FeatureFileError(f"{path} is a link to a path outside {self.folder}; it is refused")
         return path
 
     def __repr__(self) -> str:
         return f"FeatureDump({str(self.folder)!r}: {len(self)} videos with features of {len(self.entries)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the shards that were read: another process reads its own."""
+        """Without the cached shards: another process reads its own."""
         return {**self.__dict__, "_shards": OrderedDict()}
 
 
 def shard_entries(path: Path) -> list[ManifestEntry]:
-    """The entries of the videos that a shard holds, `file` being the shard.
+    """The entries of the videos in a shard, with the shard as `file`.
 
     Raises:
-        FeatureFileError: it is broken, or none of ours.
-        MissingExtraError: parquet needs pyarrow.
+        FeatureFileError: it is broken, or not a shard of marlin-sdk.
+        MissingExtraError: pyarrow is not installed, for parquet.
     """
     if path.suffix not in _SHARDS:
-        raise FeatureFileError(f"{path}: no such folder, or no shard; expected .parquet or .tar")
+        raise FeatureFileError(f"{path} is neither a folder nor a shard; expected .parquet or .tar")
     with reading(path):
-        return [replace(note.entry, file=path.name) for note in _SHARDS[path.suffix](path).metadata()]
+        return [replace(video.entry, file=path.name) for video in _SHARDS[path.suffix](path).metadata()]
 
 
 def open_parquet(path: Path) -> ParquetReader:
-    """A shard of windows.
+    """Open a shard of windows.
 
     Raises:
-        FeatureFileError: it is broken, or none of ours.
+        FeatureFileError: it is broken, or not a shard of marlin-sdk.
         MissingExtraError: pyarrow is not installed.
     """
     with reading(path):
@@ -182,7 +182,7 @@ def open_parquet(path: Path) -> ParquetReader:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Make one error that names the file of all that a broken or hostile one leads to."""
+    """Turn whatever a broken or hostile file causes into one error that names the file."""
     try:
         yield
     except FileNotFoundError as error:
@@ -191,28 +191,30 @@ def reading(path: Path) -> Iterator[None]:
         raise FeatureFileError(f"{path}: {error}") from error
     except MarlinError:
         raise
-    except Exception as error:  # a hostile or broken file fails in as many ways as Arrow, tar, zip and JSON know
-        raise FeatureFileError(f"{path} is no shard of marlin-sdk, or is cut off: {error!r:.300}") from error
+    except Exception as error:  # for a broken or hostile file, Arrow, tar, zip and JSON raise many kinds of error
+        raise FeatureFileError(f"{path} is not a shard of marlin-sdk, or is truncated: {error!r:.300}") from error
 
 
 def _read_entries(folder: Path) -> dict[str, ManifestEntry]:
     if not any(folder.glob(MANIFEST)):
-        raise FeatureFileError(f"{folder} holds no {MANIFEST}, so it is no dump; to read one video, name its file")
+        raise FeatureFileError(f"{folder} holds no {MANIFEST}, so it is not a dump; to read one video, give its file")
     try:
         return read_manifest(folder)
-    except (TypeError, RecursionError) as error:  # a list for an id, a text for a time
-        raise FeatureFileError(f"the manifest of {folder} holds what is no entry: {error}") from error
+    except (TypeError, RecursionError) as error:  # such as a list for an id, or a string for a time
+        raise FeatureFileError(f"the manifest of {folder} holds an invalid entry: {error}") from error
 
 
 def _check(id: str, entry: ManifestEntry, where: Path) -> None:
-    """Refuse an entry that would lead out of the folder, or that is not what it should be."""
-    if not isinstance(id, str) or _LEADS_AWAY.search(id):
-        raise FeatureFileError(f"{where}: {id!r:.80} is no id of a video; expected a relative path without '..'")
+    """Reject an entry that is malformed, or that points outside the folder."""
+    if not isinstance(id, str) or _UNSAFE.search(id):
+        raise FeatureFileError(f"{where}: {id!r:.80} is not a valid id; expected a relative path without '..'")
     file, labels = entry.file, entry.labels
-    if file is not None and (not isinstance(file, str) or _LEADS_AWAY.search(file)):
-        raise FeatureFileError(f"{where}: the rows of {id!r} are said to be in {file!r:.80}, which is refused")
+    if file is not None and (not isinstance(file, str) or _UNSAFE.search(file)):
+        raise FeatureFileError(
+            f"{where}: the file of {id!r} is {file!r:.80}, which is refused; expected a relative path without '..'"
+        )
     if type(entry.rows) is not int or entry.rows < 0:
-        raise FeatureFileError(f"{where}: {id!r} is said to have {entry.rows!r:.80} rows")
+        raise FeatureFileError(f"{where}: the number of rows of {id!r} is {entry.rows!r:.80}; expected 0 or more")
     if labels is not None and not (
         isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values())
     ):

@@ -1,4 +1,4 @@
-"""What a manifest and the files of a dump say of each other: after a kill, and where somebody removed files."""
+"""Reconcile the manifest of a dump with its files, after a kill or the removal of files."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SealedShard(NamedTuple):
     """A file of many videos.
 
     Attributes:
-        path: of the file.
-        suffix: of the run that made it; see `Shard.suffix`.
-        number: in that run, from 1.
+        path: path of the file.
+        suffix: suffix of the run that wrote it; see `Shard.suffix`.
+        number: its number in that run, from 1.
         kind: "parquet" or "tar".
     """
 
@@ -45,15 +45,16 @@ def sealed_shards(folder: Path) -> list[SealedShard]:
 
 
 def last_number(names: Iterable[str], suffix: str, kind: str) -> int:
-    """The highest number of the shards of a run, by their names; 0 where there are none."""
+    """The highest shard number of a run, from file names; 0 if there are none."""
     matches = [match for name in names if (match := _SHARD.fullmatch(name))]
     return max((int(match[2]) for match in matches if (match[1] or "", match[3]) == (suffix, kind)), default=0)
 
 
 def without_missing(folder: Path, entries: Mapping[str, ManifestEntry]) -> dict[str, ManifestEntry]:
-    """The entries without those of videos whose rows somebody removed, so that they are made again.
+    """Drop the entries of videos whose file was removed, so that they are embedded again.
 
-    Folders are listed, not files looked up: of a hundred thousand files that takes a second, over a network too.
+    Folders are listed instead of checking each file: for a hundred thousand files this takes a second, also over a
+    network.
     """
 
     @cache
@@ -63,7 +64,7 @@ def without_missing(folder: Path, entries: Mapping[str, ManifestEntry]) -> dict[
         except (FileNotFoundError, NotADirectoryError):
             return frozenset()
         except OSError:
-            return None  # it cannot be told; what reads the rows will say so
+            return None  # unknown; reading the rows will report the error
 
     def is_there(file: str) -> bool:
         place, _, name = file.rpartition("/")
@@ -73,17 +74,17 @@ def without_missing(folder: Path, entries: Mapping[str, ManifestEntry]) -> dict[
 
 
 def recover_entries(folder: Path, known: Collection[str], *, suffix: str = "") -> list[ManifestEntry]:
-    """What sealed shards hold that no manifest tells of: a kill came between the rename and the lines.
+    """Entries of sealed shards that no manifest records, because a run was killed between the rename and the append.
 
     Only shards that no line names are opened, and the last one that each manifest names: the lines of a shard are
-    appended in one go, so a kill can only cut them off at the manifest's end.
+    appended at once, so a kill can only truncate them at the end of the manifest.
 
     Args:
-        folder: of the dump.
+        folder: folder of the dump.
         known: ids that need no recovery.
-        suffix: look only at this run's shards, because others may be at work on theirs; empty looks at all.
+        suffix: consider only this run's shards, because other runs may be writing theirs; empty considers all.
     Returns:
-        An entry for each other video, with `file`.
+        An entry for each video that is not known, with `file`.
     Raises:
         FeatureFileError: a shard is broken.
         MissingExtraError: the format's extra is not installed.
@@ -105,14 +106,14 @@ def recover_entries(folder: Path, known: Collection[str], *, suffix: str = "") -
 
 
 def remove_leftovers(folder: Path, *, suffix: str = "") -> int:
-    """Remove the partial files of killed runs. Only for a run that holds the folder (`lock_folder`).
+    """Remove the partial files of killed runs. The caller must hold the lock (`lock_folder`).
 
     Args:
-        folder: of the dump.
-        suffix: remove only parts of this run's shards, because others may be at work; empty removes all, folders below
-            included.
+        folder: folder of the dump.
+        suffix: remove only parts of this run's shards, because other runs may be writing theirs; empty removes all,
+            including those in subfolders.
     Returns:
-        How many.
+        The number of files removed.
     """
     removed = 0
     for place, folders, names in os.walk(folder):

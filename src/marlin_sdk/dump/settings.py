@@ -1,4 +1,4 @@
-"""What a dump is made with: `settings.json`, which a rerun must agree with."""
+"""`settings.json`: the settings of a dump, which a rerun must match."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SETTINGS = "settings.json"
 
 
 def settings_hash(identity: Mapping[str, Any]) -> str:
-    """A short name for what a dump is made with: the first 16 hex digits of its sha256."""
+    """A short hash of the settings of a dump: the first 16 hex digits of their sha256."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -33,56 +33,56 @@ def weights_name(weights: Mapping[str, Any]) -> str:
 
 
 def check_settings(plan: DumpPlan, identity: Mapping[str, Any]) -> bool:
-    """Make sure that a dump is made with the same as before.
+    """Check that a dump was made with the same settings.
 
     Returns:
-        Whether there is a dump.
+        Whether the folder has settings.
     Raises:
-        ConfigError: it is made with something else; the message says what differs.
+        ConfigError: it was made with other settings; the message lists the differences.
     """
     before = read_settings(plan.folder)
     if before is None:
-        asked = settings_hash(identity)
-        if any(entry.settings_hash not in ("", asked) for entry in read_manifest(plan.folder).values()):
+        requested = settings_hash(identity)
+        if any(entry.settings_hash not in ("", requested) for entry in read_manifest(plan.folder).values()):
             raise ConfigError(
-                f"{plan.folder} holds a dump made with other settings, and no {SETTINGS} that tells which; put that "
-                "file back, choose another folder, or replace the dump with --overwrite"
+                f"{plan.folder} holds a dump made with other settings, and no {SETTINGS} that lists them; restore "
+                "that file, choose another folder, or replace the dump with --overwrite"
             )
         return False
-    now = _what(plan, identity)
+    now = _comparable(plan, identity)
     differs = dict(_differences({key: before.get(key) for key in now}, now))
     if differs:
-        listed = "\n  ".join(f"{name}: {was!r} there, {is_!r} asked for" for name, (was, is_) in differs.items())
+        listed = "\n  ".join(f"{name}: {was!r} there, {is_!r} requested" for name, (was, is_) in differs.items())
         raise ConfigError(
             f"{plan.folder} holds a dump made with other settings:\n  {listed}\n"
-            "ask for the same, choose another folder, or replace it with --overwrite"
+            "use the same settings, choose another folder, or replace it with --overwrite"
         )
     return True
 
 
 def write_settings(plan: DumpPlan, identity: Mapping[str, Any]) -> None:
-    """Write what a dump is made with, whole or not at all.
+    """Write the settings of a dump atomically.
 
     Raises:
         OSError: it cannot be written.
     """
-    noted = {
+    values = {
         "settings_hash": settings_hash(identity),
-        **_what(plan, identity),
+        **_comparable(plan, identity),
         "version": __version__,
         "created_at": time.time(),
     }
     with atomic_path(plan.folder / SETTINGS) as part:
-        part.write_text(json.dumps(noted, indent=1), encoding="utf-8")
+        part.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def _what(plan: DumpPlan, identity: Mapping[str, Any]) -> dict[str, Any]:
-    what: dict[str, Any] = json.loads(json.dumps({"identity": identity, "format": plan.format}, default=str))
-    return what
+def _comparable(plan: DumpPlan, identity: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps({"identity": identity, "format": plan.format}, default=str))
+    return values
 
 
 def read_settings(folder: Path) -> dict[str, Any] | None:
-    """What a dump is made with; None where the folder holds no dump.
+    """The settings of a dump; None if the folder has none.
 
     Raises:
         FeatureFileError: its settings file cannot be read.
@@ -95,7 +95,7 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise FeatureFileError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise FeatureFileError(f"{path} holds no settings of a dump")
+        raise FeatureFileError(f"{path} does not hold the settings of a dump")
     return values
 
 

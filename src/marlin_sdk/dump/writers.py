@@ -1,4 +1,4 @@
-"""How features are kept: a file for each video, or shards of many; every file appears whole or not at all."""
+"""Write features: one file per video, or shards of many videos. Every file is written atomically."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ __all__ = ["FeatureWriter", "FileWriter", "ShardWriter", "open_writer", "recover
 ShardFormat = Literal["parquet", "webdataset"]
 _FORMATS = (*get_args(FeatureFormat), *get_args(ShardFormat))
 _MAX_AGE_S = 600.0
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_WORDS = re.compile(
+_DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_DISK_FULL_TEXT = re.compile(
     r"requested and \d+ written|os error 28|StorageFull"
-)  # NumPy and safetensors keep the number to themselves
+)  # NumPy and safetensors do not pass on the errno
 
 
 class FeatureWriter(Protocol):
-    """Keeps the rows of videos in the folder of a dump."""
+    """Writes the rows of videos to the folder of a dump."""
 
     def write(self, entry: ManifestEntry, features: VideoFeatures) -> list[ManifestEntry]:
-        """Keep the rows of a video.
+        """Write the rows of a video.
 
         Args:
-            entry: its line for the manifest, without `file`.
+            entry: its manifest entry, without `file`.
             features: its rows; there may be none.
         Returns:
-            The entries, with `file`, of videos that are now safely on the disk: this one, earlier ones, or none yet.
+            The entries, with `file`, of videos that are now on disk: this one, earlier ones, or none yet.
         Raises:
-            FeatureFileError: the disk is full or cannot be written; no partial file is left, and the videos that were
-                not returned are lost, to be done again.
-            ConfigError: the format cannot hold these features; the videos before are safe.
+            FeatureFileError: the disk is full or cannot be written; no partial file is left, and videos that were not
+                returned are lost, and must be embedded again.
+            ConfigError: the format cannot hold these features; earlier videos are unaffected.
         """
 
     def close(self) -> list[ManifestEntry]:
-        """Seal what is open.
+        """Seal open files.
 
         Returns:
-            Its entries.
+            Their entries.
         Raises:
             FeatureFileError: as `write`.
         """
 
-    def abandon(self) -> None:
-        """Throw away what is not sealed, and leave no partial file."""
+    def discard(self) -> None:
+        """Discard what is not sealed, and leave no partial file."""
 
 
 def open_writer(
@@ -67,19 +67,19 @@ def open_writer(
     suffix: str = "",
     shard_rows: int = 20_000,
     max_age_s: float = _MAX_AGE_S,
-    told: Collection[str] = (),
+    named_files: Collection[str] = (),
 ) -> FeatureWriter:
-    """Make what keeps features in a dump.
+    """Create the writer of a format.
 
     Args:
-        folder: of the dump.
-        format: "npz", "npy" or "safetensors" for a file a video; "parquet" or "webdataset" for shards.
-        suffix: tells the shards of this run apart from those of others that share the folder (`Shard.suffix`).
-        shard_rows: of a shard, about: it is sealed after the video that reaches them.
-        max_age_s: of a shard, in seconds: older ones are sealed by the next video.
-        told: names of files that a manifest tells of: one that was removed must not come back with other rows.
+        folder: folder of the dump.
+        format: "npz", "npy" or "safetensors" for one file per video; "parquet" or "webdataset" for shards.
+        suffix: distinguishes the shards of this run from those of other runs in the folder (`Shard.suffix`).
+        shard_rows: approximate rows per shard: it is sealed after the video that reaches them.
+        max_age_s: maximum age of an open shard, in seconds: an older one is sealed by the next video.
+        named_files: files that a manifest names: the name of a removed one must not be reused for other rows.
     Raises:
-        ConfigError: another format, or no rows.
+        ConfigError: no such format, or fewer than one row.
         MissingExtraError: the format's extra is not installed.
     """
     if format not in _FORMATS:
@@ -88,18 +88,18 @@ def open_writer(
         raise ConfigError(f"shard-size is {shard_rows} rows; expected at least 1")
     if format == "parquet":
         import_pyarrow()
-        return ShardWriter(folder, ParquetShard, "parquet", suffix, shard_rows, max_age_s, told)
+        return ShardWriter(folder, ParquetShard, "parquet", suffix, shard_rows, max_age_s, named_files)
     if format == "webdataset":
         import_webdataset()
-        return ShardWriter(folder, TarShard, "tar", suffix, shard_rows, max_age_s, told)
+        return ShardWriter(folder, TarShard, "tar", suffix, shard_rows, max_age_s, named_files)
     return FileWriter(folder, format)
 
 
 class FileWriter:
-    """Keeps each video in a file called by its id.
+    """Writes each video to a file named after its id.
 
     Args:
-        folder: of the dump.
+        folder: folder of the dump.
         format: suffix of the files.
     """
 
@@ -108,7 +108,7 @@ class FileWriter:
         self._format = format
 
     def write(self, entry: ManifestEntry, features: VideoFeatures) -> list[ManifestEntry]:
-        """See `FeatureWriter`; the file is there at once."""
+        """See `FeatureWriter`; the file is written immediately."""
         name = f"{entry.id}.{self._format}"
         try:
             features.save(self._folder / name)
@@ -122,36 +122,36 @@ class FileWriter:
         """See `FeatureWriter`; nothing is open."""
         return []
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """See `FeatureWriter`; nothing is open."""
 
 
 class ShardWriter:
-    """Keeps many videos in each file: `features-00001.parquet`, `features-00002.parquet`, ...
+    """Writes many videos to each file: `features-00001.parquet`, `features-00002.parquet`, ...
 
     Args:
-        folder: of the dump.
-        begin: starts the content of a shard.
+        folder: folder of the dump.
+        open_shard: opens a shard for writing.
         kind: suffix of the files.
         suffix: see `open_writer`.
         shard_rows: see `open_writer`; a video without rows counts as one.
         max_age_s: see `open_writer`.
-        told: see `open_writer`.
+        named_files: see `open_writer`.
     """
 
     def __init__(
         self,
         folder: Path,
-        begin: Callable[[Path], ParquetShard | TarShard],
+        open_shard: Callable[[Path], ParquetShard | TarShard],
         kind: str,
         suffix: str,
         shard_rows: int,
         max_age_s: float,
-        told: Collection[str],
+        named_files: Collection[str],
     ) -> None:
-        self._folder, self._begin, self._kind, self._suffix = folder, begin, kind, suffix
+        self._folder, self._open_shard, self._kind, self._suffix = folder, open_shard, kind, suffix
         self._shard_rows, self._max_age_s = shard_rows, max_age_s
-        names = [*(path.name for path in folder.glob("features*")), *told]
+        names = [*(path.name for path in folder.glob("features*")), *named_files]
         self._number = last_number(names, suffix, kind)
         self._shard: ParquetShard | TarShard | None = None
         self._place: AbstractContextManager[Path] | None = None
@@ -165,7 +165,7 @@ class ShardWriter:
 
     def write(self, entry: ManifestEntry, features: VideoFeatures) -> list[ManifestEntry]:
         """See `FeatureWriter`."""
-        with self._all_or_nothing():
+        with self._discard_on_error():
             if self._shard is not None and not self._shard.takes(entry, features):
                 self._seal()
             if self._shard is None:
@@ -182,17 +182,17 @@ class ShardWriter:
     def close(self) -> list[ManifestEntry]:
         """See `FeatureWriter`."""
         if self._open:
-            with self._all_or_nothing():
+            with self._discard_on_error():
                 self._seal()
-        self.abandon()
+        self.discard()
         return self._take_sealed()
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """See `FeatureWriter`."""
         if self._shard is not None:
             self._shard.discard()
         if self._place is not None:
-            stop = InterruptedError("abandoned")  # told to `atomic_path`, which then removes the file
+            stop = InterruptedError("discarded")  # makes `atomic_path` remove the file
             self._place.__exit__(type(stop), stop, None)
         self._shard = self._place = None
         self._open, self._rows = [], 0
@@ -200,7 +200,7 @@ class ShardWriter:
     def _start(self) -> None:
         self._number += 1
         self._place = atomic_path(self._folder / self._name)
-        self._shard = self._begin(self._place.__enter__())
+        self._shard = self._open_shard(self._place.__enter__())
         self._since_s = time.monotonic()
 
     def _seal(self) -> None:
@@ -217,22 +217,22 @@ class ShardWriter:
         return sealed
 
     @contextmanager
-    def _all_or_nothing(self) -> Iterator[None]:
+    def _discard_on_error(self) -> Iterator[None]:
         try:
             yield
         except MarlinError:
-            raise  # a video that cannot be kept: nothing of it has been written
+            raise  # this video cannot be stored, and nothing of it was written
         except OSError as error:
-            self.abandon()
+            self.discard()
             raise _unwritable(self._folder / self._name, error) from error
         except BaseException:
-            self.abandon()
+            self.discard()
             raise
 
 
 def _unwritable(path: Path, error: OSError) -> FeatureFileError:
-    if error.errno in _FULL or (error.errno is None and _FULL_WORDS.search(str(error))):
+    if error.errno in _DISK_FULL_ERRNOS or (error.errno is None and _DISK_FULL_TEXT.search(str(error))):
         return FeatureFileError(
-            f"the disk is full: {path} was not written; what is finished is kept, so free some space and run again"
+            f"the disk is full: {path} was not written; finished videos are kept: free some space and run again"
         )
     return FeatureFileError(f"cannot write {path}: {error.strerror or error}; check the folder and run again")

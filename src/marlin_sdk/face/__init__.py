@@ -1,3 +1,3 @@
-"""Finding faces, following them, and cutting them out."""
+"""Face detection, tracking and cropping."""
 
 __all__ = ["cropping", "detections", "detectors", "regions", "tracking"]

@@ -1,4 +1,4 @@
-"""Arithmetic of boxes that detection and tracking share."""
+"""Box arithmetic shared by detection and tracking."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["box_overlaps"]
 
 
 def box_overlaps(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of each of one set of boxes with each of another.
+    """Pairwise intersection over union of two sets of boxes.
 
     Args:
         first: (n, 4), xyxy.

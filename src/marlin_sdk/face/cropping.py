@@ -1,4 +1,4 @@
-"""Boxes to square crops, in the reference package's convention."""
+"""Square crops of face boxes, in marlin-pytorch's convention."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["crop_square", "square_box"]
 
 
 def square_box(box: NDArray[np.floating]) -> NDArray[np.int64]:
-    """The square that is cut for a face box.
+    """The square crop region of a face box.
 
-    As marlin-pytorch does: c = int((x1 + x2) / 2) on each axis, m = int(max(w, h) / 2), square [c - m, c + m); but
-    never less than two pixels wide.
+    As in marlin-pytorch: c = int((x1 + x2) / 2) on each axis, m = int(max(w, h) / 2), square [c - m, c + m); but at
+    least two pixels wide.
 
     Args:
         box: (4,) xyxy in pixels.
     Returns:
-        int64 (4,), xyxy, half-open; it may reach over the frame's border.
+        int64 (4,), xyxy, half-open; it may extend beyond the frame.
     """
     x1, y1, x2, y2 = (float(value) for value in box)
     half = max(1, int(max(x2 - x1, y2 - y1) / 2))
@@ -26,7 +26,7 @@ def square_box(box: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 def crop_square(frame: NDArray[np.uint8], square: NDArray[np.int64], size_px: int) -> NDArray[np.uint8]:
-    """Cut a square out of a frame, black where it reaches over the border, and scale it bilinearly.
+    """Crop a square from a frame, black beyond the frame's border, and resize it bilinearly.
 
     Args:
         frame: uint8 (H, W, 3).

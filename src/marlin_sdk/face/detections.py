@@ -1,4 +1,4 @@
-"""What every face detector takes and gives: RGB frames in; boxes, scores and five landmarks out."""
+"""The interface of a face detector: RGB frames in; boxes, scores and five landmarks out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Detections:
         boxes: float32 (n, 4), xyxy in pixels of the frame.
         scores: float32 (n,), in [0, 1].
         landmarks: float32 (n, 5, 2), xy pixels of right eye, left eye, nose tip, right and left corner of the mouth
-            (the person's right); NaN from a detector that has none.
+            (the person's right); NaN from a detector without landmarks.
     """
 
     boxes: NDArray[np.float32]
@@ -31,7 +31,7 @@ class Detections:
 
     @classmethod
     def from_rows(cls, boxes: Any, scores: Any, landmarks: Any = None) -> Detections:
-        """Sort and shape what a detector gives; no rows make an empty result."""
+        """Sort and reshape the output of a detector; no rows give an empty result."""
         boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
         scores = np.asarray(scores, dtype=np.float32).reshape(-1)
         if landmarks is None:
@@ -46,14 +46,14 @@ class Detections:
 
 @runtime_checkable
 class FaceDetector(Protocol):
-    """Anything that finds faces; pass your own as `detector=`."""
+    """Protocol of a face detector; pass your own as `detector=`."""
 
     @property
     def name(self) -> str:
-        """What the features' metadata calls it."""
+        """Its name in the metadata of features."""
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Find faces.
+        """Detect faces.
 
         Args:
             frames: uint8 (H, W, 3) RGB arrays; sizes may differ.
@@ -63,29 +63,31 @@ class FaceDetector(Protocol):
 
 
 def detect_one(detector: FaceDetector, frame: NDArray[np.uint8]) -> Detections:
-    """Find the faces of one frame, and check what the detector gives.
+    """Detect the faces of one frame, and validate the detector's output.
 
     Args:
-        detector: anything that fits the Protocol.
+        detector: any object that implements the protocol.
         frame: uint8 (H, W, 3), RGB.
     Raises:
-        ConfigError: it gave something else than one `Detections` with boxes, one score for each.
+        ConfigError: the detector did not return one `Detections` with valid boxes and a score for each.
     """
     result: Any = detector.detect([frame])
     if not isinstance(result, Sequence) or len(result) != 1 or not isinstance(result[0], Detections):
         raise ConfigError(
-            f"detector {detector.name!r} gave {result!r}; expected a list of one Detections for one frame"
+            f"detector {detector.name!r} returned {result!r}; expected a list of one Detections for one frame"
         )
     found: Detections = result[0]
     boxes, scores = found.boxes, found.scores
     if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != (len(boxes),):
         raise ConfigError(
-            f"detector {detector.name!r} gave boxes {boxes.shape} and scores {scores.shape}; expected (n, 4) and (n,)"
+            f"detector {detector.name!r} returned boxes {boxes.shape} and scores {scores.shape}; "
+            "expected (n, 4) and (n,)"
         )
     if not np.isfinite(boxes).all() or (boxes[:, 2:] <= boxes[:, :2]).any():
         raise ConfigError(
-            f"detector {detector.name!r} gave a box that is not finite xyxy with x1 < x2 and y1 < y2: {boxes.tolist()}"
+            f"detector {detector.name!r} returned a box that is not finite xyxy with x1 < x2 and y1 < y2: "
+            f"{boxes.tolist()}"
         )
-    if not ((scores >= 0) & (scores <= 1)).all():  # NaN neither
-        raise ConfigError(f"detector {detector.name!r} gave a score outside [0, 1]: {scores.tolist()}")
+    if not ((scores >= 0) & (scores <= 1)).all():  # rejects NaN too
+        raise ConfigError(f"detector {detector.name!r} returned a score outside [0, 1]: {scores.tolist()}")
     return found

@@ -1,4 +1,4 @@
-"""The face detectors that have a name, and how to get them."""
+"""The built-in face detectors, and loading them by name."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ __all__ = [
 ]
 
 DETECTORS = ("yunet", "lbp", "sfd", "blazeface", "retinaface", "scrfd")
-"""The detectors that have a name."""
+"""Names of the built-in detectors."""
 
-# YuNet's box of one and the same face wanders by some percent with the scale and the order of the colours; the mean of
-# two looks keeps closer to marlin-pytorch's box than either. The larger look, in the network's own BGR, is the one that
-# finds small and tilted faces; the other takes RGB, as marlin-pytorch gives it to its own BGR-trained network.
+# YuNet's box of the same face varies by some percent with the scale and the channel order; the mean of two detections
+# is closer to marlin-pytorch's box than either. The detection at the larger scale, in the network's own BGR, finds
+# small and tilted faces; the other uses RGB, as marlin-pytorch passes RGB to its own BGR-trained network.
 YUNET_SCALES = ((640, True), (320, False))  # long side in pixels, whether BGR
-SAME_FACE = 0.5  # overlap of two looks at one face
-# Over five real videos its boxes measured 0.98 of the reference detector's at 640 pixels, 0.99 at 320.
+SAME_FACE = 0.5  # least overlap of the detections of a face at two scales
+# Over five real videos YuNet's boxes are 0.98 times as large as the reference detector's at 640 pixels, 0.99 at 320.
 YUNET_SIZE = 1 / 0.985
 
-_LEAST_PX = 64  # side of the smallest frame that face-alignment's networks take
+_MIN_SIDE_PX = 64  # of the smallest frame that face-alignment's networks accept
 
 
 class YuNetDetector:
-    """YuNet (Wu et al., Machine Intelligence Research 2023) as OpenCV runs it: 11 ms a frame on two cores.
+    """YuNet (Wu et al., Machine Intelligence Research 2023) run by OpenCV: 11 ms a frame on two cores.
 
-    Each frame is looked at with its long side scaled to 640 and to 320 pixels (at most twofold up); what both looks see
-    is averaged, what only one sees is kept.
+    Faces are detected with the frame's long side scaled to 640 and to 320 pixels (at most 2x up); the boxes of a face
+    detected at both scales are averaged, faces detected at only one are retained.
 
     Args:
         model: `face_detection_yunet_2023mar.onnx`.
-        min_score: faces scored lower are left out.
+        min_score: faces with a lower score are discarded.
     Raises:
         WeightsError: OpenCV cannot read the file, or it is not a YuNet network.
     """
@@ -68,7 +68,7 @@ class YuNetDetector:
                 self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score, 0.3, 5000)
                 self._network.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network fails only here
         except cv2.error as error:
-            reason = f"{model} is no YuNet network that OpenCV {cv2.__version__} can read: {error.err}"
+            reason = f"{model} is not a YuNet network that OpenCV {cv2.__version__} can read: {error.err}"
             raise WeightsError(reason) from error
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
@@ -76,15 +76,15 @@ class YuNetDetector:
         return [self._detect_one(frame) for frame in frames]
 
     def _detect_one(self, frame: NDArray[np.uint8]) -> Detections:
-        found, again = (self._look(frame, long_side_px, bgr) for long_side_px, bgr in YUNET_SCALES)
-        overlaps = box_overlaps(found[:, :4], again[:, :4])
+        large, small = (self._detect_scaled(frame, long_side_px, bgr) for long_side_px, bgr in YUNET_SCALES)
+        overlaps = box_overlaps(large[:, :4], small[:, :4])
         for first, second in zip(*np.nonzero(overlaps >= SAME_FACE), strict=True):
-            found[first, :14] = (found[first, :14] + again[second, :14]) / 2
-        rows = np.concatenate([found, again[~(overlaps >= SAME_FACE).any(axis=0)]])
+            large[first, :14] = (large[first, :14] + small[second, :14]) / 2
+        rows = np.concatenate([large, small[~(overlaps >= SAME_FACE).any(axis=0)]])
         centre, half = (rows[:, :2] + rows[:, 2:4]) / 2, (rows[:, 2:4] - rows[:, :2]) / 2 * YUNET_SIZE
         return Detections.from_rows(np.concatenate([centre - half, centre + half], axis=1), rows[:, 14], rows[:, 4:14])
 
-    def _look(self, frame: NDArray[np.uint8], long_side_px: int, bgr: bool) -> NDArray[np.float64]:
+    def _detect_scaled(self, frame: NDArray[np.uint8], long_side_px: int, bgr: bool) -> NDArray[np.float64]:
         """Rows of x1, y1, x2, y2, five landmarks (x, y), score, in pixels of the frame."""
         import cv2
 
@@ -98,13 +98,13 @@ class YuNetDetector:
 
 
 class LbpDetector:
-    """The frontal-face cascade that scikit-image ships: needs no download, knows only upright frontal faces.
+    """The frontal-face LBP cascade included in scikit-image: needs no download, finds only upright frontal faces.
 
-    It gives no scores (each face gets 1.0) and no landmarks.
+    It has no scores (each face gets 1.0) and no landmarks.
 
     Args:
         long_side_px: larger frames are scaled down to this before detection.
-        min_face_share: smallest face, as a share of the frame's shorter side.
+        min_face_share: smallest face, as a fraction of the frame's shorter side.
     """
 
     name = "lbp"
@@ -145,7 +145,7 @@ class FaceAlignmentDetector:
         device: torch device it runs on.
     Raises:
         MissingExtraError: "retinaface" needs torchvision, "scrfd" needs onnxruntime.
-        WeightsError: the file does not hold this detector's weights; of "scrfd", known when it first looks.
+        WeightsError: the file does not hold this detector's weights; for "scrfd", raised at the first detection.
     """
 
     def __init__(self, name: str, weights: Sequence[Path], *, device: str = "cpu") -> None:
@@ -155,7 +155,7 @@ class FaceAlignmentDetector:
         files = dict(zip(("path_to_detector", "path_to_anchor"), map(str, weights), strict=False))
         try:
             self._network = network(device, **files)
-        except Exception as error:  # whatever torch, numpy or onnxruntime say of a file that is not what it should be
+        except Exception as error:  # torch, numpy and onnxruntime raise many types of error for an invalid file
             expected = ", ".join(asset.url for asset in _ASSETS[name])
             raise WeightsError(
                 f"{', '.join(files.values())} cannot be read as weights of the {name} detector "
@@ -168,19 +168,19 @@ class FaceAlignmentDetector:
 
     def _detect_one(self, frame: NDArray[np.uint8]) -> Detections:
         height, width = frame.shape[:2]
-        # S3FD dies of frames too small for its strides; BlazeFace of squares, which it may round to 255 pixels.
-        below, beside = max(0, _LEAST_PX - height), max(0, _LEAST_PX - width)
-        if self.name == "blazeface" and height + below == width + beside:
-            beside += 1
-        if below or beside:
-            frame = np.pad(frame, ((0, below), (0, beside), (0, 0)))
+        # S3FD fails on frames too small for its strides; BlazeFace on squares, which it may round to 255 pixels.
+        pad_bottom, pad_right = max(0, _MIN_SIDE_PX - height), max(0, _MIN_SIDE_PX - width)
+        if self.name == "blazeface" and height + pad_bottom == width + pad_right:
+            pad_right += 1
+        if pad_bottom or pad_right:
+            frame = np.pad(frame, ((0, pad_bottom), (0, pad_right), (0, 0)))
         try:
             rows = np.asarray(self._network.detect_from_image(frame), dtype=np.float32).reshape(-1, 5)
         except Exception as error:
-            if self.name != "scrfd":  # its ONNX file brings its own network, which may be any
+            if self.name != "scrfd":  # its ONNX file contains the network, which may be any other
                 raise
             raise WeightsError(
-                f"{self.provenance['file']} is no SCRFD network ({type(error).__name__}: {error}); "
+                f"{self.provenance['file']} is not an SCRFD network ({type(error).__name__}: {error}); "
                 f"scrfd takes {downloads.SCRFD.url}"
             ) from error
         return Detections.from_rows(rows[:, :4], rows[:, 4])
@@ -193,18 +193,18 @@ def load_detector(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> FaceDetector:
-    """Make the detector that `detector=` asks for, fetching its weights where it has any.
+    """Load the detector that `detector=` names, downloading its weights if it needs any.
 
     Args:
-        detector: a name of `DETECTORS`; `"name:path/to/weights"` to provide its weights by hand; the path of a YuNet
-            `.onnx` file; or an object that fits `FaceDetector`, which is returned as it is.
-        device: torch device, for those that run on torch.
-        cache_dir: where downloaded weights lie; `MARLIN_HOME` by default.
-        local_files_only: touch no network.
+        detector: a name from `DETECTORS`; `"name:path/to/weights"` to use local weights; the path of a YuNet `.onnx`
+            file; or an object that implements `FaceDetector`, which is returned unchanged.
+        device: torch device, for detectors that run on torch.
+        cache_dir: folder of downloaded weights; `MARLIN_HOME` by default.
+        local_files_only: do not access the network.
     Raises:
-        ConfigError: no such detector.
-        DownloadError: its weights cannot be had.
-        WeightsError: its weights are not what they should be.
+        ConfigError: unknown detector.
+        DownloadError: its weights cannot be downloaded.
+        WeightsError: its weights are invalid.
         MissingExtraError: it needs a package that is not installed.
     """
     name, weights = check_detector(detector)
@@ -221,12 +221,12 @@ def load_detector(
 
 
 def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]]:
-    """Read what `detector=` asks for, without fetching anything.
+    """Parse `detector=`, without downloading anything.
 
     Returns:
-        The detector's name, and its weights where they are provided by hand.
+        The detector's name, and the paths of its weights if they are given.
     Raises:
-        ConfigError: no such detector.
+        ConfigError: unknown detector.
         WeightsError: no such file.
     """
     if not isinstance(detector, str | Path):
@@ -242,7 +242,7 @@ def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]
                 "'name:weights', or a YuNet .onnx file"
             )
     needed = len(_ASSETS[name])
-    parts = given.split(",") if needed > 1 else [given]  # a comma may be part of the one path
+    parts = given.split(",") if needed > 1 else [given]  # a single path may contain a comma
     weights = [Path(part).expanduser() for part in parts if part]
     if weights and len(weights) != needed:
         raise ConfigError(
@@ -255,7 +255,7 @@ def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]
 
 
 def published_sha256(name: str) -> list[str]:
-    """What the weights of a named detector are known by; empty where that was never published."""
+    """SHA-256 digests of a built-in detector's weights; empty if they were not published."""
     known = [asset.sha256 for asset in _ASSETS.get(name, ()) if asset.sha256 and len(asset.sha256) == 64]
     return known if len(known) == len(_ASSETS.get(name, ())) else []
 
@@ -271,23 +271,23 @@ _ASSETS: dict[str, tuple[downloads.Asset, ...]] = {
 
 
 def _import_face_alignment(name: str) -> Callable[..., Any]:
-    """What makes a detector of a device and its weights' paths."""
-    needs = {"retinaface": "torchvision", "scrfd": "onnxruntime"}.get(name)
-    if needs:
-        # Before face-alignment does it: that imports onnxruntime late, and what fails here is no fault of the weights.
+    """A constructor of the detector, which takes a device and the paths of its weights."""
+    required = {"retinaface": "torchvision", "scrfd": "onnxruntime"}.get(name)
+    if required:
+        # Before face-alignment does, which imports onnxruntime late: an import error is not an error in the weights.
         try:
-            import_module(needs)
+            import_module(required)
         except ImportError as error:
             raise MissingExtraError(f'detector="{name}"', name) from error
-        except Exception as error:  # a torchvision that was built for another torch dies of a RuntimeError
+        except Exception as error:  # a torchvision that was built for another torch raises RuntimeError
             raise ConfigError(
-                f'detector="{name}" needs {needs}, which is installed but cannot be imported: {error}; install the '
+                f'detector="{name}" needs {required}, which is installed but cannot be imported: {error}; install the '
                 "build of it that fits your torch, or use another detector"
             ) from error
     options: dict[str, Any] = {}
     if name == "blazeface":
         options = {"back_model": True}
-    elif name == "retinaface":  # marlin-pytorch's own thresholds: with its weights, its boxes to the last bit
+    elif name == "retinaface":  # marlin-pytorch's thresholds: with the same weights, the boxes are identical
         options = {"confidence_threshold": 0.7, "nms_threshold": 0.2}
     module = import_module(f"face_alignment.detection.{name}")
     return partial(module.FaceDetector, **options)
@@ -295,10 +295,10 @@ def _import_face_alignment(name: str) -> Callable[..., Any]:
 
 @contextmanager
 def _errors_only() -> Iterator[None]:
-    """Silence OpenCV 5, which warns at every creation of a network that it ignores its own default target."""
+    """Silence OpenCV 5, which warns whenever a network is created that it ignores its own default target."""
     import cv2
 
-    log = getattr(cv2.utils, "logging", None)  # OpenCV 4.10 has no such switch, and no such warning
+    log = getattr(cv2.utils, "logging", None)  # OpenCV 4.10 has neither this module nor the warning
     level = log.getLogLevel() if log else None
     if log:
         log.setLogLevel(log.LOG_LEVEL_ERROR)
@@ -310,7 +310,7 @@ def _errors_only() -> Iterator[None]:
 
 
 def _fit(frame: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Scale a frame to a long side (at most twofold up); also the (x, y) factors that lead back."""
+    """Scale a frame to a long side (at most 2x up); also return the (x, y) factors back to the frame's pixels."""
     import cv2
 
     height, width = frame.shape[:2]

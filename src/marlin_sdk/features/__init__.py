@@ -1,4 +1,4 @@
-"""What a video turned into, row by row, and the files it is kept in."""
+"""The features of a video, row by row, and the files that store them."""
 
 from marlin_sdk.features.features import FaceWindow, SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.features.files import FeatureFormat

@@ -1,4 +1,4 @@
-"""VideoFeatures: what a video turned into, and where each row comes from."""
+"""VideoFeatures: the features of a video, and where each row comes from."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class FaceWindow:
     """Where a row comes from: a face in a window of 16 frames.
 
     Attributes:
-        start_s: when the first frame of the window is shown, in seconds from the start of the video.
-        end_s: when the last of its real frames stops being shown.
-        frame_index: int64 (16,), the source frame whose pixels stand at each step, counted from 0.
-        frame_valid: bool (16,), False where a step repeats a neighbour: the video has ended, or the face is away.
-        boxes: float32 (16, 4), the square cut from each frame, xyxy in source pixels; it may reach over the border.
-        face_score: float32 (16,), the detector's score in [0, 1]; 0 where no face was seen, NaN where none was sought.
-        track_id: which face of the video, -1 where nothing was cropped.
+        start_s: time of the first frame of the window, in seconds from the start of the video.
+        end_s: time at which its last real frame ends.
+        frame_index: int64 (16,), the source frame of each step, counted from 0.
+        frame_valid: bool (16,), False where a step repeats a neighbour: the video has ended, or the face is absent.
+        boxes: float32 (16, 4), the square cropped from each frame, xyxy in source pixels; may extend beyond the frame.
+        face_score: float32 (16,), the detector's score in [0, 1]; 0 if no face was found, NaN if none was searched for.
+        track_id: face track in the video, -1 if nothing was cropped.
     """
 
     start_s: float
@@ -60,7 +60,7 @@ class SkippedWindow:
     Attributes:
         start_s: its start, in seconds.
         end_s: its end, in seconds.
-        reason: why it was left out.
+        reason: why it was skipped.
     """
 
     start_s: float
@@ -81,12 +81,12 @@ class VideoFeatures:
         boxes: float32 (N, 16, 4).
         face_score: float32 (N, 16).
         track_id: int64 (N,).
-        skipped: windows that hold no face for at least half of their frames.
-        warnings: what went wrong without ending the extraction.
+        skipped: windows in which fewer than half of the frames show the face.
+        warnings: problems that did not stop the extraction.
         meta: source, model, commit, config, every setting, versions; plain JSON values.
 
     Raises:
-        ShapeError: arrays of another dtype, or that do not belong together.
+        ShapeError: arrays of the wrong dtype, or whose shapes do not match.
     """
 
     features: NDArray[np.float32]
@@ -135,7 +135,7 @@ class VideoFeatures:
         warnings: Iterable[str] = (),
         meta: Mapping[str, Any] | None = None,
     ) -> VideoFeatures:
-        """Stack rows; `features` is given apart because a reduction may have joined it already."""
+        """Stack rows; `features` is separate, because it may be reduced to one vector already."""
         count = len(windows)
         return cls(
             features=np.asarray(features, dtype=np.float32),
@@ -152,14 +152,14 @@ class VideoFeatures:
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One line a window, for pandas (extra `[pandas]`).
+        """One row per window, for pandas (extra `[pandas]`).
 
         Returns:
             Columns `source`, `start_s`, `end_s`, `track_id`, `first_frame`, `last_frame`, `valid_frames`, `face_score`
             (mean over the frames that show the face), and `f0` ... for the feature.
         Raises:
             MissingExtraError: pandas is not installed.
-            ConfigError: the features are tokens or a reduced vector, which are no table.
+            ConfigError: the features are tokens or a reduced vector, not a table.
         """
         try:
             import pandas as pd
@@ -167,7 +167,7 @@ class VideoFeatures:
             raise MissingExtraError("to_dataframe()", "pandas") from error
         if self.features.ndim != 2:
             raise ConfigError(
-                f"features of shape {self.features.shape} are no table; extract with the default reduction"
+                f"features of shape {self.features.shape} are not a table; extract with the default reduction"
             )
         seen = np.where(self.frame_valid, self.face_score, np.nan)
         counts = np.maximum((~np.isnan(seen)).sum(axis=1), 1)
@@ -188,7 +188,7 @@ class VideoFeatures:
         return pd.concat([head, table], axis=1)
 
     def save(self, path: str | Path) -> Path:
-        """Write to a file that appears whole or not at all.
+        """Write to a file atomically.
 
         Args:
             path: `.npz` or `.safetensors` keep everything in one file; `.npy` keeps the features, and everything else
@@ -198,16 +198,16 @@ class VideoFeatures:
         Raises:
             FeatureFileError: another suffix, a folder or disk that cannot be written, or metadata that is not JSON.
         """
-        notes = {
+        metadata = {
             "skipped": [asdict(window) for window in self.skipped],
             "warnings": list(self.warnings),
             "meta": dict(self.meta),
         }
-        return write_features(Path(path), {name: getattr(self, name) for name in ARRAY_DTYPES}, notes)
+        return write_features(Path(path), {name: getattr(self, name) for name in ARRAY_DTYPES}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> VideoFeatures:
-        """Read what `save` wrote. Nothing in the file is run.
+        """Read what `save` wrote. No code in the file is executed.
 
         Args:
             path: `.npz`, `.safetensors`, or the `.npy` of a pair.
@@ -216,24 +216,24 @@ class VideoFeatures:
         """
         path = Path(path)
         try:
-            arrays, notes = read_features(path)
+            arrays, metadata = read_features(path)
             rows: dict[str, Any] = {name: arrays[name] for name in ARRAY_DTYPES}
-            return cls(**rows, **_checked(notes))
+            return cls(**rows, **_checked(metadata))
         except FileNotFoundError as error:
             raise FeatureFileError(f"no such feature file: {error.filename or path}") from error
         except (FeatureFileError, ShapeError) as error:
             raise FeatureFileError(f"{path}: {error}") from error
-        except Exception as error:  # a hostile or broken file fails in as many ways as numpy, zip and JSON know
-            raise FeatureFileError(f"{path} is no feature file of marlin-sdk, or is cut off: {error!r}") from error
+        except Exception as error:  # for a broken or hostile file, numpy, zip and JSON raise many kinds of error
+            raise FeatureFileError(f"{path} is not a feature file of marlin-sdk, or is truncated: {error!r}") from error
 
 
-def _checked(notes: dict[str, Any]) -> dict[str, Any]:
-    skipped = tuple(SkippedWindow(**window) for window in notes["skipped"])
-    warnings, meta = notes["warnings"], notes["meta"]
-    timed = all(
+def _checked(metadata: dict[str, Any]) -> dict[str, Any]:
+    skipped = tuple(SkippedWindow(**window) for window in metadata["skipped"])
+    warnings, meta = metadata["warnings"], metadata["meta"]
+    is_valid = all(
         isinstance(window.start_s + window.end_s, (int, float)) and isinstance(window.reason, str) for window in skipped
     )
-    if not (timed and isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)):
+    if not (is_valid and isinstance(warnings, list) and all(isinstance(warning, str) for warning in warnings)):
         raise FeatureFileError("its skipped windows or warnings are malformed")
     if not isinstance(meta, dict):
         raise FeatureFileError(f"its meta is a {type(meta).__name__}, expected an object")

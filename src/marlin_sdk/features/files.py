@@ -1,4 +1,4 @@
-"""The files that features are kept in: arrays and notes to .npz, .safetensors or .npy with its sidecar, and back."""
+"""Feature files: arrays and metadata in .npz, .safetensors, or .npy with a sidecar."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ ARRAY_DTYPES: dict[str, Any] = {
 }
 """The arrays of `VideoFeatures`."""
 
-_MAX_EXPANSION = 100  # an .npz that unpacks to more than this times its size is a trap, not features
+_MAX_EXPANSION = 100  # an .npz that unpacks to more than this times its size is a zip bomb
 
 
 def row_shapes(num_steps: int) -> dict[str, tuple[int, ...]]:
-    """Shape of one row of each array but the features, for windows of so many frames."""
+    """Shape of one row of each array except the features, for windows of `num_steps` frames."""
     return {
         "start_s": (),
         "end_s": (),
@@ -49,33 +49,33 @@ def row_shapes(num_steps: int) -> dict[str, tuple[int, ...]]:
 
 
 def sidecar_of(path: Path) -> Path:
-    """Where all that an .npy file cannot hold lies: `talk.npy.json`, as a `talk.json` may be somebody's own."""
+    """The sidecar of an .npy file, for everything else: `talk.npy.json`, because `talk.json` may be another file."""
     return path.with_name(f"{path.name}.json")
 
 
-def write_features(path: Path, arrays: Arrays, notes: Mapping[str, Any]) -> Path:
-    """Write a file that appears whole or not at all.
+def write_features(path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> Path:
+    """Write a feature file atomically.
 
     Args:
         path: its suffix names the format.
         arrays: those of `ARRAY_DTYPES`.
-        notes: plain JSON values: `skipped`, `warnings`, `meta`.
+        metadata: plain JSON values: `skipped`, `warnings`, `meta`.
     Returns:
         The path.
     Raises:
-        FeatureFileError: another suffix, a folder or disk that cannot be written, or notes that are not JSON.
+        FeatureFileError: another suffix, a folder or disk that cannot be written, or metadata that is not JSON.
     """
     suffix = _suffix(path)
     try:
         if suffix == "npy":
             # Both are written before either is renamed, so that a full disk leaves no half of the pair.
             with atomic_path(path) as part, atomic_path(sidecar_of(path)) as sidecar:
-                sidecar.write_text(json.dumps({**_lists(arrays), **notes}, indent=1), encoding="utf-8")
+                sidecar.write_text(json.dumps({**_lists(arrays), **metadata}, indent=1), encoding="utf-8")
                 with part.open("wb") as file:
                     np.save(file, arrays["features"], allow_pickle=False)
         else:
             with atomic_path(path) as part:
-                _WRITERS[suffix](part, arrays, json.dumps(notes))
+                _WRITERS[suffix](part, arrays, json.dumps(metadata))
     except OSError as error:
         raise FeatureFileError(
             f"cannot write {path}: {error.strerror or error}; check the folder and free space"
@@ -86,11 +86,11 @@ def write_features(path: Path, arrays: Arrays, notes: Mapping[str, Any]) -> Path
 
 
 def read_features(path: Path) -> Content:
-    """Read what `write_features` wrote: arrays and notes, neither of them checked. Nothing in the file is run.
+    """Read what `write_features` wrote: arrays and metadata, not validated. No code in the file is executed.
 
     Raises:
-        FeatureFileError: another suffix, or an archive that is a trap.
-        Exception: whatever numpy, zipfile, safetensors and json make of a broken file.
+        FeatureFileError: another suffix, or a zip bomb.
+        Exception: whatever numpy, zipfile, safetensors and json raise for a broken file.
     """
     return _READERS[_suffix(path)](path)
 
@@ -98,7 +98,7 @@ def read_features(path: Path) -> Content:
 def _suffix(path: Path) -> FeatureFormat:
     suffix = path.suffix.removeprefix(".").lower()
     if suffix not in get_args(FeatureFormat):
-        raise FeatureFileError(f"{path.name!r} has no feature format; expected .npz, .npy or .safetensors")
+        raise FeatureFileError(f"{path.name!r} has no suffix of a feature file; expected .npz, .npy or .safetensors")
     return suffix  # type: ignore[return-value]
 
 
@@ -108,19 +108,19 @@ def _lists(arrays: Arrays) -> dict[str, Any]:
     return lists
 
 
-def _write_npz(path: Path, arrays: Arrays, notes: str) -> None:
+def _write_npz(path: Path, arrays: Arrays, metadata: str) -> None:
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, notes=np.array(notes), **arrays)
+        np.savez(file, allow_pickle=False, notes=np.array(metadata), **arrays)
 
 
-def _write_safetensors(path: Path, arrays: Arrays, notes: str) -> None:
+def _write_safetensors(path: Path, arrays: Arrays, metadata: str) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        save_file(tensors, path, metadata={"marlin_sdk": notes})
-    except SafetensorError as error:  # what it makes of a full disk
+        save_file(tensors, path, metadata={"marlin_sdk": metadata})
+    except SafetensorError as error:  # such as a full disk
         raise OSError(str(error)) from error
 
 

@@ -1,3 +1,3 @@
-"""Which tokens of a clip are visible."""
+"""Token masks: which tokens of a clip are visible."""
 
 __all__ = ["detected", "patterns"]

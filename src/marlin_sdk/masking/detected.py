@@ -1,4 +1,4 @@
-"""Masks for clips whose faces nobody has parsed."""
+"""Masks for clips without face parsing, from detected landmarks."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def draw_masks(
     ratio: float = 0.9,
     seed: int = 0,
 ) -> Tensor:
-    """Masks for clips that nobody has parsed: the parts of each face are drawn from its landmarks where they matter.
+    """Make masks for clips without face parsing: if the masking needs face regions, they are drawn from landmarks.
 
     Args:
         clips: float (B, 3, 16, 224, 224) in [0, 1], or uint8 (B, 16, 224, 224, 3).
         config: the model's size.
-        find_detector: gives the detector; called only where the masking looks at faces.
+        find_detector: returns the detector; called only if the masking needs face regions.
         masking: see `marlin_sdk.masking.patterns.make_masks`.
-        ratio: share of the tokens that is hidden.
-        seed: of the first clip; the next ones follow.
+        ratio: fraction of the tokens that is masked.
+        seed: of the first clip; consecutive seeds for the others.
     Returns:
         bool (B, 1568), True where VISIBLE.
     Raises:
@@ -52,13 +52,13 @@ def draw_masks(
 
 
 def _find_regions(clips: Tensor, config: ModelConfig, detector: FaceDetector) -> NDArray[np.uint8]:
-    """uint8 (B, 8, 14, 14): the regions of each tubelet's first frame, bit by bit."""
+    """uint8 (B, 8, 14, 14): the regions of each token's first frame, as bits."""
     size_px, parser = config.img_size, FivePointParser(detector)
-    found = []
+    regions = []
     for clip in clips:
         pixels = clip.cpu().numpy() if clip.dtype == torch.uint8 else to_frames(clip.cpu().clamp(0, 1))
         squares = np.tile(np.array([0, 0, size_px, size_px]), (len(pixels), 1))
         index = np.arange(len(pixels))
         crops = FaceCrops(pixels, index, squares, frame_size=(size_px, size_px), source="clip")
-        found.append(region_bits(parser.parse(crops)[:: config.tubelet_size], config.patch_size))
-    return np.stack(found)
+        regions.append(region_bits(parser.parse(crops)[:: config.tubelet_size], config.patch_size))
+    return np.stack(regions)

@@ -1,4 +1,4 @@
-"""The networks, in plain torch: tensors in, tensors out."""
+"""The networks as plain torch modules: tensors in, tensors out."""
 
 from marlin_sdk.model.autoencoder import MaskedAutoencoder
 from marlin_sdk.model.decoder import Decoder

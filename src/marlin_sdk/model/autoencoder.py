@@ -1,4 +1,4 @@
-"""Encoder and decoder together: the model of pretraining and reconstruction."""
+"""The masked autoencoder, encoder and decoder: the model of pretraining and reconstruction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MaskedAutoencoder(nn.Module):
         self.decoder = Decoder(config)
 
     def forward(self, clips: Tensor, mask: Tensor) -> Tensor:
-        """Rebuild what the mask hides.
+        """Reconstruct the masked tubelets.
 
         Args:
             clips: float (B, 3, 16, 224, 224), RGB, range [0, 1].

@@ -1,4 +1,4 @@
-"""Visible tokens to the pixels of the masked ones."""
+"""The decoder: visible tokens to the pixels of masked tubelets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from marlin_sdk.model.positions import sinusoid_positions
 
 
 class Decoder(nn.Module):
-    """The light transformer that rebuilds masked tubelets (MARLIN, arXiv 2211.06627, section 3.2).
+    """The lightweight transformer that reconstructs masked tubelets (MARLIN, arXiv 2211.06627, section 3.2).
 
     Args:
         config: its size; must describe a decoder.
@@ -25,7 +25,7 @@ class Decoder(nn.Module):
         super().__init__()
         dim, depth, heads = config.decoder_embed_dim, config.decoder_depth, config.decoder_num_heads
         if dim is None or depth is None or heads is None:
-            raise ConfigError("this model config describes no decoder; give decoder_embed_dim, _depth and _num_heads")
+            raise ConfigError("this model config has no decoder; set decoder_embed_dim, _depth and _num_heads")
         self.embed = nn.Linear(config.encoder_embed_dim, dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.positions = nn.Parameter(sinusoid_positions(config.num_tokens, dim), requires_grad=False)
@@ -36,25 +36,26 @@ class Decoder(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(self, visible: Tensor, mask: Tensor) -> Tensor:
-        """Rebuild the masked tubelets.
+        """Reconstruct the masked tubelets.
 
         Args:
             visible: (B, visible, D) from `Encoder.encode_visible`.
-            mask: bool (B, N), True where VISIBLE, as given to the encoder.
+            mask: bool (B, N), True where VISIBLE, the same as for the encoder.
         Returns:
-            (B, masked, 1536): pixels in [0, 1] by training, each tubelet in (c, pt, ph, pw) order, in token order.
+            (B, masked, 1536): pixels trained to lie in [0, 1], each tubelet in (c, pt, ph, pw) order, in token order.
         Raises:
-            ShapeError: `mask` does not fit the config, or shows another number of tokens than `visible` has.
+            ShapeError: `mask` does not fit the config, or its number of visible tokens is not that of `visible`.
         """
         positions = self.positions.expand(len(visible), -1, -1)
         check_mask(mask, *positions.shape[:2])
-        seen_positions = pick(positions, mask)
-        if visible.shape[1] != seen_positions.shape[1]:
-            raise ShapeError(f"the mask shows {seen_positions.shape[1]} tokens of a clip; got {visible.shape[1]}")
-        seen = self.embed(visible) + seen_positions
-        hidden = self.mask_token + pick(positions, ~mask)
-        x = torch.cat([seen, hidden], dim=1)
+        visible_positions = pick(positions, mask)
+        num_visible = visible_positions.shape[1]
+        if visible.shape[1] != num_visible:
+            raise ShapeError(f"the mask has {num_visible} visible tokens a clip; got {visible.shape[1]}")
+        embedded = self.embed(visible) + visible_positions
+        masked = self.mask_token + pick(positions, ~mask)
+        x = torch.cat([embedded, masked], dim=1)
         for block in self.blocks:
             x = block(x)
-        out: Tensor = self.head(self.norm(x[:, seen.shape[1] :]))
+        out: Tensor = self.head(self.norm(x[:, num_visible:]))
         return out

@@ -1,4 +1,4 @@
-"""Clips to tokens: the part of MARLIN that makes features."""
+"""The encoder: clips to tokens and features."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ShapeError
@@ -17,11 +17,11 @@ from marlin_sdk.model.positions import sinusoid_positions
 
 
 class PatchEmbedding(nn.Module):
-    """Tubelets of 2x16x16 pixels to tokens.
+    """Embeds tubelets of 2x16x16 pixels as tokens.
 
-    The published model writes it as a 3-D convolution whose kernel is its stride; that is one matrix product over
-    flattened tubelets, which is faster on every device and exports to plain reshapes. The convolution only holds the
-    weights, in their published shape.
+    The published model uses a 3-D convolution whose kernel equals its stride. One matrix product over flattened
+    tubelets is equivalent, faster on every device, and exports to plain reshapes. The convolution module only holds
+    the weights, in their published shape.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         self.apply(initialise)
 
     def embed(self, clips: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) in [0, 1] to tokens with their positions, (B, N, D).
+        """Clips (B, 3, T, H, W) in [0, 1] to tokens with position embeddings, (B, N, D).
 
         Raises:
             ShapeError: `clips` does not fit the config.
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
         return self._pool(x, pool)
 
     def intermediate(self, clips: Tensor, layers: Sequence[int], *, pool: Literal["mean", "none"] = "mean") -> Tensor:
-        """The output of chosen blocks, each pooled and normalised as the last one is.
+        """The outputs of selected blocks, each pooled and normalised like the last one.
 
         Args:
             clips: as in `forward`.

@@ -1,4 +1,4 @@
-"""The blocks that encoder and decoder share: pre-norm transformer layers (ViT, arXiv 2010.11929, section 3.1)."""
+"""The pre-norm transformer blocks of encoder and decoder (ViT, arXiv 2010.11929, section 3.1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import product
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 NORM_EPS = 1e-5  # of the published model; VideoMAE's is 1e-6
 
@@ -19,7 +19,7 @@ class Attention(nn.Module):
         num_heads: heads; `dim` is a multiple of it.
 
     Attributes:
-        per_head: multiply plain matrices, head by head, where torch's own attention is slower than that.
+        per_head: compute attention head by head with plain matrix products, where torch's own attention is slower.
     """
 
     def __init__(self, dim: int, num_heads: int) -> None:
@@ -88,7 +88,7 @@ class Block(nn.Module):
 def initialise(module: nn.Module) -> None:
     """Xavier-uniform linear weights, zero biases, unit norms: the initialisation of VideoMAE (arXiv 2203.12602)."""
     if isinstance(module, (nn.Linear, nn.Conv3d)):
-        nn.init.xavier_uniform_(module.weight.flatten(1))  # the one convolution is a matrix product too
+        nn.init.xavier_uniform_(module.weight.flatten(1))  # the convolution is used as a matrix product
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.LayerNorm):

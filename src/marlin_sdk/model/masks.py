@@ -1,4 +1,4 @@
-"""Masks of pretraining: True where a token is VISIBLE (VideoMAE's are the opposite)."""
+"""Token masks: True where a token is VISIBLE (the opposite of VideoMAE's)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from marlin_sdk.errors import ShapeError
 
 
 def check_mask(mask: Tensor, batch: int, num_tokens: int) -> None:
-    """See that a mask picks as many tokens in each row; otherwise they would slip from one clip into the next.
+    """Check that every row of a mask selects the same number of tokens, so that `pick` does not mix clips.
 
     Raises:
         ShapeError: `mask` is not bool (batch, num_tokens), or its rows differ in their number of visible tokens.
@@ -20,7 +20,7 @@ def check_mask(mask: Tensor, batch: int, num_tokens: int) -> None:
         )
     counts = mask.sum(dim=1)
     if (counts != counts[:1]).any():
-        raise ShapeError(f"each row of a mask has as many visible tokens as the others; got {counts.tolist()}")
+        raise ShapeError(f"the rows of a mask have the same number of visible tokens; got {counts.tolist()}")
 
 
 def pick(tokens: Tensor, mask: Tensor) -> Tensor:

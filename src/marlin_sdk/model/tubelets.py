@@ -1,4 +1,4 @@
-"""Clips to tubelets of 2x16x16 pixels, the decoder's targets, and back."""
+"""Convert clips to tubelets of 2x16x16 pixels, the decoder's targets, and back."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def to_tubelets(clips: Tensor, config: ModelConfig) -> Tensor:
 
     Args:
         clips: (B, 3, T, H, W).
-        config: gives the grid and the sizes.
+        config: defines the grid and the sizes.
     Returns:
-        (B, N, 1536): tubelets in (t, h, w) order, pixels in (c, pt, ph, pw) order, as the decoder's head gives them.
+        (B, N, 1536): tubelets in (t, h, w) order, pixels in (c, pt, ph, pw) order, like the output of the decoder.
     """
     (t, h, w), time, patch = config.grid, config.tubelet_size, config.patch_size
     x = clips.reshape(len(clips), 3, t, time, h, patch, w, patch)

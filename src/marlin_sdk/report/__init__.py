@@ -1,3 +1,3 @@
-"""A dump of features as one HTML page that a person can look through."""
+"""A report on a dump of features, as one HTML page."""
 
 __all__ = ["page"]

@@ -1,4 +1,4 @@
-"""Histograms and rates as SVG that takes the colours of the page it stands in."""
+"""Histograms and rates as SVG, in the colours of the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chart", "draw_counts", "draw_heat_map", "draw_histogram", "draw_rate"]
 
-# matplotlib knows no CSS: it draws in colours that nothing else has, and each becomes one of the page's.
+# matplotlib does not support CSS: it draws in placeholder colours, which are replaced by those of the page.
 _COLOURS = {"#010203": "currentColor", "#040506": "var(--accent)", "#070809": "var(--faint)"}
 _TEXT, _DATA, _FAINT = _COLOURS
 _SIZE_IN = (3.7, 2.2)
@@ -45,12 +45,12 @@ _STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with its words.
+    """A chart with its text.
 
     Attributes:
-        title: what is drawn.
-        svg: the element, safe to put into a page: nothing of a dump's text is in it.
-        summary: what it shows, in words, for those who cannot see it.
+        title: title of the chart.
+        svg: the element, safe to insert into a page: it contains no text of the dump.
+        summary: a description in words, for those who cannot see it.
     """
 
     title: str
@@ -61,15 +61,15 @@ class Chart:
 def draw_histogram(
     title: str, values: Sequence[float] | NDArray[np.float64], *, unit: str = "", whole: bool = False
 ) -> Chart | None:
-    """Count values in bins.
+    """Draw a histogram.
 
     Args:
-        title: what the values are.
-        values: any number; those that are not finite are left out.
-        unit: of the values.
-        whole: they are whole numbers: bins hold a whole number of them each.
+        title: title of the chart.
+        values: any number of values; those that are not finite are ignored.
+        unit: unit of the values.
+        whole: the values are integers, so that bins have integer widths.
     Returns:
-        None where there is no value.
+        None if there is no value.
     """
     known = np.asarray(values, dtype=np.float64)
     known = known[np.isfinite(known)]
@@ -95,15 +95,15 @@ def draw_counts(
     summary: str,
     whole: bool = False,
 ) -> Chart:
-    """Draw bins that are counted already.
+    """Draw a histogram of given counts.
 
     Args:
-        title: what was counted.
+        title: title of the chart.
         counts: (n,).
-        edges: (n + 1,) of the bins.
-        unit: of the edges.
-        summary: in words.
-        whole: label whole numbers only.
+        edges: (n + 1,), edges of the bins.
+        unit: unit of the edges.
+        summary: description in words.
+        whole: label integers only.
     """
 
     def paint(axes: Axes) -> None:
@@ -118,13 +118,13 @@ def draw_counts(
 
 
 def draw_rate(title: str, throughput: Throughput, rates: NDArray[np.float64], *, unit: str) -> Chart:
-    """Draw a rate over the working time; breaks are dotted lines.
+    """Draw a rate over the working time; pauses are dotted lines.
 
     Args:
-        title: of what.
-        throughput: gives the time axis.
+        title: title of the chart.
+        throughput: throughput with the time axis.
         rates: (bins,), one of its rates.
-        unit: of the rate, for the summary.
+        unit: unit of the rate, for the summary.
     """
     total_s = float(throughput.edges_s[-1])
     scale, name = (3600.0, "hours") if total_s > 3 * 3600 else (60.0, "minutes") if total_s > 180 else (1.0, "seconds")
@@ -132,7 +132,7 @@ def draw_rate(title: str, throughput: Throughput, rates: NDArray[np.float64], *,
     mean = float((rates * widths).sum() / widths.sum())
     summary = f"{_number(mean)} {unit} on average, {_number(float(rates.max()))} at best"
     if throughput.pauses_s:
-        summary += f"; breaks between runs are left out (dotted): {len(throughput.pauses_s)}"
+        summary += f"; pauses between runs left out (dotted): {len(throughput.pauses_s)}"
 
     def paint(axes: Axes) -> None:
         axes.stairs(rates, throughput.edges_s / scale, color=_DATA, fill=True)
@@ -150,7 +150,7 @@ def draw_heat_map(values: NDArray[np.float32], low: float, high: float) -> NDArr
     """Colour a matrix from dark (low) to bright (high).
 
     Returns:
-        uint8 (n, n, 3) RGB, a pixel for each value.
+        uint8 (n, n, 3) RGB, one pixel per value.
     """
     colours = _matplotlib().colormaps["viridis"]
     span = max(high - low, 1e-6)
@@ -174,9 +174,9 @@ def _draw(paint: Callable[[Axes], None]) -> str:
 
 
 def _fit_page(svg: str) -> str:
-    """The bare element, in the colours and letters of the page, with names that clash with no other chart's."""
+    """The bare element, in the colours and fonts of the page, with ids that are unique in it."""
     svg = svg[svg.index("<svg") :]
-    # its style is for every element of a page, not of the picture alone
+    # its style would apply to the whole page
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)

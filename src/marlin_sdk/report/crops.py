@@ -1,4 +1,4 @@
-"""Faces as the encoder saw them, cut anew from the source video through the boxes that the features keep."""
+"""Face crops as the encoder saw them, cut from the source video with the boxes stored in the features."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from marlin_sdk.video.reader import open_video
 __all__ = ["Crop", "Strip", "WantedCrop", "choose_crops", "cut_strip", "data_uri"]
 
 CROP_PX = 96
-"""Side of a crop in the page."""
+"""Side of a crop in the page, in pixels."""
 
 MAX_FRAMES = 3000
-"""Frames of a source that are decoded at most: crops come from the first two minutes of 25 frames a second."""
+"""Maximum number of frames decoded per source: the first two minutes at 25 frames per second."""
 
 _MAX_TRACKS = 4
 _JPEG_QUALITY = 80
-_MAX_BOX = 4  # times the frame's longer side; a box larger than that is no face's
+_MAX_BOX = 4  # times the longer side of the frame; no face box is larger
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class WantedCrop:
     """A face to cut out.
 
     Attributes:
-        frame_index: of the source.
-        time_s: where its window starts.
-        track_id: whose face.
+        frame_index: frame of the source.
+        time_s: start of its window.
+        track_id: its face track.
         box: float32 (4,), xyxy in pixels.
     """
 
@@ -47,11 +47,11 @@ class WantedCrop:
 
 @dataclass(frozen=True)
 class Crop:
-    """A face in the page.
+    """A face crop in the page.
 
     Attributes:
-        time_s: where its window starts.
-        track_id: whose face.
+        time_s: start of its window.
+        track_id: its face track.
         image: data URI of a JPEG of 96x96 pixels.
     """
 
@@ -66,7 +66,7 @@ class Strip:
 
     Attributes:
         crops: by track, then by time.
-        note: why some or all are missing; empty where none is.
+        note: why some or all are missing; empty if none is.
     """
 
     crops: tuple[Crop, ...] = ()
@@ -74,11 +74,11 @@ class Strip:
 
 
 def choose_crops(features: VideoFeatures, count: int) -> list[WantedCrop]:
-    """Pick faces spread over the time of each track, the four longest where there are many.
+    """Choose faces spread over the time of each track, of at most the four longest tracks.
 
     Args:
-        features: of the video.
-        count: how many in all; the tracks share them.
+        features: features of the video.
+        count: total number of faces, divided among the tracks.
     """
     reachable = np.flatnonzero(
         (features.frame_index >= 0).all(axis=1) & (features.frame_index < MAX_FRAMES).all(axis=1)
@@ -99,19 +99,19 @@ def choose_crops(features: VideoFeatures, count: int) -> list[WantedCrop]:
 
 
 def cut_strip(source: str, wanted: Sequence[WantedCrop], *, source_fps: float | None = None) -> Strip:
-    """Cut faces out of a source video, decoding no further than the last of them.
+    """Cut faces from a source video, decoding no further than the last of them.
 
     Args:
-        source: path of a file or folder of frames; what a URL names is not fetched.
+        source: path of a file or folder of frames; a URL is not downloaded.
         wanted: from `choose_crops`.
-        source_fps: of a folder of frames.
+        source_fps: frame rate of a folder of frames.
     """
     if not wanted:
         return Strip()
     if "://" in source:
-        return Strip(note="No crops: the source is a URL, and a report fetches nothing")
+        return Strip(note="No crops: the source is a URL, and a report downloads nothing")
     if not Path(source).exists():
-        return Strip(note=f"No crops: the source is not at {source} any more")
+        return Strip(note=f"No crops: the source is no longer at {source}")
     by_frame: dict[int, list[int]] = {}
     for position, want in enumerate(wanted):
         by_frame.setdefault(want.frame_index, []).append(position)
@@ -126,7 +126,7 @@ def cut_strip(source: str, wanted: Sequence[WantedCrop], *, source_fps: float | 
                 if frame.index >= last:
                     break
     except MarlinError as error:
-        return Strip(note=f"No crops: the source cannot be read any more: {error}")
+        return Strip(note=f"No crops: the source can no longer be read: {error}")
     crops = tuple(
         Crop(want.time_s, want.track_id, images[position]) for position, want in enumerate(wanted) if position in images
     )
@@ -135,7 +135,7 @@ def cut_strip(source: str, wanted: Sequence[WantedCrop], *, source_fps: float | 
 
 
 def _cut(frame: NDArray[np.uint8], box: NDArray[np.float32]) -> str | None:
-    """A crop as a data URI; None where the box cannot be one of this frame."""
+    """A crop as a data URI; None if the box cannot be of this frame."""
     limit = _MAX_BOX * max(frame.shape[:2])
     if not np.isfinite(box).all() or np.abs(box).max() > limit:
         return None
@@ -146,7 +146,7 @@ def _cut(frame: NDArray[np.uint8], box: NDArray[np.float32]) -> str | None:
 
 
 def data_uri(pixels: NDArray[np.uint8], suffix: str) -> str:
-    """Encode an RGB picture (H, W, 3) as ".jpg" or ".png" for an `src` attribute."""
+    """Encode an RGB image (H, W, 3) as ".jpg" or ".png" for an `src` attribute."""
     import cv2
 
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix == ".jpg" else []

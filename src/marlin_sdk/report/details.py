@@ -1,4 +1,4 @@
-"""What the rows of one video show: where its faces are in time, and how much its windows are alike."""
+"""Details of one video: its faces over time, and the similarity of its windows."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from marlin_sdk.features import VideoFeatures
 __all__ = ["Similarity", "Span", "Timeline", "Track", "draw_timeline", "measure_similarity", "row_vectors"]
 
 TIMELINE_WIDTH = 1000
-"""The length of a timeline, in the units of `Span`."""
+"""Length of a timeline, in the units of `Span`."""
 
-_NUM_BINS = 200  # parts of a timeline; its size in the page is bounded by them
+_NUM_BINS = 200  # bins of a timeline, which bound its size in the page
 _LEVELS = 4
 _MAX_TRACKS = 6
-_MAX_CELLS = 64  # along a side of the heat map; windows of longer videos are averaged
+_MAX_CELLS = 64  # per side of the heat map; windows of longer videos are averaged
 
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a timeline.
+    """A segment of a timeline.
 
     Attributes:
-        start: from 0 to `TIMELINE_WIDTH`.
-        width: in the same unit.
-        level: the share of frames that show the face, from 1 (up to a quarter) to 4 (over three quarters).
+        start: its start, from 0 to `TIMELINE_WIDTH`.
+        width: its width, in the same unit.
+        level: share of frames that show the face, from 1 (up to a quarter) to 4 (over three quarters).
     """
 
     start: int
@@ -38,10 +38,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Track:
-    """Where a face is seen.
+    """When a face is visible.
 
     Attributes:
-        track_id: which; -1 where nothing was cropped.
+        track_id: its face track; -1 if nothing was cropped.
         spans: in order of time.
     """
 
@@ -56,10 +56,10 @@ class Timeline:
     Attributes:
         start_s: the left end, in seconds of the video.
         end_s: the right end.
-        tracks: the six that are longest in view, by number.
-        num_tracks: all there are.
-        skipped: where windows were left out.
-        covered: share of the time in which at least one face is in an embedded window, in [0, 1].
+        tracks: the six that are visible longest, by number.
+        num_tracks: number of all tracks.
+        skipped: where windows were skipped.
+        covered: share of the time in which an embedded window shows a face, in [0, 1].
     """
 
     start_s: float
@@ -72,12 +72,12 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Similarity:
-    """Cosine similarity of each window with each other.
+    """Cosine similarity of each pair of windows.
 
     Attributes:
         cosines: float32 (n, n), n at most 64, by track and then by time; longer videos are averaged along time.
-        lowest: of all pairs of windows shown.
-        neighbours: mean over windows next to each other; NaN where there is one window only.
+        lowest: lowest value of all pairs shown.
+        neighbours: mean over adjacent windows; NaN if there is only one window.
     """
 
     cosines: NDArray[np.float32]
@@ -86,13 +86,13 @@ class Similarity:
 
 
 def draw_timeline(features: VideoFeatures, duration_s: float | None) -> Timeline | None:
-    """Lay windows out along the time of a video.
+    """Arrange windows along the time of a video.
 
     Args:
-        features: with rows, or windows left out, or both.
-        duration_s: of the part that was read, where known.
+        features: features with rows, skipped windows, or both.
+        duration_s: duration of the part that was read, if known.
     Returns:
-        None where there is no window at all, or the times are not finite.
+        None if there is no window at all, or the times are not finite.
     """
     starts = np.concatenate([features.start_s, [window.start_s for window in features.skipped]])
     ends = np.concatenate([features.end_s, [window.end_s for window in features.skipped]])
@@ -127,7 +127,7 @@ def draw_timeline(features: VideoFeatures, duration_s: float | None) -> Timeline
 
 
 def _bridged(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The ends, each moved to where the next window starts if no more than the frames between two steps lie between."""
+    """The ends, each moved to the start of the next window if the gap is no more than the frames between two steps."""
     known = np.unique(starts)
     following = known[np.minimum(np.searchsorted(known, ends - 1e-9), len(known) - 1)]
     apart = following - ends
@@ -146,7 +146,7 @@ def _spans(shares: NDArray[np.float64]) -> tuple[Span, ...]:
 
 
 def row_vectors(features: VideoFeatures) -> NDArray[np.float32]:
-    """A vector for each window: its feature, or the mean of its tokens; one for all where they were reduced.
+    """One vector per window: its feature, or the mean of its tokens; one for all windows if they were reduced.
 
     Returns:
         float32 (n, D); rows that hold NaN or infinity are NaN throughout.
@@ -162,7 +162,7 @@ def measure_similarity(features: VideoFeatures) -> Similarity | None:
     """Compare the windows of a video.
 
     Returns:
-        None where there are fewer than two windows to compare.
+        None if there are fewer than two windows to compare.
     """
     vectors = row_vectors(features)
     if len(vectors) != len(features):

@@ -19,7 +19,7 @@ document.documentElement.classList.add("scripted");
   document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
   query.addEventListener("input", apply);
   status.addEventListener("input", apply);
-  // a link to a video that the filter hides must lead to it all the same
+  // a link to a video that the filter hides must still lead to it
   window.addEventListener("hashchange", () => {
     const target = document.getElementById(location.hash.slice(1));
     if (target && target.hidden) {

@@ -1,4 +1,4 @@
-"""A dump's folder -> one HTML file that needs nothing else."""
+"""Write a report on a dump as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _MAX_TEXT = 300
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """How much of a dump is looked at in detail: it bounds the time a report takes, and its size.
+    """How many videos a report shows in detail, which bounds its time and size.
 
     Attributes:
-        first: videos from the start of the manifest.
-        sample: of the rest, drawn at random.
-        seed: of the draw.
-        crops: faces shown of each video (about 3 kB each); 0 opens no source video.
+        first: number of videos from the start of the manifest.
+        sample: number of videos drawn at random from the rest.
+        seed: random seed of the sample.
+        crops: face crops per video (about 3 kB each); 0 opens no source video.
     """
 
     first: int = 100
@@ -62,7 +62,7 @@ class ReportOptions:
 
 @dataclass(kw_only=True)
 class _Card:
-    """What the page shows of one video; its text is fit to print."""
+    """What the page shows of one video; its text is printable."""
 
     id: str
     source: str
@@ -81,7 +81,7 @@ class _Card:
 
 @dataclass
 class _Scores:
-    """Detector scores of the videos looked at, counted as they come."""
+    """Histogram of the detector scores of the videos shown."""
 
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(_SCORE_EDGES) - 1, dtype=np.int64))
 
@@ -96,7 +96,7 @@ class _Scores:
             return None
         middle = int(np.searchsorted(np.cumsum(self.counts), total / 2))
         summary = f"median about {_SCORE_EDGES[middle : middle + 2].mean():.2f}, over {total:,} frames with a face"
-        return draw_counts("Face scores", self.counts, _SCORE_EDGES, unit="score of the detector", summary=summary)
+        return draw_counts("Face scores", self.counts, _SCORE_EDGES, unit="detector score", summary=summary)
 
 
 def write_report(
@@ -106,18 +106,18 @@ def write_report(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Make the page of a dump.
+    """Write the report on a dump.
 
     Totals, failures and throughput are of the whole manifest. Features are read of `first + sample` videos: with the
-    defaults a page has about 4 MB, and never more than 20 (crops of pure noise), however large the dump.
+    defaults a page has about 4 MB, and at most 20 (crops of pure noise), however large the dump.
 
     Args:
-        folder: of the dump.
-        output: the `.html` file; it appears whole or not at all.
-        options: how much to look at.
-        progress: called with the videos looked at so far, and all that will be.
+        folder: folder of the dump.
+        output: the `.html` file, which is written atomically.
+        options: how many videos to show in detail.
+        progress: called with the number of videos read so far, and their total.
     Returns:
-        How many videos the page shows in detail.
+        Number of videos that the page shows in detail.
     Raises:
         FeatureFileError: there is no dump in the folder, its manifest is broken, or the page cannot be written.
         MissingExtraError: the extra `[report]` is not installed.
@@ -129,7 +129,7 @@ def write_report(
     shown = _choose(entries, options)
     cards = [_new_card(entry, place, len(shown)) for place, entry in enumerate(shown)]
     scores, pool = _Scores(), VectorPool()
-    _look_into(cards, dump, options, scores, pool, progress or (lambda done, total: None))
+    _fill_cards(cards, dump, options, scores, pool, progress or (lambda done, total: None))
     projection = pool.project(seed=options.seed)
     page = template.render(
         name=folder.resolve().name,
@@ -161,7 +161,7 @@ def _choose(entries: Sequence[ManifestEntry], options: ReportOptions) -> list[Ma
 
 def _new_card(entry: ManifestEntry, place: int, count: int) -> _Card:
     labels = {_short(str(key)): _short(str(value)) for key, value in list((entry.labels or {}).items())[:8]}
-    # a golden-angle walk round the circle sets videos that stand side by side far apart
+    # steps of the golden angle give neighbouring videos very different hues
     hue = round(360 * place / count) if count <= 8 else round(137.508 * place) % 360
     return _Card(
         id=_short(entry.id),
@@ -173,7 +173,7 @@ def _new_card(entry: ManifestEntry, place: int, count: int) -> _Card:
     )
 
 
-def _look_into(
+def _fill_cards(
     cards: Sequence[_Card],
     dump: FeatureDump,
     options: ReportOptions,
@@ -181,7 +181,7 @@ def _look_into(
     pool: VectorPool,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Fill the cards: features are read one after another, sources decoded beside that."""
+    """Fill the cards: features are read in turn, while threads decode the sources."""
     strips: list[tuple[_Card, Future[Strip]]] = []
     with ThreadPoolExecutor(max_workers=2) as decoders:
         for place, card in enumerate(cards):
@@ -198,7 +198,7 @@ def _look_into(
             wanted = choose_crops(features, options.crops) if options.crops else []
             fps = features.meta.get("video", {}).get("fps")
             if options.crops and features.frame_index.max(initial=0) >= MAX_FRAMES:
-                card.warnings.append(f"crops are of its first {MAX_FRAMES:,} frames: no more are decoded for a report")
+                card.warnings.append(f"crops are of its first {MAX_FRAMES:,} frames: a report decodes no more")
             strips.append((card, decoders.submit(cut_strip, card.entry.source, wanted, source_fps=fps)))
         for done, (card, strip) in enumerate(strips, start=1):
             card.strip = strip.result()
@@ -208,12 +208,14 @@ def _look_into(
 def _open(folder: Path) -> FeatureDump:
     dump = load_features(folder) if folder.is_dir() else None
     if not isinstance(dump, FeatureDump) or not dump.entries:
-        raise FeatureFileError(f"{folder} holds no dump: there is no manifest.jsonl with a line in it; check the path")
+        raise FeatureFileError(f"{folder} is not a dump: it has no manifest.jsonl, or an empty one; check the path")
     for entry in dump.entries.values():
         texts = (entry.source, entry.status, entry.error or "", entry.message or "")
         numbers = (entry.rows, entry.skipped_windows, entry.duration_s or 0, entry.seconds, entry.finished_at)
         if not all(isinstance(text, str) for text in texts) or not all(map(_is_number, numbers)):
-            raise FeatureFileError(f"the manifest of {folder} is malformed: the line of {entry.id!r:.80} is no entry")
+            raise FeatureFileError(
+                f"the manifest of {folder} is malformed: the line of {entry.id!r:.80} is not a valid entry"
+            )
     return dump
 
 
@@ -235,16 +237,16 @@ def _charts(entries: Sequence[ManifestEntry], cards: Sequence[_Card], scores: _S
     throughput = measure_throughput(entries)
     if throughput:
         charts += [
-            draw_rate("Videos a minute", throughput, throughput.videos_per_min, unit="videos a minute"),
-            draw_rate("Windows a second", throughput, throughput.windows_per_s, unit="windows a second"),
+            draw_rate("Videos per minute", throughput, throughput.videos_per_min, unit="videos per minute"),
+            draw_rate("Windows per second", throughput, throughput.windows_per_s, unit="windows per second"),
         ]
     charts += [
-        draw_histogram("Windows of a video", [entry.rows for entry in entries], unit="windows", whole=True),
+        draw_histogram("Windows per video", [entry.rows for entry in entries], unit="windows", whole=True),
         draw_histogram(
-            "Length of a video", [entry.duration_s for entry in entries if entry.duration_s is not None], unit="seconds"
+            "Video length", [entry.duration_s for entry in entries if entry.duration_s is not None], unit="seconds"
         ),
         draw_histogram(
-            "Faces of a video", [card.num_tracks for card in cards if card.num_tracks], unit="faces", whole=True
+            "Faces per video", [card.num_tracks for card in cards if card.num_tracks], unit="faces", whole=True
         ),
         scores.draw(),
     ]
@@ -252,11 +254,11 @@ def _charts(entries: Sequence[ManifestEntry], cards: Sequence[_Card], scores: _S
 
 
 def _settings(dump: FeatureDump) -> list[tuple[str, str]]:
-    """What the dump was made with, as flat names and values; empty where it does not say."""
+    """The settings of the dump, as flat names and values; empty if it has none."""
     try:
         values = dump.settings
     except FeatureFileError as error:
-        return [("not known", _short(str(error)))]
+        return [("unknown", _short(str(error)))]
     return [(_short(name), _short(value)) for name, value in _flat(values)][:_MAX_SETTINGS]
 
 
@@ -268,7 +270,7 @@ def _flat(value: Any, name: str = "", depth: int = 0) -> list[tuple[str, str]]:
 
 
 def _points(projection: Projection | None, cards: Sequence[_Card]) -> dict[str, Any]:
-    """What the page's script knows of each point of the projection."""
+    """Data of each point of the projection, for the page's script."""
     if projection is None:
         return {}
     return {
@@ -284,7 +286,7 @@ def _short(text: str) -> str:
 
 
 def _inlined() -> dict[str, Any]:
-    """The style and the script, and the only script that the page's policy lets run: this one."""
+    """The style and the script, with the hash that makes it the only script the page may run."""
     from markupsafe import Markup
 
     style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -312,7 +314,7 @@ def _template() -> Any:
 
 
 def _finalize(value: Any) -> Any:
-    """What the template writes: text of a dump, which may hold anything, or markup of ours."""
+    """Sanitise what the template writes: text of a dump may hold anything; our own markup stays as it is."""
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 

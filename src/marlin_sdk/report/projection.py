@@ -1,4 +1,4 @@
-"""The windows of a dump in two dimensions."""
+"""Projection of the windows of a dump to two dimensions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from marlin_sdk.report.details import row_vectors
 __all__ = ["Point", "Projection", "VectorPool"]
 
 MAX_POINTS = 3000
-"""Points in the page at most."""
+"""Maximum number of points in the page."""
 
-_MAX_ROWS = 100  # of a video; those of 200 videos by 768 dims are 60 MB
+_MAX_ROWS = 100  # per video; 200 videos of 768 dims take 60 MB
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Point:
     """A window.
 
     Attributes:
-        video: its place among the videos of the page.
+        video: index of its video in the page.
         x: first component, scaled to [0, 1].
         y: second component, scaled to [0, 1], upwards.
-        start_s: of the window.
-        end_s: of the window.
-        track_id: whose face.
+        start_s: start of the window.
+        end_s: end of the window.
+        track_id: its face track.
     """
 
     video: int
@@ -42,12 +42,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Projection:
-    """Windows along their two directions of greatest spread.
+    """Windows projected on their first two principal components.
 
     Attributes:
         points: at most 3,000, by video, then by track and time.
-        explained: the share of the variance along x and along y.
-        num_fitted: windows that the directions were found from.
+        explained: share of the variance along x and along y.
+        num_fitted: number of windows that the components were fitted to.
     """
 
     points: tuple[Point, ...]
@@ -57,17 +57,17 @@ class Projection:
 
 @dataclass
 class VectorPool:
-    """Gathers windows of many videos, a hundred of each at most, spread over its time."""
+    """Collects windows of many videos, at most a hundred per video, spread over its time."""
 
     _vectors: list[NDArray[np.float32]] = field(default_factory=list)
     _places: list[NDArray[np.float64]] = field(default_factory=list)
 
     def add(self, video: int, features: VideoFeatures) -> None:
-        """Take windows of a video.
+        """Add windows of a video.
 
         Args:
-            video: its place among the videos of the page.
-            features: of the video.
+            video: index of the video in the page.
+            features: features of the video.
         """
         vectors = row_vectors(features)
         if not len(features) or not vectors.size or (self._vectors and vectors.shape[1] != self._vectors[0].shape[1]):
@@ -79,18 +79,18 @@ class VectorPool:
         else:  # reduced: one vector for the whole video
             places = np.array([[features.start_s.min(), features.end_s.max(), features.track_id[0]]])
         usable = np.flatnonzero(~np.isnan(vectors[:, 0]) & np.isfinite(places).all(axis=1))
-        kept = usable[_spread(len(usable), _MAX_ROWS)]
-        if len(kept):
-            self._vectors.append(vectors[kept])
-            self._places.append(np.column_stack([np.full(len(kept), video), places[kept]]))
+        chosen = usable[_spread(len(usable), _MAX_ROWS)]
+        if len(chosen):
+            self._vectors.append(vectors[chosen])
+            self._places.append(np.column_stack([np.full(len(chosen), video), places[chosen]]))
 
     def project(self, *, seed: int) -> Projection | None:
-        """Find the two directions and lay the windows out along them.
+        """Project the windows on their first two principal components.
 
         Args:
-            seed: of the solver.
+            seed: random seed of the solver.
         Returns:
-            None where there are fewer than three windows, or all are the same.
+            None if there are fewer than three windows, or all are the same.
         Raises:
             MissingExtraError: scikit-learn is not installed.
         """
@@ -120,5 +120,5 @@ class VectorPool:
 
 
 def _spread(count: int, limit: int) -> NDArray[np.int64]:
-    """At most `limit` of `count` places, evenly apart."""
+    """At most `limit` of `count` indices, evenly spaced."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(np.int64)) if count else np.arange(0)

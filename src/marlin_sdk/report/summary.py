@@ -1,4 +1,4 @@
-"""What a dump's manifest says in all: totals, reasons of failure, and how fast the work went."""
+"""Summary of a manifest: totals, reasons of failures, and throughput."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from marlin_sdk.dump.manifest import ManifestEntry, Status
 
 __all__ = ["Reason", "Throughput", "Totals", "count_totals", "group_failures", "measure_throughput", "printable"]
 
-_PAUSE_S = 60.0  # nothing in work for longer than this is a break between two runs
+_PAUSE_S = 60.0  # a longer time without any work is a pause between two runs
 _NUM_BINS = 60
 _MAX_MESSAGE = 400
 _MAX_REASONS = 40
@@ -24,15 +24,15 @@ _MAX_NAMED = 20
 
 @dataclass(frozen=True)
 class Totals:
-    """The sums of a manifest.
+    """The totals of a manifest.
 
     Attributes:
-        counts: videos of each status, in the order of `Status`; those there are.
-        windows: embedded.
-        skipped_windows: left out because they show no face.
-        duration_s: of all videos whose length is known.
-        num_unknown: videos whose length is not.
-        seconds: spent on all of them, summed over processes.
+        counts: number of videos by status, in the order of `Status`, without zeros.
+        windows: number of windows embedded.
+        skipped_windows: number of windows skipped because they show no face.
+        duration_s: total duration of the videos whose duration is known.
+        num_unknown: number of videos whose duration is unknown.
+        seconds: time spent on all of them, summed over processes.
     """
 
     counts: dict[str, int]
@@ -44,7 +44,7 @@ class Totals:
 
     @property
     def videos(self) -> int:
-        """All videos."""
+        """Number of all videos."""
         return sum(self.counts.values())
 
 
@@ -54,9 +54,9 @@ class Reason:
 
     Attributes:
         error: class of the error.
-        message: of the first of them, at most 400 characters.
-        count: how many.
-        ids: of the first twenty.
+        message: message of the first of them, at most 400 characters.
+        count: number of videos.
+        ids: ids of the first twenty.
     """
 
     error: str
@@ -67,13 +67,13 @@ class Reason:
 
 @dataclass(frozen=True)
 class Throughput:
-    """How fast the work went, over the time in which there was any.
+    """Throughput over the working time.
 
     Attributes:
-        edges_s: float64 (bins + 1,), working time from the start of the first video, breaks taken out.
+        edges_s: float64 (bins + 1,), working time from the start of the first video, without pauses.
         videos_per_min: float64 (bins,).
         windows_per_s: float64 (bins,).
-        pauses_s: where on the axis of working time a break between two runs was taken out.
+        pauses_s: working times at which a pause between two runs was removed.
     """
 
     edges_s: NDArray[np.float64]
@@ -102,10 +102,10 @@ def count_totals(entries: Iterable[ManifestEntry]) -> Totals:
 def group_failures(entries: Iterable[ManifestEntry]) -> list[Reason]:
     """Group failed videos by error and message, most frequent first.
 
-    Messages that differ only in the video's own name or in numbers count as one.
+    Messages that differ only in the name of the video or in numbers count as one.
 
     Returns:
-        At most forty reasons; the last one then stands for all the rest.
+        At most forty reasons; if there are more, the last one combines the rest.
     """
     groups: dict[tuple[str, str], list[ManifestEntry]] = {}
     for entry in entries:
@@ -136,11 +136,11 @@ def _pattern(entry: ManifestEntry) -> str:
 def measure_throughput(entries: Iterable[ManifestEntry]) -> Throughput | None:
     """Count what was finished in each part of the working time.
 
-    A video was in work from `finished_at - seconds` to `finished_at`. Where none was for more than a minute, nobody was
-    working: the break between a run and its resumption is taken out.
+    A video was being processed from `finished_at - seconds` to `finished_at`. A time of more than a minute without any
+    is a pause between two runs, and is removed.
 
     Returns:
-        None where fewer than two videos say when they were finished.
+        None if fewer than two videos have a finish time.
     """
     times = [(entry.finished_at, entry.seconds, entry.rows) for entry in entries if entry.finished_at > 0]
     table = np.array(times, dtype=np.float64).reshape(-1, 3)
@@ -165,5 +165,5 @@ def measure_throughput(entries: Iterable[ManifestEntry]) -> Throughput | None:
 
 
 def printable(text: str) -> str:
-    """Text with nothing in it that is invisible, turns the direction of writing, or is no character at all."""
+    """Replace invisible characters, those that change the writing direction, and invalid ones."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,4 +1,4 @@
-"""Inference backends for the encoder, behind one Protocol."""
+"""Inference backends of the encoder, behind one protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RuntimeName = Literal["torch", "openvino", "onnx"]
 
 
 class EncoderRuntime(Protocol):
-    """Turns clips into features, wherever and in whatever precision it runs."""
+    """Inference backend of the encoder: clips to features, on its device and in its precision."""
 
     @property
     def config(self) -> ModelConfig:
@@ -25,7 +25,7 @@ class EncoderRuntime(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where features come back."""
+        """The device of the features."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -33,13 +33,13 @@ class EncoderRuntime(Protocol):
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What, beside weights and dtype, decides the features: name, version, calibration; plain values."""
+        """What determines the features besides weights and dtype: name, version, calibration; plain values."""
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Move the weights; None leaves a thing as it is.
+        """Move the weights; None changes nothing.
 
         Raises:
-            ConfigError: this runtime stays where it was made.
+            ConfigError: this runtime cannot be moved.
         """
 
     def encode(self, clips: Tensor, *, keep_seq: bool = False, layers: Sequence[int] | None = None) -> Tensor:
@@ -47,8 +47,8 @@ class EncoderRuntime(Protocol):
 
         Args:
             clips: uint8 (B, 16, 224, 224, 3), or float (B, 3, 16, 224, 224) in [0, 1]; on any device.
-            keep_seq: keep the tokens instead of their pooled vector.
-            layers: give the output of these blocks instead of the last one's, stacked in a second dimension.
+            keep_seq: return the tokens instead of their pooled vector.
+            layers: return the outputs of these blocks instead of the last one's, stacked in a second dimension.
         Returns:
             float32 (B, D); (B, 1568, D) with `keep_seq`; (B, len(layers), ...) with `layers`.
         """

@@ -1,4 +1,4 @@
-"""A user's choice of runtime, device and dtype: checked before anything is downloaded, built once there are weights."""
+"""Choice of runtime, device and dtype: validated before any download, built once the weights are loaded."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _DTYPES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class RuntimeChoice:
-    """What `choose_runtime` found fit to be used.
+    """A choice that `choose_runtime` has validated.
 
     Attributes:
-        name: who multiplies.
-        device: where; the CPU for all but torch.
+        name: the inference backend.
+        device: the device it runs on; the CPU for all but torch.
         dtype: float32, bfloat16, float16 or int8.
-        compile: whether torch compiles.
+        compile: whether to use torch.compile.
     """
 
     name: RuntimeName
@@ -45,7 +45,7 @@ class RuntimeChoice:
     def build(
         self, encoder: Encoder, identity: Mapping[str, Any], calibration: CalibrationSet | None = None
     ) -> EncoderRuntime:
-        """The runtime of an encoder.
+        """Build the runtime of an encoder.
 
         Args:
             encoder: float32, on the CPU.
@@ -53,7 +53,7 @@ class RuntimeChoice:
             calibration: for int8; by default the built-in set.
         Raises:
             MissingExtraError: the runtime is not installed.
-            ConfigError: a converted model cannot be kept on disk.
+            ConfigError: a converted model cannot be stored on disk.
         """
         if self.name == "torch":
             return TorchRuntime(encoder, device=self.device, dtype=self.dtype, compile=self.compile)
@@ -77,48 +77,49 @@ def choose_runtime(
     decoder: bool = False,
     calibrated: bool = False,
 ) -> RuntimeChoice:
-    """Check a choice, and that what it needs is installed.
+    """Validate a choice, and check that the required packages are installed.
 
     Args:
         name: "torch", "openvino" or "onnx".
-        device: "auto", "cpu", "cuda", "cuda:1"; only torch leaves the CPU.
+        device: "auto", "cpu", "cuda", "cuda:1"; all but torch support only the CPU.
         dtype: "float32" with each; "bfloat16" with torch and openvino; "float16" with torch; "int8" with openvino.
         compile: let torch compile the encoder.
-        decoder: whether a decoder is wanted too.
-        calibrated: whether the user gives calibration clips.
+        decoder: whether the decoder is needed too.
+        calibrated: whether the user passes calibration clips.
     Raises:
-        ConfigError: no such runtime, device or dtype, or not together, or the CPU can only imitate the dtype.
+        ConfigError: an unknown runtime, device or dtype, an unsupported combination, or a dtype that the CPU can only
+            emulate.
         MissingExtraError: the runtime is not installed.
     """
     if name not in get_args(RuntimeName):
         raise ConfigError(f"unknown runtime {name!r}; expected one of {', '.join(get_args(RuntimeName))}")
-    where = torch.device("cpu") if name != "torch" and str(device) == "auto" else resolve_device(device)
+    resolved = torch.device("cpu") if name != "torch" and str(device) == "auto" else resolve_device(device)
     precision = resolve_dtype(dtype)
-    short = str(precision).removeprefix("torch.")
-    if short not in _DTYPES[name]:
-        able = [runtime for runtime, dtypes in _DTYPES.items() if short in dtypes]
+    dtype_name = str(precision).removeprefix("torch.")
+    if dtype_name not in _DTYPES[name]:
+        supporting = [runtime for runtime, dtypes in _DTYPES.items() if dtype_name in dtypes]
         raise ConfigError(
-            f"unknown dtype {short!r} for runtime={name!r}; expected one of {', '.join(_DTYPES[name])} "
-            f"({short} needs runtime={' or '.join(map(repr, able))})"
+            f"unknown dtype {dtype_name!r} for runtime={name!r}; expected one of {', '.join(_DTYPES[name])} "
+            f"({dtype_name} needs runtime={' or '.join(map(repr, supporting))})"
         )
     if name != "torch":
-        _check_converted(name, where, compile=compile, decoder=decoder)
+        _check_converted(name, resolved, compile=compile, decoder=decoder)
     if calibrated and precision != torch.int8:
-        raise ConfigError(f"calibration= is for dtype='int8'; got dtype={short!r}")
-    if where.type == "cpu" and (lack := describe_missing_features(short, cpu_flags())):
+        raise ConfigError(f"calibration= is for dtype='int8'; got dtype={dtype_name!r}")
+    if resolved.type == "cpu" and (missing := describe_missing_features(dtype_name, cpu_flags())):
         if name != "torch" and precision == torch.bfloat16:
-            raise ConfigError(f"{lack}, so OpenVINO would compute in float32; use dtype='float32'")
-        _log.warning("%s: expect it to be slower than float32", lack)
-    return RuntimeChoice(name, where, precision, compile)  # type: ignore[arg-type]  # checked above
+            raise ConfigError(f"{missing}, so OpenVINO would compute in float32; use dtype='float32'")
+        _log.warning("%s: expect it to be slower than float32", missing)
+    return RuntimeChoice(name, resolved, precision, compile)  # type: ignore[arg-type]  # checked above
 
 
 def _check_converted(name: str, device: torch.device, *, compile: bool, decoder: bool) -> None:
     if device.type != "cpu":
         raise ConfigError(f"runtime={name!r} runs on the CPU; got device={str(device)!r}, which needs runtime='torch'")
     if compile:
-        raise ConfigError(f"compile=True is torch's; runtime={name!r} compiles in any case")
+        raise ConfigError(f"compile=True needs runtime='torch'; runtime={name!r} always compiles")
     if decoder:
-        raise ConfigError(f"decoder=True needs runtime='torch'; runtime={name!r} holds the encoder alone")
+        raise ConfigError(f"decoder=True needs runtime='torch'; runtime={name!r} has only the encoder")
     if name == "onnx":
         from marlin_sdk.runtime.onnx import import_onnxruntime
 

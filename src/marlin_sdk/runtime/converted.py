@@ -1,4 +1,4 @@
-"""Models in another runtime's format, kept on disk: made once, whole or not at all, found again by what they are."""
+"""Models converted to another runtime's format, cached on disk by their identity."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ _ABOUT = "about.json"
 
 
 def converted_model(kind: str, identity: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-    """The folder of a converted model under `marlin_home() / "converted"`; made if it is not there yet.
+    """The folder of a converted model under `marlin_home() / "converted"`; created if it does not exist.
 
-    It is written beside its place and renamed, so that it appears whole or not at all. Of two processes that make it at
-    once, the first to finish wins and the other takes what is there. One that was cut short by the disk is made anew.
+    It is written to a temporary folder and renamed, so that it appears atomically. Of two processes that create it
+    concurrently, the first to finish wins and the other uses the result. A truncated one is created again.
 
     Args:
-        kind: the format, a folder of its own.
-        identity: all that decides the content, as JSON values: weights, size, converter and its version. A change makes
-            another folder.
-        make: writes the files into the empty folder that it is given.
+        kind: the format, which has its own folder.
+        identity: everything that determines the content, as JSON values: weights, size, converter and its version. A
+            change leads to another folder.
+        make: writes the files into the empty folder passed to it.
     Raises:
         ConfigError: the folder cannot be written; the message says how to move it.
     """
     name = re.sub(r"[^\w.-]+", "-", Path(str(identity.get("model", "model"))).name)[:48]
     described = json.dumps(identity, sort_keys=True)
     folder = marlin_home() / "converted" / kind / f"{name}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
-    if _is_whole(folder):
+    if _is_complete(folder):
         return folder
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.part")
     try:
         part.mkdir(parents=True)
-        _log.info("converting %s for %s; kept in %s", identity.get("model"), kind, folder)
+        _log.info("converting %s for %s; stored in %s", identity.get("model"), kind, folder)
         make(part)
         sizes = {file.name: file.stat().st_size for file in sorted(part.iterdir())}
         (part / _ABOUT).write_text(json.dumps({"identity": identity, "sizes": sizes}, indent=1), encoding="utf-8")
@@ -53,7 +53,7 @@ def converted_model(kind: str, identity: Mapping[str, Any], make: Callable[[Path
         _move(part, folder)
     except OSError as error:
         raise ConfigError(
-            f"the model converted for {kind} cannot be kept in {folder.parent}: {error}; "
+            f"the model converted for {kind} cannot be stored in {folder.parent}: {error}; "
             "free some space there, or set MARLIN_HOME to another folder"
         ) from error
     finally:
@@ -65,7 +65,7 @@ def _move(part: Path, folder: Path) -> None:
     try:
         part.rename(folder)
     except OSError:
-        if _is_whole(folder):  # another process was quicker
+        if _is_complete(folder):  # another process was faster
             return
         if not folder.exists():
             raise
@@ -75,7 +75,7 @@ def _move(part: Path, folder: Path) -> None:
         shutil.rmtree(part.with_name(f"{part.name}.old"), ignore_errors=True)
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_complete(folder: Path) -> bool:
     try:
         sizes = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))["sizes"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())

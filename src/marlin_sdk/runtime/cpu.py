@@ -1,4 +1,4 @@
-"""What the processor has instructions for: a dtype that it only imitates is slower than float32, not faster."""
+"""CPU instructions for reduced precision: a dtype that is only emulated is slower than float32, not faster."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 __all__ = ["cpu_flags", "describe_missing_features", "is_amd"]
 
 _CPUINFO = Path("/proc/cpuinfo")
-# Linux's names of the instructions, x86 first, then Arm; any one of a row will do.
-_NEEDS = {
+# Linux's names of the instructions, x86 first, then Arm; any one of a row is enough.
+_REQUIRED_FLAGS = {
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16"),
     "int8": ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"),
 }
@@ -17,7 +17,7 @@ _NEEDS = {
 
 @cache
 def cpu_flags() -> frozenset[str] | None:
-    """The processor's flags as Linux names them; None where there is no /proc/cpuinfo."""
+    """The processor's flags as Linux names them; None without /proc/cpuinfo."""
     try:
         return parse_flags(_CPUINFO.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -35,7 +35,7 @@ def parse_flags(cpuinfo: str) -> frozenset[str]:
 
 @cache
 def is_amd() -> bool:
-    """Whether AMD made the processor, as far as /proc/cpuinfo tells."""
+    """Whether the processor is an AMD one, according to /proc/cpuinfo."""
     try:
         return "AuthenticAMD" in _CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -43,13 +43,13 @@ def is_amd() -> bool:
 
 
 def describe_missing_features(dtype: str, flags: frozenset[str] | None) -> str | None:
-    """What a processor lacks to multiply quickly in a dtype; None if it has it, or if that cannot be told.
+    """The instructions that a processor lacks for fast arithmetic in a dtype; None if it has them, or if unknown.
 
     Args:
         dtype: "float32", "float16", "bfloat16" or "int8".
         flags: of `cpu_flags`.
     """
-    needs = _NEEDS.get(dtype, ())
-    if not needs or flags is None or flags.intersection(needs):
+    required = _REQUIRED_FLAGS.get(dtype, ())
+    if not required or flags is None or flags.intersection(required):
         return None
-    return f"this CPU has no instructions for {dtype} (none of {', '.join(needs)} in /proc/cpuinfo)"
+    return f"this CPU has no instructions for {dtype} (none of {', '.join(required)} in /proc/cpuinfo)"

@@ -1,4 +1,4 @@
-"""What the runtimes of converted models share: one clip at a time, on the CPU, through a graph with named outputs."""
+"""Base class of the runtimes of converted models: one clip at a time, on the CPU, in a graph with named outputs."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ RunGraph = Callable[[NDArray[np.float32]], Sequence[NDArray[np.float32]]]
 
 
 def output_name(layer: int, *, keep_seq: bool) -> str:
-    """What a converted model calls the output of a block: its normalised tokens, or their pooled vector."""
+    """The name of a block's output in a converted model: its normalised tokens, or their pooled vector."""
     return f"{'tokens' if keep_seq else 'pooled'}_{layer}"
 
 
 class GraphRuntime(ABC):
-    """Runs a converted model. It holds no network of torch, and stays on the CPU in the dtype it was made with.
+    """Runs a converted model. It holds no torch network, and its device, the CPU, and its dtype are fixed.
 
-    Clips go through one by one: on a CPU a batch is no faster, and so a row does not depend on its neighbours.
+    Clips are embedded one by one: on a CPU a batch is no faster, and a row does not depend on its neighbours this way.
 
     Args:
         config: the size of the model.
@@ -39,35 +39,35 @@ class GraphRuntime(ABC):
     def __init__(self, config: ModelConfig, dtype: torch.dtype, provenance: Mapping[str, Any]) -> None:
         self.config, self.dtype, self.provenance = config, dtype, dict(provenance)
         self.device = torch.device("cpu")
-        self._opened: dict[tuple[str, ...], RunGraph] = {}
+        self._graphs: dict[tuple[str, ...], RunGraph] = {}
 
     @abstractmethod
     def open(self, names: tuple[str, ...]) -> RunGraph:
-        """Make ready a graph that computes these outputs and no other: a clip in, their arrays out, in order."""
+        """Compile a graph that computes only these outputs: a clip in, their arrays out, in order."""
 
     def to(self, device: torch.device | None = None, dtype: torch.dtype | None = None) -> None:
-        """Refuse to move.
+        """Do nothing: the device and the dtype are fixed.
 
         Raises:
-            ConfigError: another device or dtype was asked for.
+            ConfigError: another device or dtype is requested.
         """
         if (device or self.device) != self.device or (dtype or self.dtype) != self.dtype:
             raise ConfigError(
                 f"a model of runtime={self.provenance['name']!r} cannot be moved from {self.device}, {self.dtype}; "
-                "load it anew with the dtype= you want, or use runtime='torch'"
+                "load it again with the dtype= you want, or use runtime='torch'"
             )
 
     def encode(self, clips: Tensor, *, keep_seq: bool = False, layers: Sequence[int] | None = None) -> Tensor:
-        """See `EncoderRuntime.encode`. Each new choice of outputs takes a moment to make ready, once."""
+        """See `EncoderRuntime.encode`. The first use of each set of outputs compiles a graph."""
         wanted = [range(self.config.encoder_depth)[layer] for layer in ((-1,) if layers is None else layers)]
         names = tuple(output_name(layer, keep_seq=keep_seq) for layer in sorted(set(wanted)))
-        if names not in self._opened:
-            self._opened[names] = self.open(names)
-        run = self._opened[names]
-        places = [sorted(set(wanted)).index(layer) for layer in wanted]
+        if names not in self._graphs:
+            self._graphs[names] = self.open(names)
+        run = self._graphs[names]
+        positions = [sorted(set(wanted)).index(layer) for layer in wanted]
         rows = []
         for clip in clips.cpu():
             outputs = run(to_floats(clip[None]).contiguous().numpy())
-            rows.append(np.concatenate([outputs[place] for place in places]))
+            rows.append(np.concatenate([outputs[position] for position in positions]))
         stacked = torch.from_numpy(np.stack(rows).astype(np.float32, copy=False))
         return stacked[:, 0] if layers is None else stacked

@@ -1,4 +1,4 @@
-"""What an encoder accepts: clips and layers, checked before anything is multiplied."""
+"""Validation and conversion of the encoder's inputs: clips and layers."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marlin_sdk.config import ModelConfig, whole_number
+from marlin_sdk.config import ModelConfig, as_integer
 from marlin_sdk.errors import ConfigError, ShapeError
 
 __all__ = ["as_clips", "as_layers", "to_floats", "to_frames"]
 
-_RANGE_SLACK = 1e-4  # what interpolation may add to [0, 1]
+_RANGE_TOLERANCE = 1e-4  # overshoot of [0, 1] by interpolation
 
 
 def as_clips(clip: Tensor | NDArray[Any], model: ModelConfig) -> tuple[Tensor, bool]:
-    """Check clips that a user gives.
+    """Validate the clips that a user passes.
 
     Args:
         clip: float (B, 3, 16, 224, 224) or (3, 16, 224, 224) in [0, 1], or uint8 (B, 16, 224, 224, 3) or
             (16, 224, 224, 3); tensor or array.
-        model: gives the sizes.
+        model: defines the sizes.
     Returns:
-        The clips with a batch dimension, float32 or uint8, and whether they came with one.
+        The clips with a batch dimension, float32 or uint8, and whether `clip` had one.
     Raises:
-        ShapeError: another shape or dtype, NaN, or floats outside [0, 1]; the message says expected and got.
+        ShapeError: another shape or dtype, NaN, or floats outside [0, 1]; the message gives expected and actual.
     """
     try:
-        # A copy where need be: torch takes neither the negative strides of bgr[..., ::-1] nor read-only memory.
+        # Copied if necessary: torch supports neither the negative strides of bgr[..., ::-1] nor read-only memory.
         array = clip if isinstance(clip, Tensor) else np.require(clip, requirements=["C", "W"])
         clips = torch.as_tensor(array)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -42,7 +42,7 @@ def as_clips(clip: Tensor | NDArray[Any], model: ModelConfig) -> tuple[Tensor, b
     }
     kind = "uint8" if clips.dtype == torch.uint8 else "float"
     if kind == "float" and not clips.is_floating_point():
-        raise ShapeError(f"a clip of {clips.dtype} is ambiguous; give uint8 pixels, or floats in [0, 1]")
+        raise ShapeError(f"a clip of {clips.dtype} is ambiguous; pass uint8 pixels, or floats in [0, 1]")
     expected = layouts[kind]
     batched = clips.ndim == 5
     if tuple(clips.shape[1:] if batched else clips.shape) != expected or (batched and not len(clips)):
@@ -56,7 +56,7 @@ def as_clips(clip: Tensor | NDArray[Any], model: ModelConfig) -> tuple[Tensor, b
     if kind == "float":
         clips = clips.float()
         low, high = clips.aminmax()
-        if not (low >= -_RANGE_SLACK and high <= 1 + _RANGE_SLACK):  # NaN fails too
+        if not (low >= -_RANGE_TOLERANCE and high <= 1 + _RANGE_TOLERANCE):  # NaN fails too
             raise ShapeError(
                 f"float clips lie in [0, 1]; got values from {low.item():.4g} to {high.item():.4g}; "
                 "divide 8-bit pixels by 255, and do not subtract a mean"
@@ -65,17 +65,17 @@ def as_clips(clip: Tensor | NDArray[Any], model: ModelConfig) -> tuple[Tensor, b
 
 
 def as_layers(layers: Any, model: ModelConfig) -> list[int]:
-    """Check the blocks that a user asks for.
+    """Validate the block indices that a user passes.
 
     Args:
-        layers: a list or array of whole numbers, from 0 or from the end.
-        model: gives the number of blocks.
+        layers: a list or array of integers, from 0 or from the end.
+        model: defines the number of blocks.
     Raises:
-        ConfigError: something else (a single number, a text), none, or a block that is not there.
+        ConfigError: not a list of integers, an empty one, or an index out of range.
     """
     depth = model.encoder_depth
     try:
-        wanted = [whole_number(layer) for layer in layers]
+        wanted = [as_integer(layer) for layer in layers]
     except TypeError:
         wanted = []
     indices = [layer for layer in wanted if layer is not None and -depth <= layer < depth]
@@ -85,10 +85,10 @@ def as_layers(layers: Any, model: ModelConfig) -> list[int]:
 
 
 def to_floats(clips: Tensor) -> Tensor:
-    """Clips as the encoder takes them.
+    """Convert clips to the encoder's input format.
 
     Args:
-        clips: uint8 (B, T, H, W, 3), or float32 (B, 3, T, H, W), which come back as they are.
+        clips: uint8 (B, T, H, W, 3), or float32 (B, 3, T, H, W), which are returned unchanged.
     Returns:
         float32 (B, 3, T, H, W) in [0, 1], on the same device.
     """
@@ -96,7 +96,7 @@ def to_floats(clips: Tensor) -> Tensor:
 
 
 def to_frames(clip: Tensor) -> NDArray[np.uint8]:
-    """A clip as pictures.
+    """Convert a clip to images.
 
     Args:
         clip: float (3, T, H, W) in [0, 1], on the CPU.

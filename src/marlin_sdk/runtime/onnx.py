@@ -20,7 +20,7 @@ from marlin_sdk.runtime.onnx_graph import prune_graph, write_graph
 
 __all__ = ["OnnxRuntime", "import_onnxruntime"]
 
-_FORMAT = 1  # of the graph that write_graph writes; a change makes every converted model anew
+_FORMAT = 1  # version of the graph that write_graph writes; a change invalidates every converted model
 _GRAPH, _WEIGHTS = "encoder.onnx", "encoder.weights"
 
 
@@ -28,7 +28,7 @@ class OnnxRuntime(GraphRuntime):
     """Runs an encoder in ONNX Runtime.
 
     Args:
-        graph: a file that `convert` made.
+        graph: a file written by `convert`.
         config: the size of the model.
     """
 
@@ -38,17 +38,17 @@ class OnnxRuntime(GraphRuntime):
 
     @classmethod
     def convert(cls, encoder: Encoder, identity: Mapping[str, Any]) -> OnnxRuntime:
-        """The runtime of an encoder, from the disk where it was converted before.
+        """The runtime of an encoder, from the cache if it has been converted before.
 
         Args:
             encoder: its weights, float32, on the CPU. It is not needed afterwards.
             identity: of the weights.
         Raises:
             MissingExtraError: ONNX or ONNX Runtime is not installed.
-            ConfigError: the converted model cannot be kept on disk.
+            ConfigError: the converted model cannot be stored on disk.
         """
         import_onnxruntime()
-        # The graph is ours, and needs the same operations of every version.
+        # Without the version of onnx: `write_graph` uses the same operations with every version.
         key = {**identity, "converter": {"format": _FORMAT}}
         folder = converted_model("onnx", key, lambda folder: write_graph(encoder, folder / _GRAPH, _WEIGHTS))
         return cls(folder / _GRAPH, encoder.config)

@@ -1,4 +1,4 @@
-"""The encoder written as an ONNX graph, straight from its weights."""
+"""The encoder as an ONNX graph, built directly from its weights."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from marlin_sdk.runtime.graph import output_name
 
 __all__ = ["prune_graph", "write_graph"]
 
-_OPSET, _IR_VERSION = 20, 9  # the first with Gelu, and the first that takes it
-_CONTRIB = "com.microsoft"  # ONNX Runtime's own operations: its attention never holds all scores at once
+_OPSET, _IR_VERSION = 20, 9  # the first opset with Gelu, and the first IR version that supports it
+_CONTRIB = "com.microsoft"  # ONNX Runtime's own operations: its attention never materialises all scores at once
 
 
 def write_graph(encoder: Encoder, path: Path, weights: str) -> None:
-    """Write an encoder for one clip.
+    """Write the graph of an encoder for one clip.
 
     Args:
         encoder: its weights, float32, on the CPU.
         path: of the graph: input `clips`, float32 (1, 3, T, H, W) in [0, 1]; outputs `pooled_k` (1, D) and `tokens_k`
             (1, N, D) for each block k.
-        weights: the name of the file, beside it, that holds the weights.
+        weights: the name of the weights file, written beside the graph.
     """
     import onnx
 
@@ -52,19 +52,19 @@ def write_graph(encoder: Encoder, path: Path, weights: str) -> None:
 
 
 def prune_graph(path: Path, names: tuple[str, ...]) -> bytes:
-    """A graph of `write_graph` that computes these outputs and no other; its weights stay in their file."""
+    """A graph of `write_graph` that computes only these outputs; its weights stay in their file."""
     import onnx
 
     model = onnx.load(path, load_external_data=False)
     graph = model.graph
     needed = set(names)
-    kept = []
+    nodes = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             needed.update(node.input)
-            kept.append(node)
+            nodes.append(node)
     fields = (
-        (graph.node, kept[::-1]),
+        (graph.node, nodes[::-1]),
         (graph.output, [output for name in names for output in graph.output if output.name == name]),
         (graph.initializer, [constant for constant in graph.initializer if constant.name in needed]),
     )
@@ -76,14 +76,14 @@ def prune_graph(path: Path, names: tuple[str, ...]) -> bytes:
 
 
 class _Graph:
-    """Nodes and constants as they come, each under a name of its own."""
+    """Builds nodes and constants with unique names."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def add(self, operation: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """A node, and the name of its output."""
+        """Add a node, and return the name of its output."""
         import onnx
 
         name = output or f"{operation}_{len(self.nodes)}"
@@ -91,7 +91,7 @@ class _Graph:
         return name
 
     def constant(self, values: Tensor | NDArray[Any]) -> str:
-        """A constant, and its name."""
+        """Add a constant, and return its name."""
         import onnx
 
         array = values.detach().numpy() if isinstance(values, Tensor) else values
@@ -112,7 +112,7 @@ class _Graph:
 
 
 def _encoder(graph: _Graph, encoder: Encoder) -> list[tuple[str, bool]]:
-    """Add the nodes of an encoder; the names of its outputs, and whether they are tokens."""
+    """Add the nodes of an encoder; return the names of its outputs, and whether they are tokens."""
     config = encoder.config
     (t, h, w), time, patch = config.grid, config.tubelet_size, config.patch_size
     x = graph.reshape("clips", 3, t, time, h, patch, w, patch)

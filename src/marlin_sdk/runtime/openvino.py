@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVinoRuntime", "import_openvino"]
 
-_FORMAT = 1  # of the graph that build_graph writes; a change makes every converted model anew
+_FORMAT = 1  # version of the graph that build_graph builds; a change invalidates every converted model
 _GRAPH = "encoder.xml"
 
 
 class OpenVinoRuntime(GraphRuntime):
-    """Runs an encoder that OpenVINO compiles for this CPU.
+    """Runs an encoder compiled by OpenVINO for this CPU.
 
     Args:
-        graph: a file that `convert` made.
+        graph: a file written by `convert`.
         config: the size of the model.
         dtype: float32, bfloat16 or int8.
-        calibration: what an int8 model was calibrated with.
+        calibration: identity of an int8 model's calibration set.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class OpenVinoRuntime(GraphRuntime):
         dtype: torch.dtype,
         calibration: CalibrationSet,
     ) -> OpenVinoRuntime:
-        """The runtime of an encoder, from the disk where it was converted before.
+        """The runtime of an encoder, from the cache if it has been converted before.
 
         Args:
             encoder: its weights, float32, on the CPU. It is not needed afterwards.
@@ -74,14 +74,14 @@ class OpenVinoRuntime(GraphRuntime):
             calibration: clips for int8.
         Raises:
             MissingExtraError: OpenVINO, or NNCF for int8, is not installed.
-            ConfigError: the converted model cannot be kept on disk.
+            ConfigError: the converted model cannot be stored on disk.
         """
         import_openvino()
         quantise = dtype == torch.int8
-        made_by = {"format": _FORMAT, "openvino": version("openvino")}
-        key: dict[str, Any] = {**identity, "converter": made_by}
+        converter = {"format": _FORMAT, "openvino": version("openvino")}
+        key: dict[str, Any] = {**identity, "converter": converter}
         if quantise:
-            made_by["nncf"] = _nncf_version()
+            converter["nncf"] = _nncf_version()
             key["calibration"] = dict(calibration.identity)
 
         def make(folder: Path) -> None:
@@ -97,7 +97,7 @@ class OpenVinoRuntime(GraphRuntime):
         """See `GraphRuntime.open`.
 
         Raises:
-            ConfigError: OpenVINO would compute in another precision than was asked for.
+            ConfigError: OpenVINO would compute in another precision than requested.
         """
         core = _core()
         graph = core.read_model(self._graph)
@@ -110,9 +110,11 @@ class OpenVinoRuntime(GraphRuntime):
             "PERFORMANCE_HINT": "LATENCY",
         }
         compiled = core.compile_model(graph, "CPU", settings)
-        kept = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
-        if kept != self._precision:
-            raise ConfigError(f"OpenVINO computes in {kept} on this CPU, not in {self._precision}; use dtype='float32'")
+        actual = str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+        if actual != self._precision:
+            raise ConfigError(
+                f"OpenVINO computes in {actual} on this CPU, not in {self._precision}; use dtype='float32'"
+            )
         request = compiled.create_infer_request()
         ports = [compiled.output(name) for name in names]
 
@@ -139,7 +141,7 @@ def import_openvino() -> Any:
 
 @contextlib.contextmanager
 def _no_telemetry() -> Iterator[None]:
-    """Import OpenVINO and NNCF as if openvino_telemetry were not there: they send what is used to Google Analytics."""
+    """Import OpenVINO and NNCF without openvino_telemetry, which sends usage data to Google Analytics."""
     name = "openvino_telemetry"
     missing = name not in sys.modules
     if missing:
@@ -159,12 +161,12 @@ def _core() -> Any:
 def _nncf_version() -> str:
     try:
         return version("nncf")
-    except ImportError as error:  # PackageNotFoundError is one
+    except ImportError as error:  # includes PackageNotFoundError
         raise MissingExtraError("dtype='int8'", "openvino") from error
 
 
 def _quantise(graph: openvino.Model, clips: NDArray[np.uint8]) -> openvino.Model:
-    """Post-training quantisation with SmoothQuant, which transformers need; bars go to stderr, where they belong."""
+    """Post-training quantisation with SmoothQuant, which transformers need; progress bars are sent to stderr."""
     with _no_telemetry(), contextlib.redirect_stdout(sys.stderr):
         import nncf
 

@@ -1,4 +1,4 @@
-"""The encoder written in OpenVINO's operations, straight from its weights: no tracing, one operation for attention."""
+"""The encoder as an OpenVINO graph, built directly from its weights: no tracing, one operation for attention."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["build_graph"]
 
 
 def build_graph(encoder: Encoder) -> openvino.Model:
-    """The graph of an encoder for one clip.
+    """Build the graph of an encoder for one clip.
 
     Args:
         encoder: its weights, float32, on the CPU.
     Returns:
         Input `clips`, float32 (1, 3, T, H, W) in [0, 1]; outputs `pooled_k` (1, D) and `tokens_k` (1, N, D) for each
-        block k. Whoever needs one output removes the others before compiling.
+        block k. Outputs that are not needed should be removed before compiling.
     """
     import openvino
     from openvino import opset13 as ops

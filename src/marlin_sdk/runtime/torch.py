@@ -20,18 +20,18 @@ __all__ = ["DTYPES", "Dtype", "TorchRuntime", "resolve_device", "resolve_dtype"]
 
 Dtype = Literal["float32", "bfloat16", "float16", "int8"]
 DTYPES: tuple[str, ...] = get_args(Dtype)
-_THREADS_A_CLIP = 4  # that one clip keeps busy
+_THREADS_PER_CLIP = 4  # that one clip keeps busy
 
 
 class TorchRuntime:
-    """Runs an `Encoder` as it is.
+    """Runs an `Encoder` in torch.
 
     Args:
         encoder: the network, with its weights.
-        device: where it runs.
-        dtype: of its weights and arithmetic. Features come back as float32 in any case.
-        compile: let torch.compile fuse what it can. The first clip then waits for it, a minute or so, and so does the
-            first of each new kind (tokens, another dtype). `layers` are never compiled.
+        device: the device it runs on.
+        dtype: of its weights and arithmetic. Features are always float32.
+        compile: use torch.compile. The first clip then takes a minute or so longer, and so does the first of each new
+            kind (tokens, another dtype). `layers` are never compiled.
     Raises:
         DeviceMemoryError: the weights do not fit into the device's memory.
     """
@@ -48,7 +48,7 @@ class TorchRuntime:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.encoder.norm.weight.device
 
     @property
@@ -65,16 +65,18 @@ class TorchRuntime:
         """Move the weights.
 
         Raises:
-            ConfigError: a dtype without fractions.
+            ConfigError: not a floating-point dtype.
             DeviceMemoryError: they do not fit into the device's memory.
         """
         if dtype is not None and not dtype.is_floating_point:
             raise ConfigError(f"unknown dtype {dtype} for runtime='torch'; load with runtime='openvino', dtype='int8'")
         self._move(device or self.device, dtype or self.dtype)
-        # Of a GPU it is known once its memory has run out. A core gains nothing from more clips at once: they only take
-        # memory.
-        self._largest_batch = max(1, torch.get_num_threads() // _THREADS_A_CLIP) if self.device.type == "cpu" else None
-        # torch's bf16 attention multiplies with MKL, which is slow on AMD; its linear layers, with oneDNN, are not.
+        # On a GPU the limit is found when its memory runs out. On a CPU, more clips than that at once are no faster:
+        # they only take memory.
+        self._largest_batch = (
+            max(1, torch.get_num_threads() // _THREADS_PER_CLIP) if self.device.type == "cpu" else None
+        )
+        # torch's bf16 attention uses MKL, which is slow on AMD; its linear layers use oneDNN, which is not.
         per_head = self.device.type == "cpu" and self.dtype == torch.bfloat16 and is_amd()
         for module in self.encoder.modules():
             if isinstance(module, Attention):
@@ -84,7 +86,7 @@ class TorchRuntime:
         try:
             self.encoder.to(device=device, dtype=dtype)
         except torch.cuda.OutOfMemoryError as error:
-            raise self._too_small(device, dtype, "the model") from error
+            raise self._out_of_memory(device, dtype, "the model") from error
 
     @torch.no_grad()  # not inference_mode: a probe must be able to train on the features
     def encode(self, clips: Tensor, *, keep_seq: bool = False, layers: Sequence[int] | None = None) -> Tensor:
@@ -100,25 +102,25 @@ class TorchRuntime:
         try:
             return self._forward(clips, keep_seq, layers)
         except torch.cuda.OutOfMemoryError:
-            pass  # what follows is outside the handler, whose traceback still holds the failed batch's tensors
+            pass  # continue outside the handler, whose traceback still references the failed batch's tensors
         torch.cuda.empty_cache()
         if len(clips) == 1:
-            raise self._too_small(self.device, self.dtype, "one clip")
+            raise self._out_of_memory(self.device, self.dtype, "one clip")
         self._largest_batch = len(clips) // 2
         return self.encode(clips, keep_seq=keep_seq, layers=layers)
 
-    def _too_small(self, device: torch.device, dtype: torch.dtype, what: str) -> DeviceMemoryError:
+    def _out_of_memory(self, device: torch.device, dtype: torch.dtype, what: str) -> DeviceMemoryError:
         size_mb = sum(parameter.numel() for parameter in self.encoder.parameters()) * dtype.itemsize / 1e6
         precision = str(dtype).removeprefix("torch.")
         return DeviceMemoryError(
-            f"no memory left on {device} for {what}; the weights take {size_mb:.1f} MB in {precision}; end what else "
-            "runs there, or use dtype='float16', a smaller model, or device='cpu'"
+            f"no memory left on {device} for {what}; the weights take {size_mb:.1f} MB in {precision}; stop other "
+            "processes there, or use dtype='float16', a smaller model, or device='cpu'"
         )
 
     def _forward(self, clips: Tensor, keep_seq: bool, layers: Sequence[int] | None) -> Tensor:
         if self.device.type == "cuda" and clips.device.type == "cpu":
-            clips = clips.pin_memory()  # from pageable memory, "non_blocking" blocks
-        # Bytes are a quarter of what floats would be: they are scaled where they are multiplied.
+            clips = clips.pin_memory()  # copies from pageable memory are not asynchronous
+        # Converted to floats on the device: bytes are a quarter of the data to copy.
         pixels = to_floats(clips.to(self.device, non_blocking=True)).to(self.dtype)
         pool: Literal["none", "mean"] = "none" if keep_seq else "mean"
         if layers is None:
@@ -131,16 +133,16 @@ class TorchRuntime:
 
 def _compiled(encoder: Encoder) -> Callable[..., Tensor]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch's compiler is still built on parts of torch.jit
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's compiler still uses parts of torch.jit
         compiled: Callable[..., Tensor] = torch.compile(encoder)
     return compiled
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The device a name stands for; "auto" is CUDA where there is one, else the CPU.
+    """The device of a name; "auto" is CUDA if available, else the CPU.
 
     Raises:
-        ConfigError: no such device here.
+        ConfigError: an unknown or unavailable device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -152,7 +154,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise ConfigError(f"device {device!r} is not supported; expected auto, cpu, cuda or cuda:N")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
-            f"device {str(device)!r} is not here: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            f"device {str(device)!r} is not available: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
             "devices; use device='cpu', or install a torch build for your driver"
         )
     return found

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: Lightning's form and the published keys, so that all readers of MARLIN files take them."""
+"""The checkpoints of a run: Lightning's format with the published keys, so that any reader of MARLIN files works."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["model_state", "optimizer_state", "read_checkpoint", "read_progress", "restore_state", "write_checkpoint"]
 
-# A file that is not whole, or not ours.
-_BROKEN = (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
+# For a truncated file, or one that is not a checkpoint.
+_READ_ERRORS = (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
 def model_state(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights of a network on the CPU, whole on the first process and empty on the others.
+    """The weights of a network on the CPU, complete on the first process and empty on the others.
 
-    A collective call: every process takes part.
+    A collective call: every process must make it.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state = get_model_state_dict(network, options=options)
@@ -40,7 +40,7 @@ def model_state(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The state of an optimiser by the names of the parameters, on the CPU. A collective call, as `model_state`."""
+    """The state of an optimiser by parameter names, on the CPU. A collective call, like `model_state`."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return dict(get_optimizer_state_dict(network, optimizer, options=options))
 
@@ -51,36 +51,36 @@ def restore_state(
     weights: dict[str, Any],
     optimizer_values: dict[str, Any],
 ) -> None:
-    """Load what `model_state` and `optimizer_state` gave, in place. A collective call."""
+    """Load the output of `model_state` and `optimizer_state`, in place. A collective call."""
     options = StateDictOptions(full_state_dict=True, strict=True)
     set_model_state_dict(network, weights, options=options)
     set_optimizer_state_dict(network, optimizer, optimizer_values, options=options)
 
 
 def write_checkpoint(path: Path, content: dict[str, Any], fabric: Fabric, *, task: str) -> None:
-    """Write a checkpoint; the file that lies there stays until the new one is whole.
+    """Write a checkpoint atomically: an existing file is replaced once the new one is complete.
 
-    A collective call: every process takes part, the first one writes.
+    A collective call: every process must make it, the first one writes.
 
     Args:
         path: the file, `.ckpt`.
         content: `state_dict`, `hyper_parameters` (the size of the model), `progress` (plain values: `step`, `epoch` and
-            what else the task needs), `optimizer`, and under `task` the settings of the run.
+            others that the task needs), `optimizer`, and under `task` the settings of the run.
         fabric: of the run.
         task: see `read_checkpoint`.
     Raises:
-        TrainingError: it cannot be written, or weights are NaN or infinite; whatever lay at `path` is as it was.
+        TrainingError: it cannot be written, or weights are NaN or infinite; an existing file at `path` is unchanged.
     """
     step = content["progress"]["step"]
     written = {
         **content,
         "epoch": content["progress"]["epoch"],
         "global_step": step,
-        "pytorch-lightning_version": "2.0.0",  # the first whose loader takes this form
+        "pytorch-lightning_version": "2.0.0",  # the first whose loader accepts this format
     }
-    failure, advice = "", "Make room, then go on"
+    failure, advice = "", "Free some space"
     if fabric.is_global_zero and not all(tensor.isfinite().all() for tensor in content["state_dict"].values()):
-        failure, advice = "its weights are not finite", "Set a lower base_lr, or clip_norm, and go on"
+        failure, advice = "its weights are not finite", "Set a lower base_lr, or clip_norm"
     elif fabric.is_global_zero:
         try:
             with atomic_path(path) as part:
@@ -89,36 +89,40 @@ def write_checkpoint(path: Path, content: dict[str, Any], fabric: Fabric, *, tas
             failure = f"{str(error).partition(chr(10))[0]} (is the disk full?)"
     failure, advice = fabric.broadcast((failure, advice))
     if failure:
-        last, how = "there is none yet", "from the start"
+        last, remedy = "there is no earlier one", "start again"
         if path.is_file():
-            last, how = f"the last good one is still there, of step {_step_of(path, task)}", "with --resume"
-        raise TrainingError(f"cannot write the checkpoint {path} of step {step}: {failure}; {last}. {advice} {how}")
+            last, remedy = f"the last good one, of step {_step_of(path, task)}, is still there", "resume with --resume"
+        raise TrainingError(
+            f"cannot write the checkpoint {path} of step {step}: {failure}; {last}. {advice}, then {remedy}"
+        )
 
 
 def read_checkpoint(path: Path, *, task: str) -> dict[str, Any]:
-    """What `write_checkpoint` wrote, tensors mapped from the file.
+    """Read a file of `write_checkpoint`, with memory-mapped tensors.
 
     Args:
         path: the file.
-        task: the key of the settings of the run, which tells one kind of training from another ("pretraining").
+        task: the key of the settings of the run, which identifies the kind of training ("pretraining").
     Raises:
-        WeightsError: the file is not whole, or is no checkpoint of such a run.
+        WeightsError: the file is truncated, or is not a checkpoint of such a run.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except _BROKEN as error:
-        raise WeightsError(f"{path} is no checkpoint, or is cut off: {str(error).partition(chr(10))[0]}") from error
-    needed = {"state_dict", "hyper_parameters", "progress", task, "optimizer"}
-    if not isinstance(content, dict) or not needed <= content.keys():
-        raise WeightsError(f"{path} is no checkpoint of a run to go on with; to start from its weights use --init")
+    except _READ_ERRORS as error:
+        raise WeightsError(
+            f"{path} is not a checkpoint, or is truncated: {str(error).partition(chr(10))[0]}"
+        ) from error
+    required = {"state_dict", "hyper_parameters", "progress", task, "optimizer"}
+    if not isinstance(content, dict) or not required <= content.keys():
+        raise WeightsError(f"{path} is not a checkpoint that a run can resume; to start from its weights use --init")
     return content
 
 
 def read_progress(path: Path, *, task: str) -> dict[str, Any]:
-    """How far the run of a checkpoint had come, and under the name of the task its settings.
+    """The progress of the run of a checkpoint, and under the name of the task its settings.
 
     Raises:
-        WeightsError: as `read_checkpoint`.
+        WeightsError: as in `read_checkpoint`.
     """
     content = read_checkpoint(path, task=task)
     return {**content["progress"], task: content[task]}

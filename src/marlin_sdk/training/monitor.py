@@ -1,4 +1,4 @@
-"""What a run tells while it learns: TensorBoard, a file of numbers, a progress bar."""
+"""Logs of a training run: TensorBoard, a metrics file, a progress bar."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ logger = logging.getLogger("marlin_sdk")
 
 
 class Monitor:
-    """Logs of the first process; the others keep silent.
+    """Writes the logs in the first process; does nothing in the others.
 
     Args:
-        folder: of the run; TensorBoard's files lie in `logs/`, pictures in `pictures/`, numbers in `metrics.jsonl`.
+        folder: of the run, for TensorBoard's files in `logs/`, pictures in `pictures/`, numbers in `metrics.jsonl`.
         fabric: launched.
-        first_step: steps done before; what a run that was killed has logged beyond them is dropped.
+        first_step: steps done before; later entries, which a killed run has logged, are removed.
         steps: of the whole run.
-        log_every: steps between two lines of the log.
+        log_every: steps between two log entries.
         clips_per_step: over all devices.
-        gflop_per_step: the arithmetic that a step of one device cannot do without.
-        progress: show a bar on stderr.
+        gflop_per_step: the minimum arithmetic of a step on one device.
+        progress: show a progress bar on stderr.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class Monitor:
         self._bar = tqdm(
             total=steps, initial=first_step, unit="step", disable=not (progress and self._active), smoothing=0.1
         )
-        self._floor_s = gflop_per_step / peak_gflops(fabric)
+        self._min_step_s = gflop_per_step / peak_gflops(fabric)
         self._waited_s = 0.0
-        self._started_s, self._since = time.perf_counter(), 0
+        self._started_s, self._num_steps = time.perf_counter(), 0
 
     def __enter__(self) -> Monitor:
         return self
@@ -77,57 +77,57 @@ class Monitor:
             self._board.finalize("success")
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Time what the step waits for its data."""
+    def waiting_for_data(self) -> Iterator[None]:
+        """Measure the time that a step waits for its data."""
         started_s = time.perf_counter()
         yield
         self._waited_s += time.perf_counter() - started_s
 
-    def stepped(self, done: int, losses: Callable[[], Mapping[str, float]], learning_rate: float) -> None:
-        """Count a step, and write a line of the log where it is time.
+    def log_step(self, done: int, losses: Callable[[], Mapping[str, float]], learning_rate: float) -> None:
+        """Count a step, and write a log entry every `log_every` steps.
 
         Args:
             done: steps so far.
-            losses: gives the losses of the step by name, the one to show on the bar first; called only where a line is
-                written, since it waits for the device.
+            losses: returns the losses of the step by name, the one for the progress bar first; called only for a log
+                entry, since it waits for the device.
             learning_rate: of the step.
         """
         self._bar.update()
-        self._since += 1
+        self._num_steps += 1
         if done % self._log_every and done != self._bar.total:
             return
-        named = losses()
-        took_s = time.perf_counter() - self._started_s
-        speed = self._since / took_s
+        loss_by_name = losses()
+        elapsed_s = time.perf_counter() - self._started_s
+        speed = self._num_steps / elapsed_s
         values = {
-            **{f"train/{name}": value for name, value in named.items()},
+            **{f"train/{name}": value for name, value in loss_by_name.items()},
             "train/lr": learning_rate,
             "speed/clips_per_s": speed * self._clips_per_step,
-            "speed/share_of_peak": self._floor_s * speed,
-            "speed/waiting_for_data": self._waited_s / took_s,
+            "speed/share_of_peak": self._min_step_s * speed,
+            "speed/waiting_for_data": self._waited_s / elapsed_s,
         }
-        self.write(done, values)
+        self._log(done, values)
         self._bar.set_postfix_str(
-            f"loss {next(iter(named.values())):.4f}, {values['speed/clips_per_s']:.1f} clips/s, "
+            f"loss {next(iter(loss_by_name.values())):.4f}, {values['speed/clips_per_s']:.1f} clips/s, "
             f"{values['speed/share_of_peak']:.0%} of peak, {values['speed/waiting_for_data']:.0%} waiting",
             refresh=False,
         )
         self._reset()
 
-    def held_out(self, done: int, values: Mapping[str, float]) -> None:
-        """Write what held-out clips say."""
-        self.write(done, values)
+    def log_validation(self, done: int, values: Mapping[str, float]) -> None:
+        """Log the metrics of held-out clips."""
+        self._log(done, values)
         self._reset()
 
-    def picture(self, done: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Keep a picture, uint8 (H, W, 3) in RGB: in TensorBoard by its name, and in `pictures/` by the step."""
+    def log_picture(self, done: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Store a picture, uint8 (H, W, 3) in RGB: in TensorBoard by its name, and in `pictures/` by the step."""
         if self._board is not None:
             self._board.experiment.add_image(name, image, done, dataformats="HWC")
             save_png(image, self._folder / "pictures" / f"step-{done:07d}.png")
         self._reset()
 
-    def write(self, done: int, values: Mapping[str, float]) -> None:
-        """Numbers of a step, to TensorBoard and to `metrics.jsonl`."""
+    def _log(self, done: int, values: Mapping[str, float]) -> None:
+        """Write the numbers of a step to TensorBoard and to `metrics.jsonl`."""
         if self._board is None:
             return
         self._board.log_metrics(dict(values), step=done)
@@ -135,32 +135,32 @@ class Monitor:
             file.write(json.dumps({"step": done, **values}) + "\n")
 
     @contextmanager
-    def saving(self) -> Iterator[None]:
-        """What happens inside does not count as training."""
+    def not_training(self) -> Iterator[None]:
+        """Exclude the time spent inside, such as for saving, from the measured speed."""
         started_s = time.perf_counter()
         yield
         self._started_s += time.perf_counter() - started_s
 
     def _reset(self) -> None:
-        self._started_s, self._since, self._waited_s = time.perf_counter(), 0, 0.0
+        self._started_s, self._num_steps, self._waited_s = time.perf_counter(), 0, 0.0
 
 
 def _drop_lines(file: Path, last_step: int) -> None:
-    """Take out what lies beyond a step, and a line that was cut off."""
-    kept = []
+    """Remove the lines of steps after `last_step`, and truncated lines."""
+    retained = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         with suppress(ValueError):
             if json.loads(line)["step"] <= last_step:
-                kept.append(line + "\n")
+                retained.append(line + "\n")
     if file.is_file():
         with atomic_path(file) as part:
-            part.write_text("".join(kept), encoding="utf-8")
+            part.write_text("".join(retained), encoding="utf-8")
 
 
 def peak_gflops(fabric: Fabric, *, repeats: int = 5) -> float:
-    """What one large matrix product reaches on this device in the run's precision, in GFLOP/s: measured, not read.
+    """The measured speed of a large matrix product on this device in the run's precision, in GFLOP/s.
 
-    The best of some repeats; a fraction of a second.
+    The best of some repeats; takes a fraction of a second.
     """
     device = fabric.device
     on_gpu = device.type == "cuda"

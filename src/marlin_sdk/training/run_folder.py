@@ -1,4 +1,4 @@
-"""The folder of a run: who may write there, and with which settings a run goes on."""
+"""The folder of a run: its lock, its checkpoints, and the settings with which it may resume."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["MODEL_FILES", "RunFolder"]
 
 MODEL_FILES = ("config.json", "model.safetensors", "README.md")
-"""What a run leaves for `Marlin.from_pretrained` and the Hub."""
+"""The files of a run for `Marlin.from_pretrained` and the Hub."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the checkpoints of a run lie, and its settings.
+    """The folder of a run, with its checkpoints and its settings.
 
     Attributes:
         path: of the folder.
-        task: what its checkpoints call their settings.
+        task: the key of the settings in its checkpoints.
         settings_name: of the YAML file that holds them too.
-        may_change: settings that may differ when a run goes on.
+        may_change: settings that may differ when a run resumes.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """The checkpoint to go on from."""
+        """The checkpoint from which a run resumes."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
@@ -55,60 +55,60 @@ class RunFolder:
         """The settings of the run in the folder.
 
         Raises:
-            ConfigError: there is no run to go on with.
-            WeightsError: its checkpoint is not whole.
+            ConfigError: there is no run to resume.
+            WeightsError: its checkpoint is truncated.
         """
         if not self.last.is_file():
-            raise ConfigError(f"{self.path} holds no run to go on with: {self.last} is not there")
+            raise ConfigError(f"{self.path} holds no run to resume: {self.last} does not exist")
         settings: dict[str, Any] = read_progress(self.last, task=self.task)[self.task]
         return settings
 
     def check(self, settings: Mapping[str, Any], *, resume: bool, init: str | None) -> None:
-        """See that a run may begin, or go on, here.
+        """Check that a run can start, or resume, in this folder.
 
         Args:
-            settings: of the run that is asked for.
-            resume: whether it is to go on.
-            init: weights that it is to start from.
+            settings: of the requested run.
+            resume: whether it is to resume.
+            init: weights to start from.
         Raises:
-            ConfigError: the folder holds a run already, or other files that a run would write over; or the run there
-                has other settings, or is told to start from weights.
-            WeightsError: the checkpoint of the run there is not whole.
+            ConfigError: a new run, and the folder already holds one, or other files that would be overwritten; or a
+                resumed run with other settings, or with `init`.
+            WeightsError: the checkpoint to resume from is truncated.
         """
         if not resume:
             self._check_new()
             return
         if init is not None:
             raise ConfigError(
-                "--init starts a run, and --resume goes on with one from its own weights; give one of them"
+                "--init starts a new run, and --resume continues one from its own weights; pass only one of them"
             )
-        before = self.saved_settings()
+        saved = self.saved_settings()
         differing = [
-            f"{key} {before.get(key)!r} then, {settings[key]!r} now"
+            f"{key} {saved.get(key)!r} then, {settings[key]!r} now"
             for key in settings
-            if key not in self.may_change and before.get(key) != settings[key]
+            if key not in self.may_change and saved.get(key) != settings[key]
         ]
         if differing:
-            raise ConfigError(f"a run goes on with its own settings; these differ: {'; '.join(differing)}")
+            raise ConfigError(f"a run resumes with its own settings; these differ: {'; '.join(differing)}")
 
     def _check_new(self) -> None:
         if self.last.exists():
-            raise ConfigError(f"{self.path} holds a run already; go on with --resume, or choose another folder")
+            raise ConfigError(f"{self.path} already holds a run; continue it with --resume, or choose another folder")
         others = [name for name in MODEL_FILES if (self.path / name).exists()]
         if others and not self.settings_file.exists():
             raise ConfigError(
-                f"{self.path} is no run, but holds {', '.join(others)}: a run would write over it; choose another "
+                f"{self.path} is not a run, but holds {', '.join(others)}, which a run would overwrite; choose another "
                 "folder"
             )
 
     @contextmanager
     def lock(self, fabric: Fabric) -> Iterator[None]:
-        """Keep other runs out of the folder.
+        """Lock the folder against other runs.
 
-        A collective call: every process takes part, the first one holds the lock.
+        A collective call: every process must make it, the first one holds the lock.
 
         Raises:
-            ConfigError: another run is at work there.
+            ConfigError: another run is using the folder.
             TrainingError: the folder cannot be written.
         """
         from filelock import FileLock, Timeout
@@ -121,9 +121,7 @@ class RunFolder:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire()
             except Timeout:
-                failure = ConfigError(
-                    f"another run is at work in {self.path}; wait for it to end, or choose another folder"
-                )
+                failure = ConfigError(f"another run is using {self.path}; wait for it to end, or choose another folder")
             except OSError as error:
                 failure = TrainingError(f"{self.path} cannot be written: {error}")
         failure = fabric.broadcast(failure)

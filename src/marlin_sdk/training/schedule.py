@@ -1,4 +1,4 @@
-"""How many steps a run has, and the learning rate of each."""
+"""The number of steps of a run, and the learning rate of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ScheduleSettings", "learning_rate", "total_steps"]
 
 
 class ScheduleSettings(Protocol):
-    """The part of a training's settings that decides its schedule."""
+    """The settings of a training run that determine its schedule."""
 
     @property
     def base_lr(self) -> float:
@@ -17,36 +17,36 @@ class ScheduleSettings(Protocol):
 
     @property
     def base_min_lr(self) -> float:
-        """Where the cosine ends, for 256 clips a step."""
+        """The final learning rate of the cosine decay, for 256 clips a step."""
 
     @property
     def warmup(self) -> float:
-        """Share of the steps in which the learning rate grows from 0."""
+        """Fraction of the steps in which the learning rate grows from 0."""
 
     @property
     def epochs(self) -> int:
-        """Passes over the data, where `max_steps` is None."""
+        """Passes over the data, if `max_steps` is None."""
 
     @property
     def max_steps(self) -> int | None:
-        """Steps in all."""
+        """Total steps."""
 
     @property
     def clips_per_step(self) -> int:
-        """Clips that one step sees, over all devices."""
+        """Clips in one step, over all devices."""
 
 
 def total_steps(config: ScheduleSettings, num_clips: int) -> int:
-    """Steps of a whole run: `max_steps`, or as many as `epochs` over so many training clips take."""
+    """Steps of a whole run: `max_steps`, or those of `epochs` over `num_clips` training clips."""
     return config.max_steps or math.ceil(config.epochs * num_clips / config.clips_per_step)
 
 
 def learning_rate(step: int, steps: int, config: ScheduleSettings) -> float:
-    """Linear warm-up, then half a cosine down to the smallest rate, by the step.
+    """The learning rate of a step: linear warm-up, then cosine decay to the smallest rate.
 
     Args:
         step: from 0.
-        steps: in all; from there on the rate is the smallest.
+        steps: total; after them the rate is the smallest.
         config: base rates, warm-up and clips a step.
     """
     scale = config.clips_per_step / 256
@@ -54,5 +54,5 @@ def learning_rate(step: int, steps: int, config: ScheduleSettings) -> float:
     warmup = round(config.warmup * steps)
     if step < warmup:
         return highest * (step + 1) / warmup
-    share = min((step - warmup) / max(steps - warmup, 1), 1.0)
-    return lowest + (highest - lowest) * (1 + math.cos(math.pi * share)) / 2
+    progress = min((step - warmup) / max(steps - warmup, 1), 1.0)
+    return lowest + (highest - lowest) * (1 + math.cos(math.pi * progress)) / 2

@@ -1,4 +1,4 @@
-"""Devices, precision and parallel strategy, all by Lightning Fabric."""
+"""Devices, precision and parallel strategy, with Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["DeviceSettings", "average", "gather", "is_first_process", "launch", 
 
 
 class DeviceSettings(Protocol):
-    """What a training runs on: the part of its settings that Fabric needs."""
+    """The settings of a training run that Fabric needs."""
 
     @property
     def accelerator(self) -> str:
@@ -39,20 +39,20 @@ class DeviceSettings(Protocol):
 
     @property
     def strategy(self) -> str:
-        """ "auto" is "ddp" where there are several devices; "fsdp" shards weights and optimiser states."""
+        """ "auto" is "ddp" on several devices; "fsdp" shards weights and optimiser states."""
 
 
 def launch(config: DeviceSettings) -> Fabric:
-    """Start the processes of a run; each comes back from here.
+    """Start the processes of a run; this returns in each of them.
 
     Args:
-        config: what it runs on.
+        config: devices, precision and strategy.
     Raises:
-        ConfigError: the devices asked for are not here.
+        ConfigError: the requested devices are not available.
         MissingExtraError: Lightning is not installed.
     """
     try:
-        import tensorboard  # noqa: F401 - Lightning's logger asks for it only when it first writes
+        import tensorboard  # noqa: F401 - Lightning's logger imports it only when it first writes
         from lightning.fabric import Fabric
         from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
     except ImportError as error:
@@ -60,19 +60,19 @@ def launch(config: DeviceSettings) -> Fabric:
     accelerator = config.accelerator
     if accelerator == "auto":
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    here = torch.cuda.device_count()
-    if accelerator == "cuda" and config.devices > here:
-        raise ConfigError(f"{config.devices} CUDA devices are asked for; torch {torch.__version__} sees {here}")
+    available = torch.cuda.device_count()
+    if accelerator == "cuda" and config.devices > available:
+        raise ConfigError(f"{config.devices} CUDA devices are requested; torch {torch.__version__} sees {available}")
     precision: Any = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
     several = config.devices * config.num_nodes > 1
     strategy: Any = "ddp" if several else "auto"
     if config.strategy == "fsdp":
-        # It warns of what only an in-place change of the output would do wrong; the losses make none.
+        # The warning applies to in-place changes of the output; the losses make none.
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
         world = config.devices * config.num_nodes
-        # PyTorch's FSDP in its second form; left alone, Lightning takes a node's devices for tensor parallelism
+        # FSDP2; by default Lightning would use the devices of a node for tensor parallelism.
         strategy = ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1)
     fabric = Fabric(
         accelerator=accelerator,
@@ -86,7 +86,7 @@ def launch(config: DeviceSettings) -> Fabric:
 
 
 def total(tensor: Tensor) -> Tensor:
-    """The sum over all processes, in place; on one process the tensor as it is."""
+    """The sum over all processes, in place; with one process the tensor is unchanged."""
     if _processes() > 1:
         torch.distributed.all_reduce(tensor)
     return tensor
@@ -98,15 +98,15 @@ def average(tensor: Tensor) -> Tensor:
 
 
 def gather(values: list[int]) -> list[list[int]]:
-    """What each process says, in the order of their ranks."""
-    told: list[list[int]] = [values] * _processes()
+    """The values of each process, in the order of their ranks."""
+    gathered: list[list[int]] = [values] * _processes()
     if _processes() > 1:
-        torch.distributed.all_gather_object(told, values)
-    return told
+        torch.distributed.all_gather_object(gathered, values)
+    return gathered
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that speaks for all."""
+    """Whether this process has rank 0."""
     return _processes() == 1 or torch.distributed.get_rank() == 0
 
 
@@ -115,7 +115,7 @@ def _processes() -> int:
 
 
 def _shard(network: torch.nn.Module, mesh: DeviceMesh) -> torch.nn.Module:
-    """Shard each block, and the rest, over the devices."""
+    """Shard each block, and the remaining parameters, over the devices."""
     try:
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:

@@ -1,3 +1,3 @@
-"""Frames from anything, with their times; and a writer of videos."""
+"""Reading video frames with their times, and writing videos."""
 
 __all__ = ["reader", "sources", "writer"]

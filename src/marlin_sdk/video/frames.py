@@ -1,4 +1,4 @@
-"""A frame, and what gives frames."""
+"""Decoded frames, and the protocol of their readers."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ MAX_PIXELS = 64 * 2**20
 """The largest frame that is decoded, in pixels; 8K has 33 million."""
 
 LARGE_PIXELS = 2_500_000
-"""Above full HD, the pixels of a frame are not kept."""
+"""Frames with more pixels (above full HD) do not cache their RGB pixels."""
 
 
 class Frame:
-    """A decoded frame, not yet converted: cheap until its pixels are asked for.
+    """A decoded frame, converted to RGB only when its pixels are accessed.
 
-    The pixels of a frame of up to `LARGE_PIXELS` are kept in place of the decoder's picture. Those of a larger one are
-    converted at each use: many frames wait for the tracker, and the decoder's picture is mostly half the size.
+    The pixels of a frame of up to `LARGE_PIXELS` are cached and replace the decoder's picture. Those of a larger frame
+    are converted at each access: many frames wait for the tracker, and the decoder's picture is mostly half the size.
 
     Args:
-        index: its number in display order, counted from 0.
-        time_s: when it is shown, in seconds from the start of the file.
-        duration_s: for how long.
-        height: in pixels, as it is shown.
-        width: in pixels, as it is shown.
-        convert: gives its pixels; called once at most, unless the frame is large.
+        index: its position in display order, counted from 0.
+        time_s: presentation time, in seconds from the start of the file.
+        duration_s: display duration.
+        height: in pixels, as displayed.
+        width: in pixels, as displayed.
+        convert: returns its pixels; called at most once, unless the frame is large.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Frame:
 
     @property
     def is_large(self) -> bool:
-        """Whether its pixels are converted anew at each use."""
+        """Whether its pixels are converted at each access."""
         return self.height * self.width > LARGE_PIXELS
 
     @property
@@ -65,11 +65,11 @@ class Frame:
             return self._rgb
         rgb = np.ascontiguousarray(self._convert())
         if not self.is_large:
-            self._rgb, self._convert = rgb, None  # lets go of the decoder's own picture
+            self._rgb, self._convert = rgb, None  # releases the decoder's picture
         return rgb
 
     def release(self) -> None:
-        """Free its picture; the pixels cannot be had any more."""
+        """Free its picture; the pixels cannot be accessed afterwards."""
         self._rgb = self._convert = None
 
 
@@ -77,11 +77,11 @@ class VideoReader(Protocol):
     """A source of frames that is read once, from start to end.
 
     Attributes:
-        name: what messages and metadata call it.
-        num_frames: how many frames it promises; None where it does not say.
-        duration_s: how long it promises to be; None where it does not say.
-        fps: its average rate; None where it does not say.
-        warnings: what went wrong so far without ending it.
+        name: its name in messages and metadata.
+        num_frames: its declared number of frames; None if unknown.
+        duration_s: its declared duration; None if unknown.
+        fps: its average frame rate; None if unknown.
+        warnings: problems so far that did not stop the reading.
         is_damaged: whether part of it could not be read.
     """
 
@@ -96,10 +96,10 @@ class VideoReader(Protocol):
         """The frames, in display order."""
 
     def close(self) -> None:
-        """Let go of the file and the decoder."""
+        """Release the file and the decoder."""
 
     def __enter__(self) -> VideoReader:
-        """Itself."""
+        """Return the reader."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,7 +108,7 @@ class VideoReader(Protocol):
 
 
 def check_pixels(name: str, width: int, height: int) -> None:
-    """Refuse frames that are too large to hold.
+    """Reject frames that are too large.
 
     Raises:
         VideoDecodeError: more than `MAX_PIXELS`.

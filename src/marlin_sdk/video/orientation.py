@@ -1,4 +1,4 @@
-"""Which way up a picture is shown: the display matrix of its file."""
+"""The display orientation of a picture, from the display matrix of its file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["Orientation", "orientation_of"]
 
 @dataclass(frozen=True)
 class Orientation:
-    """One of the eight ways to lay a picture on a screen: first transposed, then mirrored.
+    """One of the eight display orientations of a picture: first transposed, then mirrored.
 
     Attributes:
         transposed: whether rows become columns.
-        mirrored: whether left and right are exchanged.
-        upside_down: whether top and bottom are exchanged.
+        mirrored: whether left and right are swapped.
+        upside_down: whether top and bottom are swapped.
     """
 
     transposed: bool = False
@@ -29,15 +29,15 @@ class Orientation:
     upside_down: bool = False
 
     def apply(self, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A view of a picture (H, W, 3) the way it is shown: (W, H, 3) where it is transposed."""
-        turned = stored.swapaxes(0, 1) if self.transposed else stored
-        return turned[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
+        """A view of a stored picture (H, W, 3) as displayed: (W, H, 3) if it is transposed."""
+        view = stored.swapaxes(0, 1) if self.transposed else stored
+        return view[:: -1 if self.upside_down else 1, :: -1 if self.mirrored else 1]
 
 
 def orientation_of(picture: av.VideoFrame) -> Orientation:
-    """How a decoded picture is to be shown; a slanted matrix counts as the nearest quarter turn.
+    """The display orientation of a decoded picture; an oblique angle is rounded to the nearest quarter turn.
 
-    The matrix is FFmpeg's: the stored point (x, y) is shown at (a x + c y, b x + d y), up to a shift.
+    The matrix is FFmpeg's: the stored point (x, y) is displayed at (a x + c y, b x + d y), up to a shift.
     """
     side_data: Any = picture.side_data
     matrix = side_data.get("DISPLAYMATRIX")

@@ -1,4 +1,4 @@
-"""Frames from anything: what a user calls a video -> a reader."""
+"""Open any supported kind of video source as a reader of frames."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
     | {".vob", ".webm", ".wmv"}
 )
-"""The files that a folder of videos is searched for."""
+"""Suffixes of the files that are found in a folder of videos."""
 
 
 def display_name(video: VideoSource) -> str:
-    """What messages, metadata and manifests call a video: a path as it is, a URL without what may be secret in it.
+    """A video's name in messages, metadata and manifests: a path unchanged, a URL without possible secrets.
 
     User, password, query and fragment are left out: "https://me:word@host/talk.mp4?key=1" is
     "https://host/talk.mp4?...".
@@ -61,7 +61,7 @@ def display_name(video: VideoSource) -> str:
 def _redacted(name: str) -> str:
     if "://" not in name:
         return name
-    # Up to the last @ before the path: who writes a URL by hand escapes no @, # or ? in a password.
+    # Up to the last @ before the path: a URL written by hand may have unescaped @, # or ? in its password.
     return re.sub(r"([?#]).*", r"\1...", re.sub(r"(?<=://)[^/]*@", "", name), flags=re.DOTALL)
 
 
@@ -73,17 +73,17 @@ def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoR
     """Open a video.
 
     Args:
-        video: see `VideoSource`. A file object that can seek is read from its first byte, wherever it stands.
+        video: see `VideoSource`. A seekable file object is read from its first byte, whatever its position.
         source_fps: frames a second, for arrays and folders of images; a file has its own clock.
     Returns:
         A reader, to be used in a `with` block and read once.
     Raises:
         VideoNotFoundError: no such file or folder.
-        VideoDecodeError: it is no video; the message says what it is.
+        VideoDecodeError: it is not a video; the message says what it is.
         ShapeError: an array that is not uint8 (T, H, W, 3).
-        ConfigError: something else than a video, an empty name, or a frame rate for a file.
+        ConfigError: not a video source, an empty name, or a frame rate for a file.
     """
-    if hasattr(video, "detach") and hasattr(video, "numpy"):  # a tensor, on whatever device; open files detach too
+    if hasattr(video, "detach") and hasattr(video, "numpy"):  # a tensor on any device; open files have detach() too
         video = _array_of(video)
     if isinstance(video, str):
         video = _as_path(video)
@@ -119,13 +119,13 @@ def _is_url(video: str | os.PathLike[str]) -> bool:
 def _is_folder(video: str | os.PathLike[str]) -> bool:
     try:
         return not _is_url(video) and Path(video).is_dir()
-    except OSError:  # a name too long, a parent that may not be entered: `_open_file` says so
+    except OSError:  # a name too long, a parent without permission: `_open_file` reports it
         return False
 
 
 def _open_file(path: Path) -> VideoReader:
     try:
-        # What is no plain file (a pipe, a camera) gives its first bytes only once.
+        # Anything but a regular file (a pipe, a camera) gives its first bytes only once.
         if not stat.S_ISREG(path.stat().st_mode):
             return ContainerReader(f"file:{path}", name=str(path))
         with path.open("rb") as file:
@@ -141,7 +141,7 @@ def _open_file(path: Path) -> VideoReader:
 def _open_stream(file: BinaryIO, name: str) -> VideoReader:
     try:
         head = _peek(file)
-    except Exception as error:  # whatever the caller's object raises
+    except Exception as error:  # anything that the caller's object raises
         raise VideoDecodeError(f"{name} cannot be read as a binary file: {error}") from error
     if head is not None:
         if not isinstance(head, bytes):
@@ -151,7 +151,7 @@ def _open_stream(file: BinaryIO, name: str) -> VideoReader:
 
 
 def _peek(file: BinaryIO) -> bytes | None:
-    """The first bytes of a file, which is left at its start; None of one that can be read only once."""
+    """The first bytes of a file, which is then rewound; None if it is not seekable."""
     if not (hasattr(file, "seek") and hasattr(file, "tell")) or (hasattr(file, "seekable") and not file.seekable()):
         return None
     file.seek(0)
@@ -164,4 +164,4 @@ def _check_head(head: bytes, name: str) -> None:
     if not head:
         raise VideoDecodeError(f"{name} is empty (0 bytes)")
     if is_playlist(head):
-        raise VideoDecodeError(f"{name} is a playlist, which names other files; it is refused: pass those files")
+        raise VideoDecodeError(f"{name} is a playlist, which refers to other files; it is refused: pass those files")

@@ -1,4 +1,4 @@
-"""Frames that need no decoder: arrays, and folders of images."""
+"""Readers of arrays and of folders of images."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ASSUMED_FPS = 25.0
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
 
-class _ClocklessReader:
-    """Frames whose times are counted, not read."""
+class _UntimedReader:
+    """A reader of frames without timestamps; their times are computed from the frame rate."""
 
     def __init__(self, name: str, num_frames: int, source_fps: float | None) -> None:
         self.name = name
@@ -38,7 +38,7 @@ class _ClocklessReader:
         return Frame(index, index * step_s, step_s, rgb.shape[0], rgb.shape[1], lambda: rgb)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -46,7 +46,7 @@ class _ClocklessReader:
         """Nothing to close."""
 
 
-class ArrayReader(_ClocklessReader):
+class ArrayReader(_UntimedReader):
     """The frames of an array.
 
     Args:
@@ -54,7 +54,7 @@ class ArrayReader(_ClocklessReader):
         source_fps: its frames a second.
     Raises:
         ShapeError: another shape or dtype.
-        VideoDecodeError: it has no frame.
+        VideoDecodeError: it has no frames.
     """
 
     def __init__(self, array: NDArray[Any], source_fps: float | None) -> None:
@@ -68,7 +68,7 @@ class ArrayReader(_ClocklessReader):
         self._array = array
 
     def __enter__(self) -> ArrayReader:
-        """Itself."""
+        """Return the reader."""
         return self
 
     def __iter__(self) -> Iterator[Frame]:
@@ -76,14 +76,14 @@ class ArrayReader(_ClocklessReader):
         return (self._frame(index, rgb) for index, rgb in enumerate(self._array))
 
 
-class ImageFolderReader(_ClocklessReader):
+class ImageFolderReader(_UntimedReader):
     """The images of a folder, in natural order of their names ("2.png" before "10.png").
 
     Args:
-        folder: holds `.jpg`, `.png`, `.bmp` or `.webp` files; hidden files are no frames.
-        source_fps: frames a second that they stand for.
+        folder: contains `.jpg`, `.png`, `.bmp` or `.webp` files; hidden files are ignored.
+        source_fps: their frames a second.
     Raises:
-        VideoDecodeError: there is none, or none can be decoded.
+        VideoDecodeError: there are no images, or none can be decoded.
     """
 
     def __init__(self, folder: Path, source_fps: float | None) -> None:
@@ -93,14 +93,14 @@ class ImageFolderReader(_ClocklessReader):
             raise VideoDecodeError(f"folder {folder} cannot be read: {error.strerror}") from error
         if not files:
             raise VideoDecodeError(
-                f"folder {folder} holds no video and no image; expected video files, or frames as "
+                f"folder {folder} holds no videos and no images; expected video files, or frames as "
                 f"{', '.join(sorted(IMAGE_SUFFIXES))}"
             )
         self._files = sorted(files, key=lambda file: (_natural(file.name), file.name))
         super().__init__(str(folder), len(files), source_fps)
 
     def __enter__(self) -> ImageFolderReader:
-        """Itself."""
+        """Return the reader."""
         return self
 
     @property
@@ -109,13 +109,13 @@ class ImageFolderReader(_ClocklessReader):
         return list(self._files)
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames, in order; an image that cannot be decoded leaves its place empty, with a warning."""
+        """The frames, in order; an image that cannot be decoded is skipped with a warning, and its index is unused."""
         decoded = 0
         for index, file in enumerate(self._files):
             rgb = _read_image(file)
             if rgb is None:
                 self.is_damaged = True
-                self.warnings.append(f"{file.name}, frame {index}, is no image that can be decoded")
+                self.warnings.append(f"{file.name}, frame {index}, cannot be decoded as an image")
                 continue
             check_pixels(str(file), rgb.shape[1], rgb.shape[0])
             decoded += 1

@@ -1,4 +1,4 @@
-"""Frames to a video file that players play."""
+"""Write frames to a video file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 __all__ = ["WRITABLE_SUFFIXES", "write_video"]
 
 WRITABLE_SUFFIXES = frozenset({".mp4", ".mkv", ".mov"})
-"""The containers that take its H.264."""
+"""Suffixes of the containers that can hold H.264 video."""
 
 
 def write_video(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: float) -> int:
-    """Write RGB frames as H.264, whole or not at all.
+    """Write RGB frames as H.264, atomically.
 
     Args:
-        frames: uint8 (H, W, 3), all of one size; an odd last row or column is cut off, which H.264 cannot hold.
-        path: the file; its suffix names the container.
+        frames: uint8 (H, W, 3), all of one size; an odd last row or column is cut off, since H.264 cannot hold it.
+        path: the file; its suffix selects the container.
         fps: frames a second.
     Returns:
-        How many frames were written.
+        Number of frames written.
     Raises:
-        ConfigError: another suffix, or no frame.
+        ConfigError: another suffix, or no frames.
         FeatureFileError: it cannot be written.
     """
     import av
@@ -50,10 +50,10 @@ def write_video(frames: Iterable[NDArray[np.uint8]], path: Path, *, fps: float) 
                 container.mux(stream.encode(picture))
                 count += 1
             if not count:
-                raise ConfigError(f"{path} would have no frame")
+                raise ConfigError(f"there are no frames to write to {path}")
             container.mux(stream.encode())
     except MarlinError:
-        raise  # of what makes the frames
+        raise  # raised by the iterable of frames
     except (OSError, av.FFmpegError) as error:
         raise FeatureFileError(f"cannot write {path}: {error}") from error
     return count

@@ -1,3 +1,3 @@
-"""Weights of models and detectors: found, downloaded, checked, and read safely."""
+"""Locating, downloading, verifying and safely reading the weights of models and detectors."""
 
 __all__ = ["checkpoints", "downloads", "hub", "identity", "loading"]

@@ -1,4 +1,4 @@
-"""Any supported checkpoint -> (ModelConfig, state dict under our keys), strictly and without running what is in it."""
+"""Read any supported checkpoint, strictly and without running its code: a ModelConfig, and a state dict in our keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEAD_DIM = 64  # of every published encoder and decoder
 _MAX_CONFIG_BYTES = 1 << 20
 _DISCRIMINATOR = "discriminator."
 
-# The published names, and ours.
+# Parts of the published keys, and of ours.
 _RENAMES = (
     ("enc_dec_proj.", "decoder.embed."),
     (".pos_embedding.emb", ".positions"),
@@ -40,15 +40,15 @@ def read_checkpoint(
 
     Args:
         path: a `.safetensors` file, or a `.pt`, `.pth` or Lightning `.ckpt` that holds only tensors and plain values.
-        config: the model's size, where the caller knows it.
-        config_path: a Hub `config.json`, used when `config` is not given.
-        preset: a published name, used when neither is given; else the size is inferred from the tensors.
+        config: the model's size, if known to the caller.
+        config_path: a Hub `config.json`, used if `config` is not given.
+        preset: a published name, used if neither is given; otherwise the size is inferred from the tensors.
     Returns:
-        The config (its decoder left out where the file has none), and the tensors under this package's keys:
-        `encoder.*` and, where there, `decoder.*`. A Lightning file's discriminator is left out.
+        The config (without a decoder if the file has none), and the tensors under this package's keys: `encoder.*` and,
+        if present, `decoder.*`. The discriminator of a Lightning file is omitted.
     Raises:
-        WeightsError: the file is no checkpoint, is not safe to open, or holds tensors that do not make one.
-        ConfigError: `config.json` is not one.
+        WeightsError: the file is not a checkpoint, is not safe to open, or its tensors are not those of a model.
+        ConfigError: `config.json` is invalid.
     """
     published, hyper_parameters = read_tensors(path)
     state = from_published_keys(published, path)
@@ -60,7 +60,7 @@ def read_checkpoint(
         config = infer_config(state, path) if preset is None else PRESETS[preset]
     has_decoder = any(key.startswith("decoder.") for key in state)
     if has_decoder and not config.has_decoder:
-        raise WeightsError(f"{path} holds a decoder, but its config describes none; add the decoder_* values to it")
+        raise WeightsError(f"{path} holds a decoder, but its config has none; add the decoder_* values to it")
     return (config if has_decoder else config.without_decoder()), state
 
 
@@ -68,7 +68,7 @@ def read_config(path: Path) -> ModelConfig:
     """Read a Hub `config.json`.
 
     Raises:
-        ConfigError: it is no JSON object, or no config of a MARLIN model.
+        ConfigError: it is not a JSON object, or not the config of a MARLIN model.
     """
     try:
         size = path.stat().st_size
@@ -90,16 +90,16 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Load tensors into an encoder or autoencoder, strictly, naming every one that does not fit.
+    """Load tensors into an encoder or autoencoder, strictly, reporting every one that does not fit.
 
     Args:
-        module: an `Encoder`, for which the decoder's tensors are passed over, or a `MaskedAutoencoder`. Where it
-            lies on the meta device it takes the tensors as they are, without a copy.
+        module: an `Encoder`, for which the decoder's tensors are ignored, or a `MaskedAutoencoder`. On the meta device
+            it takes the tensors without a copy.
         state: tensors from `read_checkpoint`.
-        source: where they come from, for the message.
+        source: their origin, for the message.
     Raises:
-        WeightsError: tensors are missing, left over, misshapen, or hold anything but finite floating-point numbers;
-            all are listed, by the names that they have in published files.
+        WeightsError: tensors are missing, unexpected, of the wrong shape, or not finite floating-point numbers; all are
+            listed, by their names in published files.
     """
     expected = module.state_dict()
     if not any(key.startswith("encoder.") for key in expected):
@@ -110,7 +110,7 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str)
     for key in expected.keys() & state.keys():
         if state[key].shape != expected[key].shape:
             problems.append(f"{_published(key)} has shape {_shape(state[key])}, expected {_shape(expected[key])}")
-        elif not _is_plain(state[key]):
+        elif not _is_dense_float(state[key]):
             tensor = state[key]
             what = f"{tensor.dtype}, {tensor.layout}, on {tensor.device}"
             problems.append(f"{_published(key)} is {what}; expected dense floating-point values")
@@ -119,16 +119,16 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str)
     if problems:
         listed = "\n  ".join(sorted(problems))
         raise WeightsError(f"{source} does not fit the model; it differs in {len(problems)} places:\n  {listed}")
-    own = module.state_dict()
-    fitting = {key: state[key] if key in state else state[f"encoder.{key}"] for key in own}
-    module.load_state_dict(fitting, assign=any(tensor.is_meta for tensor in own.values()))
+    current = module.state_dict()
+    selected = {key: state[key] if key in state else state[f"encoder.{key}"] for key in current}
+    module.load_state_dict(selected, assign=any(tensor.is_meta for tensor in current.values()))
 
 
 def from_published_keys(published: Mapping[str, Tensor], source: Path | str) -> dict[str, Tensor]:
-    """Tensors of the published layout under this package's keys; a discriminator's are left out.
+    """Rename tensors from published keys to this package's keys, without those of a discriminator.
 
     Raises:
-        WeightsError: none of the keys is an encoder's, or two mean the same tensor.
+        WeightsError: no key belongs to an encoder, or two keys name the same tensor.
     """
     state: dict[str, Tensor] = {}
     for name, tensor in published.items():
@@ -141,22 +141,22 @@ def from_published_keys(published: Mapping[str, Tensor], source: Path | str) -> 
             raise WeightsError(f"{source} holds {_published(key)} twice, under two names; one of them is {name!r}")
         state[key] = tensor
     if not any(key.startswith("encoder.") for key in state):
-        some = ", ".join(list(published)[:5]) or "nothing"
-        raise WeightsError(f"{source} holds no MARLIN encoder: expected keys like {_PATCH_WEIGHT!r}, got {some}")
+        first = ", ".join(list(published)[:5]) or "nothing"
+        raise WeightsError(f"{source} holds no MARLIN encoder: expected keys like {_PATCH_WEIGHT!r}, got {first}")
     return state
 
 
 def to_published_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `from_published_keys`: what marlin-pytorch and the published files call each tensor.
+    """The inverse of `from_published_keys`: rename tensors to the keys of marlin-pytorch and the published files.
 
     Args:
         state: the state dict of a `MaskedAutoencoder`, or the tensors of `read_checkpoint`.
     Raises:
-        WeightsError: a key that is neither the encoder's nor the decoder's.
+        WeightsError: a key belongs neither to the encoder nor to the decoder.
     """
-    strange = [key for key in state if not key.startswith(("encoder.", "decoder."))]
-    if strange:
-        raise WeightsError(f"keys begin with 'encoder.' or 'decoder.'; got {', '.join(strange[:5])}")
+    unknown = [key for key in state if not key.startswith(("encoder.", "decoder."))]
+    if unknown:
+        raise WeightsError(f"keys begin with 'encoder.' or 'decoder.'; got {', '.join(unknown[:5])}")
     return {_published(key): tensor for key, tensor in state.items()}
 
 
@@ -171,10 +171,10 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
 
 
 def infer_config(state: Mapping[str, Tensor], source: Path | str) -> ModelConfig:
-    """The config of a bare state dict, from its shapes, with heads of 64 dims and clips of 16 square frames.
+    """Infer the config of a bare state dict from its shapes, given heads of 64 dims and clips of 16 square frames.
 
     Raises:
-        WeightsError: the shapes do not tell; the message says to pass `config=`.
+        WeightsError: the size cannot be inferred; the message says to pass `config=`.
     """
     n_frames = 16
     try:
@@ -198,38 +198,39 @@ def infer_config(state: Mapping[str, Tensor], source: Path | str) -> ModelConfig
         )
     except (ConfigError, KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(
-            f"{source}: the model's size cannot be told from its tensors ({error}); pass config="
+            f"{source}: the model's size cannot be inferred from its tensors ({error}); pass config="
         ) from error
     if config.num_tokens != tokens:
-        raise WeightsError(f"{source}: {tokens} tokens make no clip of {n_frames} square frames; pass config=")
+        raise WeightsError(f"{source}: {tokens} tokens do not form a clip of {n_frames} square frames; pass config=")
     return config
 
 
 def _num_heads(part: str, dim: int) -> int:
     if dim % HEAD_DIM:
-        raise ConfigError(f"{part} dim {dim} is no multiple of {HEAD_DIM}, so its heads are unknown")
+        raise ConfigError(f"{part} dim {dim} is not a multiple of {HEAD_DIM}, so the number of heads is unknown")
     return dim // HEAD_DIM
 
 
 def _mlp_ratio(hidden: int, dim: int) -> float:
-    """The ratio from which a block gets `hidden` units again, in spite of rounding."""
+    """The ratio from which `Block` computes `hidden` units again, despite rounding."""
     ratio = hidden / dim
     return ratio if int(dim * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def _depth(state: Mapping[str, Tensor], part: str) -> int:
-    found = {match[1] for key in state if (match := re.match(rf"{part}\.blocks\.(\d+)\.", key))}
-    return len(found)
+    blocks = {match[1] for key in state if (match := re.match(rf"{part}\.blocks\.(\d+)\.", key))}
+    return len(blocks)
 
 
 def read_tensors(path: Path, *, under: Sequence[str] = ("state_dict",)) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The flat tensors of a file under their own names, and a Lightning file's hyper-parameters.
+    """Read the flat state dict of a file, its keys unchanged, and the hyper-parameters of a Lightning file.
 
     Args:
         path: see `read_checkpoint`.
-        under: entries that may hold the tensors, the first one there; else the file is a flat state dict.
+        under: entries that may hold the tensors; the first one present is used, otherwise the file is a flat state
+            dict.
     Raises:
-        WeightsError: the file is no checkpoint, or is not safe to open.
+        WeightsError: the file is not a checkpoint, or is not safe to open.
     """
     if not path.is_file():
         raise WeightsError(f"no such checkpoint: {path}")
@@ -237,7 +238,7 @@ def read_tensors(path: Path, *, under: Sequence[str] = ("state_dict",)) -> tuple
     hyper_parameters = content.get("hyper_parameters")
     state = next((content[key] for key in under if key in content), content)
     if not isinstance(state, dict) or not all(isinstance(key, str) and _is_tensor(state[key]) for key in state):
-        raise WeightsError(f"{path} is no state dict: expected a flat mapping of names to tensors")
+        raise WeightsError(f"{path} is not a state dict: expected a flat mapping of names to tensors")
     return state, hyper_parameters if isinstance(hyper_parameters, dict) else {}
 
 
@@ -248,7 +249,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is no safetensors file, or is cut off: {error}") from error
+        raise WeightsError(f"{path} is not a safetensors file, or is truncated: {error}") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:
@@ -257,26 +258,26 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        _refuse_bomb(path)
-        with _options_allowed():
+        _reject_zip_bomb(path)
+        with _namespace_allowed():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} is refused: it is no plain checkpoint of tensors, and opening it could run code. "
-            "Save its state dict alone (torch.save(model.state_dict(), ...)) or as .safetensors where you trust it. "
+            f"{path} is refused: it is not a plain checkpoint of tensors, and opening it could run code. "
+            "If you trust it, save its state dict alone (torch.save(model.state_dict(), ...)) or as .safetensors. "
             f"({str(error).partition(chr(10))[0]})"
         ) from error
-    except Exception as error:  # a broken or hostile file fails in as many ways as pickle, zip and torch know
-        raise WeightsError(f"{path} is no torch checkpoint, or is cut off: {error!r}") from error
+    except Exception as error:  # for a broken or malicious file, pickle, zip and torch raise many types of error
+        raise WeightsError(f"{path} is not a torch checkpoint, or is truncated: {error!r}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}; expected a state dict")
     return content
 
 
-def _options_allowed() -> AbstractContextManager[object]:
-    """VideoMAE's checkpoints keep the options of their run, an `argparse.Namespace`, which holds values and no code."""
+def _namespace_allowed() -> AbstractContextManager[object]:
+    """Allow `argparse.Namespace`, plain values without code: VideoMAE's checkpoints store the run's options in one."""
     import argparse
 
     import torch
@@ -285,8 +286,8 @@ def _options_allowed() -> AbstractContextManager[object]:
     return nullcontext() if safe_globals is None else safe_globals([argparse.Namespace])
 
 
-def _refuse_bomb(path: Path) -> None:
-    """Refuse a zip whose members unpack to more than its own size: torch.save stores them as they are."""
+def _reject_zip_bomb(path: Path) -> None:
+    """Reject a zip that unpacks to more than its own size: torch.save stores its members uncompressed."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -296,9 +297,9 @@ def _refuse_bomb(path: Path) -> None:
 
 
 def _config_from_hyper_parameters(values: Mapping[str, Any], path: Path) -> ModelConfig | None:
-    """A Lightning run keeps the model's sizes among settings of its own training; take those, leave the rest."""
-    numeric = {*ModelConfig.__dataclass_fields__, "qk_scale"}  # what else changes the numbers shows in the tensors
-    sizes = {key: value for key, value in values.items() if key in numeric}
+    """The model's sizes from a Lightning run's hyper-parameters, which also hold its training settings."""
+    names = {*ModelConfig.__dataclass_fields__, "qk_scale"}  # other settings of the computation show in the tensors
+    sizes = {key: value for key, value in values.items() if key in names}
     if not {"encoder_embed_dim", "encoder_depth", "encoder_num_heads"} <= sizes.keys():
         return None
     try:
@@ -308,12 +309,12 @@ def _config_from_hyper_parameters(values: Mapping[str, Any], path: Path) -> Mode
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """A sum is many times faster than a look at each value; where it says no, it may only have overflowed."""
     values = tensor.float()
+    # A sum is many times faster than a test of each value; if it is not finite, it may only have overflowed.
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
-def _is_plain(tensor: Tensor) -> bool:
+def _is_dense_float(tensor: Tensor) -> bool:
     import torch
 
     return tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta

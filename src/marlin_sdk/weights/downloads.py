@@ -1,4 +1,4 @@
-"""Single files of plain web servers -> local files (download, cache, checksum): detectors, decoder weights."""
+"""Download single files from web servers (detectors, decoder weights), with a cache and checksums."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ MAX_ASSET_BYTES = 4 * 2**30
 _FAN_URL = "https://www.adrianbulat.com/downloads/python-fan"
 _BLAZEFACE_URL = "https://github.com/hollance/BlazeFace-PyTorch/blob/master"
 _TIMEOUT_S = (10.0, 30.0)
-_TRIES = 4
+_ATTEMPTS = 4
 _BACKOFF_S = 0.5
 
 LICENCES_LOGGER = "marlin_sdk.licences"
-"""What tells the licence of a download: a logger of its own, so that it can be heard where other warnings are not."""
+"""Logs the licences of downloads: a separate logger, so that it can stay enabled where other warnings are hidden."""
 
 
 @dataclass(frozen=True)
 class Asset:
-    """One file of a plain web server.
+    """A single file on a web server.
 
     Attributes:
         filename: its name in the cache folder.
         url: http or https.
-        sha256: the hex digest of the file, or the leading part of one; None where nobody published it.
+        sha256: the hex digest of the file, or the leading part of one; None if none was published.
         licence: a sentence that is logged when the file is first downloaded.
-        by_hand: how to pass a file of one's own instead, e.g. 'pass detector="path/to/file.onnx"'.
+        by_hand: how to pass a local file instead, e.g. 'pass detector="path/to/file.onnx"'.
     """
 
     filename: str
@@ -69,7 +69,7 @@ YUNET = Asset(
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     by_hand='pass detector="path/to/face_detection_yunet_2023mar.onnx"',
 )
-# The detectors of face-alignment 1.5, from the addresses it names itself.
+# The detectors of face-alignment 1.5, from its own download URLs.
 SFD = Asset("s3fd-619a316812.pth", f"{_FAN_URL}/s3fd-619a316812.pth", sha256="619a316812")
 RETINAFACE = Asset("retinaface_mobilenet0.25.pth", f"{_FAN_URL}/retinaface_mobilenet0.25.pth")
 SCRFD = Asset(
@@ -92,38 +92,38 @@ def is_offline(local_files_only: bool) -> bool:
 
 
 def log_licence(licence: str) -> None:
-    """Tell the licence of what is about to be downloaded."""
+    """Log the licence of a file that is about to be downloaded."""
     logging.getLogger(LICENCES_LOGGER).warning(licence)
 
 
 def fetch_asset(
     asset: Asset, *, cache_dir: str | Path | None = None, local_files_only: bool = False, progress: bool = True
 ) -> Path:
-    """Give the local file of an asset, and download it if it is not here yet.
+    """Return the local file of an asset, downloading it if it is not in the cache.
 
-    The file appears whole or not at all. A download that broke off goes on where it stopped, in the same call or a
-    later one. Of two processes at once, one downloads and the other takes the finished file. A file laid in the folder
-    by hand is used like a downloaded one.
+    The file is written atomically. An interrupted download resumes where it stopped, in the same call or a later one.
+    Of two concurrent processes, one downloads and the other uses the finished file. A file put into the folder by hand
+    is used like a downloaded one.
 
     Args:
-        asset: what to fetch.
-        cache_dir: the folder to look in and write to; None is `marlin_home() / "assets"`.
-        local_files_only: never touch the network; so does $HF_HUB_OFFLINE=1.
-        progress: show a bar (bytes) on stderr.
+        asset: the file to download.
+        cache_dir: the cache folder; None is `marlin_home() / "assets"`.
+        local_files_only: do not access the network; $HF_HUB_OFFLINE=1 has the same effect.
+        progress: show a progress bar (bytes) on stderr.
     Raises:
-        DownloadError: it could not be had, or has the wrong checksum; the message says how to provide it by hand.
+        DownloadError: it cannot be downloaded, or has the wrong checksum; the message says how to provide it by hand.
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else marlin_home() / "assets"
     target = folder / asset.filename
     try:
         if target.exists():
             if fault := _fault(asset, target):
-                raise OSError(f"the file at {target} {fault}; delete it to download it anew")
+                raise OSError(f"the file at {target} {fault}; delete it to download it again")
         elif is_offline(local_files_only):
             raise OSError(OFFLINE_REASON)
         else:
             _download(asset, target, progress)
-    except OSError as error:  # every error of requests is one too
+    except OSError as error:  # includes every error of requests
         raise DownloadError(
             f"cannot get {asset.filename} from {asset.url}: {error}. Cache folder: {folder} (MARLIN_HOME moves it). "
             f"To provide the file by hand, put it at {target}" + (f", or {asset.by_hand}" if asset.by_hand else "")
@@ -143,8 +143,8 @@ def _fault(asset: Asset, path: Path) -> str | None:
     return None
 
 
-class _BrokenOffError(OSError):
-    """A transfer that stopped early, or that cannot go on from where it stopped: worth another try."""
+class _InterruptedTransferError(OSError):
+    """A transfer that stopped early, or that cannot be resumed where it stopped: worth a retry."""
 
 
 def _download(asset: Asset, target: Path, progress: bool) -> None:
@@ -152,7 +152,7 @@ def _download(asset: Asset, target: Path, progress: bool) -> None:
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     if not asset.url.startswith(("https://", "http://")):
-        raise OSError("only http and https addresses are fetched")
+        raise OSError("only http and https URLs can be downloaded")
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(target.with_name(f".{target.name}.lock")):
@@ -160,44 +160,44 @@ def _download(asset: Asset, target: Path, progress: bool) -> None:
             return
         if asset.licence:
             log_licence(asset.licence)
-        for attempt in range(_TRIES):
+        for attempt in range(_ATTEMPTS):
             try:
                 _transfer(asset, part, progress)
                 break
-            except (_BrokenOffError, requests.RequestException):
-                if attempt == _TRIES - 1:
+            except (_InterruptedTransferError, requests.RequestException):
+                if attempt == _ATTEMPTS - 1:
                     raise
                 time.sleep(_BACKOFF_S * 2**attempt)
         fault = _fault(asset, part)
         if not fault:
             part.replace(target)
-        _forget(part)
+        _remove_partial(part)
         if fault:
-            raise OSError(f"what came {fault}; it was removed")
+            raise OSError(f"the downloaded file {fault}; it was removed")
 
 
 def _transfer(asset: Asset, part: Path, progress: bool) -> None:
-    """Bring `part` to its full length with one request, from where it ends now. Source: RFC 9110, section 14."""
+    """Complete `part` with one request, starting at its current length. Source: RFC 9110, section 14."""
     import requests
     from tqdm import tqdm
 
     validator_file = part.with_name(f"{part.name}.etag")
     validator = validator_file.read_text().strip() if validator_file.exists() else ""
-    # With neither a validator nor a checksum, nothing would tell that the rest is of another version of the file.
+    # Without a validator or a checksum, it would go unnoticed that the rest is of another version of the file.
     done = part.stat().st_size if part.exists() and (validator or asset.sha256) else 0
-    # Compressed, lengths and ranges would not be those of the file.
+    # With compression, lengths and ranges would not be those of the file.
     headers = {"Accept-Encoding": "identity"}
     if done:
         headers |= {"Range": f"bytes={done}-"} | ({"If-Range": validator} if validator else {})
     with requests.get(asset.url, headers=headers, stream=True, timeout=_TIMEOUT_S) as response:
         if asset.url.startswith("https:") and any(r.url.startswith("http:") for r in (*response.history, response)):
-            raise OSError("the server leads away from https")
+            raise OSError("the server redirects from https to http")
         done, total = _extent(response, part, done, validator)
         if done and done == total:
             return
         if total is None and not asset.sha256 and "chunked" not in response.headers.get("Transfer-Encoding", ""):
-            raise OSError("the server does not say how long the file is, so a cut could not be told")
-        too_large = OSError(f"it is larger than {MAX_ASSET_BYTES} bytes, the most that is taken from a server")
+            raise OSError("the server does not give the file's length, so a truncated download could not be detected")
+        too_large = OSError(f"it is larger than {MAX_ASSET_BYTES} bytes, the limit of a download")
         if (total or 0) > MAX_ASSET_BYTES:
             raise too_large
         bar = tqdm(desc=asset.filename, total=total, initial=done, unit="B", unit_scale=True, disable=not progress)
@@ -213,24 +213,24 @@ def _transfer(asset: Asset, part: Path, progress: bool) -> None:
             file.flush()
             os.fsync(file.fileno())
     if total not in (None, part.stat().st_size):
-        raise _BrokenOffError(f"it broke off after {done} of {total} bytes")
+        raise _InterruptedTransferError(f"the transfer stopped after {done} of {total} bytes")
 
 
 def _extent(response: requests.Response, part: Path, done: int, validator: str) -> tuple[int, int | None]:
-    """The byte of the file that the answer begins with, and the length of the file if it is said."""
+    """The offset in the file at which the response begins, and the file's length if it is given."""
     status = response.status_code
     if status == 200:
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None
     if not done or status not in (206, 416):
-        raise (_BrokenOffError if status >= 500 else OSError)(f"HTTP {status} {response.reason}")
+        raise (_InterruptedTransferError if status >= 500 else OSError)(f"HTTP {status} {response.reason}")
     span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", response.headers.get("Content-Range", ""))
     total = int(span[2]) if span else None
-    goes_on = span and span[1] == str(done) and (not validator or _validator(response) in ("", validator))
-    if goes_on or (status == 416 and total == done):
+    resumes = span and span[1] == str(done) and (not validator or _validator(response) in ("", validator))
+    if resumes or (status == 416 and total == done):
         return done, total
-    _forget(part)
-    raise _BrokenOffError("the server does not go on from where the download broke off")
+    _remove_partial(part)
+    raise _InterruptedTransferError("the server does not resume the download where it stopped")
 
 
 def _validator(response: requests.Response) -> str:
@@ -238,6 +238,6 @@ def _validator(response: requests.Response) -> str:
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
 
 
-def _forget(part: Path) -> None:
+def _remove_partial(part: Path) -> None:
     part.unlink(missing_ok=True)
     part.with_name(f"{part.name}.etag").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A published name, Hub repo, folder or file -> the local files of a model.
+"""Resolve a published name, Hub repo, folder or file to the local files of a model.
 
 Hub repos go through huggingface_hub, with its own cache, token, offline switch and progress bars.
 """
@@ -30,14 +30,14 @@ _log = logging.getLogger("marlin_sdk")
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Where the files of a model lie, and what to call it.
+    """The files of a model, and its name.
 
     Attributes:
         weights: the checkpoint.
         config: the config.json beside it, if any.
         name: the published name, the repo id, or the path as given.
         preset: the published name if it is one: its config is known without a config.json.
-        commit: the Hub commit (40 hex digits) that the files come from; None for local files and releases.
+        commit: the Hub commit (40 hex digits) of the files; None for local files and releases.
     """
 
     weights: Path
@@ -56,32 +56,32 @@ def resolve_model(
     cache_dir: str | Path | None = None,
     local_files_only: bool = False,
 ) -> ModelFiles:
-    """Find the files of a model, and download those that are not here yet.
+    """Locate the files of a model, downloading those that are not in the cache.
 
-    A published name always means the published weights; write "./" before it, or pass a `Path`, to mean a folder of
-    that name. Otherwise what exists on the disk wins, and only then is "owner/name" looked up on the Hub.
+    A published name always means the published weights; prefix it with "./", or pass a `Path`, to mean a folder of
+    that name. Otherwise an existing file or folder takes precedence over "owner/name" on the Hub.
 
     Args:
         model: a published name, a Hub repo id, a folder or a weights file.
-        decoder: for a published name, take the release file that holds the decoder too (the Hub repos do not).
+        decoder: for a published name, use the release file that holds the decoder too (the Hub repos do not).
         revision: branch, tag or commit of a Hub repo; None is its main branch.
-        token: for private or gated repos; None takes the one that `hf auth login` stored.
+        token: for private or gated repos; None uses the one stored by `hf auth login`.
         cache_dir: instead of the Hub cache (or, for a release file, of `marlin_home() / "assets"`).
-        local_files_only: never touch the network; so does $HF_HUB_OFFLINE=1.
+        local_files_only: do not access the network; $HF_HUB_OFFLINE=1 has the same effect.
     Raises:
         ConfigError: neither a published name, nor a repo id, nor a path.
-        WeightsError: a path that is not there, or a folder without one checkpoint to choose.
-        DownloadError: the files could not be fetched; the message says what to do.
+        WeightsError: a path that does not exist, or a folder that does not hold exactly one checkpoint.
+        DownloadError: the files could not be downloaded; the message says what to do.
     """
     text = str(model)
     local = _existing(model)
-    # A Path never means the Hub.
+    # A Path never refers to the Hub.
     name = text.removeprefix(f"{_OWNER}/") if isinstance(model, str) else ""
     published = name if name in PRESETS else None
     if local and text != published:
         return _local_files(local, text)
     if local:
-        _log.warning("%r means the published model; pass './%s' for what has that name here", text, text)
+        _log.warning("%r means the published model; pass './%s' for the local file or folder of that name", text, text)
     if published and decoder:
         if revision is not None:
             raise ConfigError(f"revision={revision!r} is for Hub repos; {published} with its decoder is a release file")
@@ -113,8 +113,8 @@ def _existing(model: str | Path) -> Path | None:
 
 
 def _looks_like_path(text: str) -> bool:
-    shaped = text.endswith(_SUFFIXES) or text.startswith(("./", "../", "/", "~"))
-    return "://" not in text and (shaped or text.count("/") > 1 or "\\" in text)
+    marked = text.endswith(_SUFFIXES) or text.startswith(("./", "../", "/", "~"))
+    return "://" not in text and (marked or text.count("/") > 1 or "\\" in text)
 
 
 def _local_files(path: Path, name: str) -> ModelFiles:
@@ -132,7 +132,7 @@ def _weights_in(folder: Path) -> Path:
     if len(found) != 1:
         raise WeightsError(
             f"folder {folder} holds {len(found)} checkpoints; expected model.safetensors, or exactly one file of "
-            f"{', '.join(_SUFFIXES)}; there is: {', '.join(names[:20]) or 'nothing'}{', ...' * (len(names) > 20)}. "
+            f"{', '.join(_SUFFIXES)}; found: {', '.join(names[:20]) or 'nothing'}{', ...' * (len(names) > 20)}. "
             "Put one there, or pass the path of the file itself"
         )
     return folder / found[0]
@@ -162,18 +162,18 @@ def _from_hub(
             path = hf_hub_download(
                 repo,
                 filename,
-                # The branch may move between the two; the second file is taken from the commit of the first.
+                # The branch may move between the two downloads: the second file is that of the first one's commit.
                 revision=paths[0].parent.name if paths else revision,
                 token=token,
                 cache_dir=cache,
                 local_files_only=offline,
-                # huggingface_hub itself reads the variable once, at its import.
+                # huggingface_hub itself reads the variable only once, when it is imported.
                 endpoint=os.environ.get("HF_ENDPOINT") or None,
             )
             paths.append(Path(path))
     except HFValidationError as error:
         raise ConfigError(f"{repo!r} cannot be a Hub repo: {error}") from error
-    except Exception as error:  # its HTTP client, and so the errors, differ with its version (requests, httpx, hf_xet)
+    except Exception as error:  # of its HTTP client: requests, httpx or hf_xet, by version
         raise DownloadError(
             f"cannot get {_HUB_FILES[len(paths)]} of Hub repo {repo}, revision {revision or 'main'}: "
             f"{_hub_reason(error, offline)}. Cache folder: {cache}. "
@@ -186,19 +186,19 @@ def _hub_reason(error: Exception, offline: bool) -> str:
     from huggingface_hub import errors
 
     log_in = "log in (hf auth login, or huggingface-cli login) or pass token="
-    # Where nothing is cached either, huggingface_hub wraps what the server or the connection said.
+    # If the file is not cached either, huggingface_hub wraps the error of the server or of the connection.
     cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
-    said = " ".join(f"{type(cause).__name__}: {cause}".split())
+    description = " ".join(f"{type(cause).__name__}: {cause}".split())
     status = getattr(getattr(cause, "response", None), "status_code", None)
     if status in (401, 403) and not isinstance(error, errors.RepositoryNotFoundError):
-        return f"{said}; {log_in}"
-    not_here = OFFLINE_REASON if offline else f"the Hub did not answer as it should ({said}); try again"
-    # The more particular class first: gated is a kind of not found, not cached is a kind of no such file.
+        return f"{description}; {log_in}"
+    not_cached = OFFLINE_REASON if offline else f"the request to the Hub failed ({description}); try again"
+    # The more specific class first: "gated" is a subclass of "not found", "not cached" of "no such file".
     reasons = (
-        (errors.GatedRepoError, f"the repo is gated; ask for access on its page, then {log_in}"),
+        (errors.GatedRepoError, f"the repo is gated; request access on its page, then {log_in}"),
         (errors.RepositoryNotFoundError, f"there is no such repo, or it is private; check the name, or {log_in}"),
         (errors.RevisionNotFoundError, "there is no such revision; check revision= (a branch, tag or commit)"),
-        (errors.LocalEntryNotFoundError, not_here),
+        (errors.LocalEntryNotFoundError, not_cached),
         (errors.EntryNotFoundError, "the repo has no such file"),
     )
-    return next((reason for kind, reason in reasons if isinstance(error, kind)), said)
+    return next((reason for kind, reason in reasons if isinstance(error, kind)), description)

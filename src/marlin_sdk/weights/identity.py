@@ -1,4 +1,4 @@
-"""Where features come from: the weights, the software."""
+"""The provenance of features: weights and software versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["describe_untrained", "describe_weights", "versions"]
 
 
 def describe_weights(name: str, commit: str | None, weights: Path) -> dict[str, Any]:
-    """What identifies trained weights: the Hub's commit, or the file's sha256 where there is none."""
+    """The identity of trained weights: the Hub commit, or the file's sha256 if there is none."""
     identity: dict[str, Any] = {"model": name, "commit": commit, "untrained": False}
     if commit is None:
         with weights.open("rb") as file:
@@ -25,12 +25,12 @@ def describe_weights(name: str, commit: str | None, weights: Path) -> dict[str, 
 
 
 def describe_untrained(name: str, seed: int, config: ModelConfig) -> dict[str, Any]:
-    """What identifies random weights: their seed."""
+    """The identity of random weights: their seed."""
     return {"model": name, "commit": None, "config": config.to_dict(), "untrained": True, "seed": seed}
 
 
 def versions() -> Mapping[str, str]:
-    """The software that a feature depends on."""
+    """The versions of the software that determines the features."""
     packages = {package: version(package) for package in ("torch", "av", "numpy", "face-alignment")}
     return {"marlin-sdk": __version__, "python": platform.python_version(), **packages, "opencv": _opencv()}
 

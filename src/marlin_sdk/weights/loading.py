@@ -1,4 +1,4 @@
-"""Networks with their weights, and what those weights are: from a checkpoint, or at random."""
+"""Build networks with weights from a checkpoint or random weights, and identify the weights."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_network(
     local_files_only: bool,
     config: ModelConfig | Mapping[str, Any] | None,
 ) -> tuple[Network, dict[str, Any]]:
-    """Resolve, read, build, load strictly. Arguments and errors are those of `Marlin.from_pretrained`.
+    """Build a network and load its weights strictly. Arguments and errors are those of `Marlin.from_pretrained`.
 
     Returns:
         The frozen network on the CPU, and the identity of its weights.
@@ -49,12 +49,12 @@ def load_network(
         cache_dir=cache_dir,
         local_files_only=local_files_only,
     )
-    given = None if config is None else _size(config, "config", "")
-    with ThreadPoolExecutor(1) as pool:  # a checksum takes as long as all the rest, and another core
+    explicit = None if config is None else _size(config, "config", "")
+    with ThreadPoolExecutor(1) as pool:  # the checksum takes as long as all the rest: it runs on another core
         described = pool.submit(describe_weights, files.name, files.commit, files.weights)
-        size, state = read_checkpoint(files.weights, config=given, config_path=files.config, preset=files.preset)
+        size, state = read_checkpoint(files.weights, config=explicit, config_path=files.config, preset=files.preset)
         if decoder and not size.has_decoder:
-            raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or leave out decoder=True")
+            raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or omit decoder=True")
         size = size if decoder else size.without_decoder()
         with torch.device("meta"):
             network = _network(size, decoder)
@@ -66,7 +66,7 @@ def load_network(
 def make_network(
     model: str | ModelConfig | Mapping[str, Any], *, seed: int, decoder: bool
 ) -> tuple[Network, dict[str, Any]]:
-    """Build with random weights. Arguments and errors are those of `Marlin.untrained`.
+    """Build a network with random weights. Arguments and errors are those of `Marlin.untrained`.
 
     Returns:
         The frozen network on the CPU, and the identity of its weights.
@@ -80,14 +80,14 @@ def make_network(
     return network.requires_grad_(requires_grad=False), identity
 
 
-def _size(given: object, what: str, others: str) -> ModelConfig:
-    if isinstance(given, Mapping):
-        return ModelConfig.from_dict(given)
-    if not isinstance(given, ModelConfig):
+def _size(value: object, name: str, alternatives: str) -> ModelConfig:
+    if isinstance(value, Mapping):
+        return ModelConfig.from_dict(value)
+    if not isinstance(value, ModelConfig):
         raise ConfigError(
-            f"{what} is a {type(given).__name__}; expected {others}a ModelConfig or a mapping of its values"
+            f"{name} is a {type(value).__name__}; expected {alternatives}a ModelConfig or a mapping of its values"
         )
-    return given
+    return value
 
 
 def _network(size: ModelConfig, decoder: bool) -> Network:

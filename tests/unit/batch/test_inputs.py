@@ -92,7 +92,7 @@ def test_pieces_are_folded_and_ids_must_differ() -> None:
     lay(Path("a.mp4"))
     whole, same, part = VideoInput("a", "a.mp4"), VideoInput("b", "./a.mp4"), VideoInput("p", "a.mp4", 1.0, 2.0)
     assert deduplicate([whole, same, part]) == [whole, part]
-    with pytest.raises(ConfigError, match="stands for both"):
+    with pytest.raises(ConfigError, match="is used for both"):
         deduplicate([whole, VideoInput("A", "other.mp4")])
 
 

@@ -8,22 +8,25 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.making import lay
-from tests.unit.batch.engines import SETTINGS, assert_alike, engine, recipe, video, watched
+from tests.making import TINY, lay
+from tests.patience import HANG_S
+from tests.unit.batch.engines import SETTINGS, Watched, assert_alike, engine, recipe, video, watched
 from tests.unit.batch.trouble import Harmful
 
-from marlin_sdk import ConfigError, Marlin, VideoFeatures
+from marlin_sdk import ConfigError, Marlin, VideoFeatures, WindowFeatures
 from marlin_sdk.batch import local
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.workers import WorkerLimits
+from marlin_sdk.clips.cut import Clip
 
 
 def by_id(results: list[VideoResult]) -> dict[str, VideoResult]:
@@ -79,8 +82,8 @@ def test_batches_are_filled_across_videos_on_every_device(tmp_path: Path) -> Non
     ("harm", "limits", "error", "said", "tries"),
     [
         ("abort", {}, "WorkerLostError", r"died \(signal SIGABRT\); tried 2 times", 2),
-        ("hang", {"timeout_s": 2}, "WorkerLostError", "no sign of life for 2 s and was stopped; tried 2 times", 2),
-        ("eat", {"max_memory_mb": 400}, "WorkerLostError", "MB of memory, 400 are allowed.*; tried 2 times", 2),
+        ("hang", {"timeout_s": 8}, "WorkerLostError", "no heartbeat for 8 s and was stopped; tried 2 times", 2),
+        ("eat", {"max_memory_mb": 400}, "WorkerLostError", "MB of memory; the limit is 400 MB.*; tried 2 times", 2),
         ("reset", {}, "ConnectionResetError", "the camera has hung up", 1),
     ],
 )
@@ -116,7 +119,7 @@ def test_workers_wait_for_a_slow_model(tmp_path: Path) -> None:
 
     def hold(_: int) -> None:
         at_work.set()
-        let_on.wait(60)
+        let_on.wait()
 
     def consume() -> None:
         one_look_a_frame = replace(SETTINGS, detect_every=1)
@@ -124,7 +127,7 @@ def test_workers_wait_for_a_slow_model(tmp_path: Path) -> None:
 
     consumer = threading.Thread(target=consume)
     consumer.start()
-    assert at_work.wait(60)
+    assert at_work.wait(HANG_S)
     looks, before = (tmp_path / "looks").stat().st_size, -1
     while looks != before:
         time.sleep(1.0)
@@ -175,20 +178,29 @@ def test_closing_stops_at_once(tmp_path: Path, moment: str) -> None:
     run = engine(recipe(tmp_path, "hang"), workers=2).run(videos)
     if moment == "amid":
         assert next(run).video.id == "a"
-    started_s = time.monotonic()
-    run.close()
-    assert time.monotonic() - started_s < 5
+    run.close()  # does not wait for what hangs for ever
     assert workers_left() == []
 
 
+class HeldUp(Watched):
+    """A model that embeds nothing until it is let."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.at_work, self.let = threading.Event(), threading.Event()
+
+    def embed_clips(self, clips: Sequence[Clip], *, keep_seq: bool = False) -> list[WindowFeatures]:
+        self.at_work.set()
+        self.let.wait()
+        return super().embed_clips(clips, keep_seq=keep_seq)
+
+
 def test_stop_at_once_does_not_wait_for_a_slow_model(tmp_path: Path) -> None:
-    model = watched(10)
-    stopped_s: list[float] = []
+    model = HeldUp.untrained(TINY, device="cpu", detector="lbp")
+    assert isinstance(model, HeldUp)
 
     def stop() -> None:
-        while not model.batches:
-            time.sleep(0.01)
-        stopped_s.append(time.monotonic())
+        model.at_work.wait()
         os.kill(os.getpid(), signal.SIGINT)
 
     own = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -196,9 +208,9 @@ def test_stop_at_once_does_not_wait_for_a_slow_model(tmp_path: Path) -> None:
         threading.Thread(target=stop).start()
         with pytest.raises(KeyboardInterrupt):
             list(engine(recipe(tmp_path), [model]).run([video(tmp_path / "a.mp4", 200)]))
-        assert time.monotonic() - stopped_s[0] < 5
     finally:
         signal.signal(signal.SIGINT, own)
+        model.let.set()
     assert workers_left() == []
 
 

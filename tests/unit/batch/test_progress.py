@@ -7,10 +7,10 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.patience import HANG_S, wait_for
 
 from marlin_sdk.batch.progress import (
     JsonProgress,
@@ -21,13 +21,6 @@ from marlin_sdk.batch.progress import (
     choose_progress,
 )
 from marlin_sdk.dump.manifest import ManifestEntry, Status
-
-
-def wait_for(happens: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not happens():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 class Screen(io.StringIO):
@@ -75,10 +68,8 @@ def test_plain_lines_come_at_their_time_even_if_nothing_else_does() -> None:
     line = r"1/10 videos, 6 windows, \d+\.\d windows/s, 1 failed, \d+:\d\d left\n"
     wait_for(lambda: re.search(line, stream.getvalue()))
     progress.close()
-    time.sleep(0.3)
-    told = stream.getvalue()
-    time.sleep(0.5)
-    assert stream.getvalue() == told, "the clock runs on"
+    progress._reporter.join(HANG_S)
+    assert not progress._reporter.is_alive(), "the clock runs on"
 
 
 def test_plain_lines_are_a_minute_apart() -> None:

@@ -105,7 +105,7 @@ def test_lack_of_a_detector_is_said_once_more_where_nothing_could_be_done(tmp_pa
     assert said.count("downloads are off (DownloadError)") == 2
     assert "no video could be embedded" not in said
     _, said = make(DumpPlan(tmp_path / "all"), "lacking1", "lacking2")
-    assert said.count("no video could be embedded, for want of the detector: downloads are off") == 1
+    assert said.count("no video could be embedded, because the detector is unavailable: downloads are off") == 1
 
 
 def test_urls_are_told_of_without_what_is_secret_in_them(tmp_path: Path) -> None:

@@ -118,8 +118,8 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught, open_dump(DumpPlan(tmp_path, "parquet"), OTHER):
         pass
     said = str(caught.value)
-    assert "format: 'npz' there, 'parquet' asked for" in said
-    assert "settings.stride: 16 there, 8 asked for" in said
+    assert "format: 'npz' there, 'parquet' requested" in said
+    assert "settings.stride: 16 there, 8 requested" in said
     assert "faces" not in said
     assert "--overwrite" in said
     assert fill(DumpPlan(tmp_path), "a") == []
@@ -172,7 +172,7 @@ def test_an_id_stands_for_one_part_of_its_video(tmp_path: Path) -> None:
     with open_dump(plan, IDENTITY) as dump:
         assert dump.todo([first]) == []
         with pytest.raises(
-            ConfigError, match=r"'clip' already.*\(1.0, 2.5, None\) there, \(1.0, 4.0, None\) asked for"
+            ConfigError, match=r"already holds 'clip'.*\(1.0, 2.5, None\) there, \(1.0, 4.0, None\) requested"
         ):
             dump.todo([replace(first, end_s=4.0)])
 

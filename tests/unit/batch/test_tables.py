@@ -29,7 +29,7 @@ def test_list_of_windows_and_list_of_names_that_are_no_text() -> None:
 
 
 def test_a_video_in_place_of_a_list_is_refused() -> None:
-    with pytest.raises(ConfigError, match="it is no text"):
+    with pytest.raises(ConfigError, match="it is not text"):
         read_list(io.StringIO("\0\0\0 ftypisom\n"))
 
 
@@ -65,17 +65,17 @@ def test_paths_of_one_name_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file\na.mp4\n", "columns .*expected one called 'path'"),
-        ("path,id\na.mp4,../x\n", "line 2.*cannot be an id"),
+        ("file\na.mp4\n", "columns .*expected one named 'path'"),
+        ("path,id\na.mp4,../x\n", "line 2.*is not a valid id"),
         ("path,start_s\na.mp4,soon\n", "line 2: start_s is 'soon'"),
         ("path,start_s\na.mp4,nan\n", "line 2: start_s is 'nan'"),
         ("path,start_s,end_s\na.mp4,3,2\n", "line 2.*expected 0 <= start < end"),
         ("path,track\na.mp4,-1\n", "line 2: track is '-1'"),
         ("path,track\na.mp4,1.5\n", "line 2: track is '1.5'"),
         ("path,id\na.mp4,x\n,y\n", "line 3: the path is empty"),
-        ("", "expected one called 'path'"),
-        ("file\n", "expected one called 'path'"),
-        ("path,mood,mood\na.mp4,x,y\n", "no name twice"),
+        ("", "expected one named 'path'"),
+        ("file\n", "expected one named 'path'"),
+        ("path,mood,mood\na.mp4,x,y\n", "no duplicates"),
         ("path,mood\na.mp4,x\na.mp4,glad, or so\n", "line 3: more cells than the 2 columns"),
         ('path,mood\n"a.mp4,x\n', "cannot be read: unexpected end of data"),
     ],

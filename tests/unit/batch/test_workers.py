@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.making import TINY
+from tests.patience import wait_for
 from tests.unit.batch.engines import SETTINGS, recipe, video
 from tests.unit.dump.example_dumps import ROOT
 
@@ -49,14 +49,6 @@ while True:
 """
 
 
-def wait_for(happens: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := happens()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert found, "it did not happen in time"
-    return found
-
-
 def children(pid: int) -> list[int]:
     return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -75,7 +67,7 @@ def clips(messages: list[Message]) -> int:
 
 def test_slow_is_not_hung(tmp_path: Path) -> None:
     each_frame = replace(SETTINGS, detect_every=1)
-    worker = Worker(recipe(tmp_path, "slow", each_frame), TINY, WorkerLimits(timeout_s=2))
+    worker = Worker(recipe(tmp_path, "slow", each_frame), TINY, WorkerLimits(timeout_s=8))
     try:
         messages = []
         gaps_s, last_s = [], time.monotonic()
@@ -84,7 +76,7 @@ def test_slow_is_not_hung(tmp_path: Path) -> None:
             gaps_s.append(time.monotonic() - last_s)
             last_s = time.monotonic()
         assert clips(messages) == 2
-        assert max(gaps_s) > 3, "it was not slow enough to tell"
+        assert max(gaps_s) > 8, "it was not slow enough to tell"
     finally:
         worker.stop()
 
@@ -124,7 +116,7 @@ def test_ctrl_c_in_a_terminal_does_not_reach_a_worker_at_any_time(tmp_path: Path
 def test_killed_worker_starts_no_other_process(tmp_path: Path) -> None:
     worker = Worker(recipe(tmp_path), TINY, WorkerLimits())
     worker.kill()
-    with pytest.raises(WorkerLostError, match="stopped before it began"):
+    with pytest.raises(WorkerLostError, match="stopped before it started"):
         list(worker.cut(video(tmp_path / "a.mp4")))
 
 
@@ -138,7 +130,7 @@ def test_hung_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         (worker,) = [pid for pid in children(parent.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         parent.kill()
         parent.wait()
-        wait_for(lambda: not is_alive(worker), 5)
+        wait_for(lambda: not is_alive(worker))
 
 
 @pytest.mark.parametrize(

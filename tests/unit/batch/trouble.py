@@ -46,9 +46,9 @@ class Harmful:
         if self.harm == "abort" or (self.harm == "abort once" and tries == 1):
             os.abort()
         if self.harm == "hang":
-            time.sleep(600)
+            time.sleep(100_000)
         if self.harm == "slow":
-            time.sleep(0.25)
+            time.sleep(0.75)
         if self.harm == "reset":
             raise ConnectionResetError("the camera has hung up")
         if self.harm == "eat":

@@ -23,7 +23,7 @@ def fill_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sound_machine_exits_with_0_and_says_so_last() -> None:
     result = CliRunner().invoke(main, ["--offline"])
     assert result.exit_code == 0
-    assert result.stdout.rstrip().splitlines()[-1].startswith("All that is necessary is fine")
+    assert result.stdout.rstrip().splitlines()[-1].startswith("All required checks passed")
     assert "FAIL" not in result.stdout
 
 
@@ -32,8 +32,8 @@ def test_a_failure_exits_with_1_and_shows_its_remedy(monkeypatch: pytest.MonkeyP
     result = CliRunner().invoke(main, ["--offline"])
     assert result.exit_code == 1
     assert "FAIL" in result.stdout
-    assert "-> make room" in result.stdout
-    assert result.stdout.rstrip().splitlines()[-1].startswith("3 to be mended")
+    assert "-> free some space" in result.stdout
+    assert result.stdout.rstrip().splitlines()[-1].startswith("Failed checks: 3")
 
 
 def test_lines_fit_eighty_columns_but_for_paths_and_addresses() -> None:

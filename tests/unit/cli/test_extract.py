@@ -153,7 +153,7 @@ def test_setting_that_one_video_cannot_have_costs_the_others_nothing(run: Run, s
     write_video(small.with_name("brief.mp4"), noise(10, 32, 32))
     done = run(small.parent, "-o", OUT, "--reduction", "mean", "--tail", "drop")
     assert (done.exit_code, features()) == (1, ["small.npz"])
-    assert "no whole window to reduce" in done.stderr
+    assert "no full window to reduce" in done.stderr
 
 
 def test_file_that_cannot_be_written_costs_the_others_nothing(run: Run, small: Path) -> None:
@@ -186,7 +186,7 @@ def test_full_disk_stops_at_once_with_a_summary(run: Run, small: Path, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-o", "out"], "no INPUT; name a video"),
+        (["-o", "out"], "no INPUT; give a video"),
         (["small.mp4"], "Missing option '-o'"),
         (["", "-o", "out"], "an INPUT is empty"),
         (["small.mp4", "-o", ""], "-o is empty"),
@@ -197,7 +197,7 @@ def test_full_disk_stops_at_once_with_a_summary(run: Run, small: Path, monkeypat
         (["small.mp4", "-o", "out", "--detector", "none.onnx"], "no such detector file: none.onnx"),
         (["small.mp4", "-o", "out", "--dtype", "int8"], "unknown dtype 'int8'"),
         (["small.mp4", "-o", "out", "--device", "tpu"], "device 'tpu'"),
-        (["small.mp4", "-o", "out", "--device", "cuda:99"], "'cuda:99' is not here"),
+        (["small.mp4", "-o", "out", "--device", "cuda:99"], "'cuda:99' is not available"),
         (["small.mp4", "-o", "out", "--stride", "0"], "stride is 0"),
         (["small.mp4", "-o", "out", "--stride", "many"], "'many' is not a valid integer"),
         (["small.mp4", "-o", "out", "--format", "csv"], "'csv' is not one of"),
@@ -250,7 +250,7 @@ def test_download_that_fails_for_every_video_is_said_once_more(run: Run, small: 
     assert (done.exit_code, features(), done.stdout) == (1, [], "")
     told = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
     assert ["small.mp4" in told[0], "zebra.mp4" in told[1]] == [True, True]
-    assert "no video could be embedded, for want of the detector" in told[2]
+    assert "no video could be embedded, because the detector is unavailable" in told[2]
     assert all("downloads are off" in line and "face_detection_yunet_2023mar.onnx" in line for line in told)
     assert len(told) == 3
     assert "0 of 2 videos done: 0 rows, 0 windows skipped, 2 failed" in done.stderr

@@ -41,7 +41,7 @@ def test_a_detector_that_cannot_be_had_is_asked_for_once(
     assert recipe.asked == ["once more"]
     told = capsys.readouterr().err
     assert told.count("the network is down") == 4  # of each video, and of all
-    assert "no video could be embedded, for want of the detector" in told
+    assert "no video could be embedded, because the detector is unavailable" in told
 
 
 def test_another_detector_leaves_the_first_model_as_it_is(tiny: Marlin) -> None:

@@ -22,7 +22,7 @@ def _no_detector() -> PaintedFace:
     raise AssertionError("these videos are cropped")
 
 
-def test_clips_are_taken_as_they_are() -> None:
+def test_clips_are_used_unchanged() -> None:
     found = read_calibration(CLIPS, TINY, _no_detector)
     assert np.array_equal(found.make(), CLIPS)
     assert found.identity["name"] == "clips"
@@ -35,13 +35,13 @@ def test_cropped_videos_give_their_first_windows(tmp_path: Path) -> None:
     assert np.array_equal(found.make()[0], videos[0][0:32:2])
 
 
-def test_each_of_many_videos_gives_its_share() -> None:
+def test_many_videos_contribute_equally() -> None:
     found = read_calibration([noise(400, 32, 32, seed=seed) for seed in range(8)], TINY, _no_detector)
     assert len(found.make()) == 32
     assert len({clip.tobytes() for clip in found.make()}) == 32
 
 
-def test_faces_are_cropped_out_of_other_videos() -> None:
+def test_faces_are_cropped_from_uncropped_videos() -> None:
     boxes = dict.fromkeys(range(40), (40, 30, 70, 60))
     found = read_calibration(painted(40, boxes), TINY, PaintedFace).make()
     assert found.shape[1:] == (16, 32, 32, 3)
@@ -58,12 +58,12 @@ def test_faces_are_cropped_out_of_other_videos() -> None:
         ),
         (CLIPS.astype(np.float32), ShapeError, r"got float32"),
         (CLIPS[:0], ShapeError, r"got uint8 \(0, 16"),
-        ([], ConfigError, r"calibration=\[\] holds no video"),
+        ([], ConfigError, r"calibration=\[\] contains no videos"),
         (painted(40, {}), ConfigError, "no window of the calibration videos shows a face"),
         (np.empty((0, 32, 32, 3), np.uint8), VideoDecodeError, "no frame"),
     ],
 )
-def test_what_holds_no_clips_is_refused(source: Any, error: type[Exception], message: str) -> None:
+def test_source_without_clips_is_refused(source: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         read_calibration(source, TINY, PaintedFace)
 

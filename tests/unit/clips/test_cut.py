@@ -1,4 +1,4 @@
-"""Frames and faces to clips."""
+"""Cutting frames with faces into clips."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXACT: dict[str, Any] = {"sample_rate": 1, "detect_every": 1, "smooth": False}
 
 
 class ByColour:
-    """A detector of painted squares, one for each pure colour; its scores are those given."""
+    """A detector of painted squares, one for each pure colour, with given scores."""
 
     name = "colours"
 
@@ -67,7 +67,7 @@ def as_frames(pictures: Iterable[NDArray[np.uint8]]) -> Iterator[Frame]:
 def cut(
     pictures: Iterable[NDArray[np.uint8]], detector: FaceDetector | None, **settings: Any
 ) -> tuple[list[Clip], list[SkippedWindow]]:
-    """All clips, and all windows left out."""
+    """All clips, and all skipped windows."""
     cuts = list(cut_clips(as_frames(pictures), ExtractionConfig(**settings), TINY, detector))
     skipped = [one for one in cuts if isinstance(one, SkippedWindow)]
     return [clip for one in cuts if not isinstance(one, SkippedWindow) for clip in one], skipped
@@ -84,7 +84,7 @@ def two_faces(num_frames: int, red: Mapping[int, Box], blue: Mapping[int, Box]) 
     return frames
 
 
-def test_clip_holds_the_crop_of_each_frame_and_where_it_is_from() -> None:
+def test_clip_holds_the_crop_of_each_frame_and_its_provenance() -> None:
     boxes = {step: (20 + step, 10, 60 + step, 50) for step in range(32)}
     video = painted(32, boxes)
     for step, (x1, y1, x2, y2) in boxes.items():
@@ -122,7 +122,7 @@ def test_window_needs_a_face_in_half_of_its_real_frames(steps: set[int], real: i
         assert skipped[0].reason == f"a face in only {held} of {real} frames; {-(-real // 2)} are needed"
 
 
-def test_faces_that_change_are_told_from_a_face_that_is_away() -> None:
+def test_changing_faces_are_distinguished_from_an_absent_face() -> None:
     places = [(4, 4, 24, 24), (60, 50, 80, 70), (100, 4, 120, 24)]
     _, skipped = cut(painted(16, {step: places[step // 6] for step in range(16)}), PaintedFace(), **EXACT)
     assert [window.reason for window in skipped] == [
@@ -138,7 +138,7 @@ def test_skipped_window_has_its_time_and_its_reason() -> None:
     assert [window.reason for window in skipped] == ["a face in only 4 of 16 frames; 8 are needed", "no face"]
 
 
-def test_where_the_face_is_away_the_nearest_frame_that_shows_it_stands_in() -> None:
+def test_frame_without_the_face_is_replaced_by_the_nearest_with_it() -> None:
     (clip,), _ = cut(painted(16, shown(*range(3, 12))), PaintedFace(), **EXACT)
     assert clip.frame_index.tolist() == [3, 3, 3, *range(3, 12), 11, 11, 11, 11]
     assert clip.frame_valid.tolist() == [False] * 3 + [True] * 9 + [False] * 4
@@ -154,7 +154,7 @@ def test_face_that_leaves_and_returns_within_half_a_clip_is_filled_in() -> None:
     assert {tuple(box) for box in clip.boxes.tolist()} == {FACE}
 
 
-def test_face_that_leaves_for_longer_returns_as_another_track() -> None:
+def test_face_that_leaves_for_longer_starts_a_new_track() -> None:
     clips, skipped = cut(painted(64, shown(*range(16), *range(32, 64))), PaintedFace(), **EXACT)
     assert [(clip.start_s, clip.track_id) for clip in clips] == [
         (0.0, 0),
@@ -164,7 +164,7 @@ def test_face_that_leaves_for_longer_returns_as_another_track() -> None:
     assert [window.reason for window in skipped] == ["no face"]
 
 
-def test_most_prominent_face_of_each_window_is_the_larger_not_the_surer() -> None:
+def test_most_prominent_face_is_the_larger_not_the_best_scored() -> None:
     small, large = (10, 10, 30, 30), (60, 20, 100, 60)
     video = two_faces(32, dict.fromkeys(range(32), small), dict.fromkeys(range(32), large))
     clips, _ = cut(video, ByColour({RED: 0.95, BLUE: 0.8}), **EXACT)
@@ -179,7 +179,7 @@ def test_large_box_that_is_hardly_a_face_is_not_the_most_prominent() -> None:
     assert tuple(clip.boxes[0].tolist()) == face
 
 
-def test_prominence_is_weighed_anew_in_each_window() -> None:
+def test_prominence_is_computed_for_each_window() -> None:
     near, far = (10, 10, 50, 50), (80, 10, 100, 30)
     video = two_faces(
         32,
@@ -190,7 +190,7 @@ def test_prominence_is_weighed_anew_in_each_window() -> None:
     assert [tuple(clip.pixels[8, 16, 16].tolist()) for clip in clips] == [RED, BLUE]
 
 
-def test_large_face_in_fewer_than_half_of_the_frames_gives_way_to_one_that_stays() -> None:
+def test_large_face_in_too_few_frames_is_not_the_most_prominent() -> None:
     large = dict.fromkeys(range(7), (50, 10, 120, 80))
     video = two_faces(16, dict.fromkeys(range(16), (10, 10, 30, 30)), large)
     detector = ByColour({RED: 0.9, BLUE: 0.9})
@@ -200,7 +200,7 @@ def test_large_face_in_fewer_than_half_of_the_frames_gives_way_to_one_that_stays
         assert skipped == []
 
 
-def test_all_faces_have_a_clip_each_and_track_ids_tell_them_apart() -> None:
+def test_all_faces_have_a_clip_each_with_their_track_id() -> None:
     left, right = (10, 10, 40, 40), (70, 20, 110, 60)
     video = two_faces(32, dict.fromkeys(range(32), left), dict.fromkeys(range(10, 32), right))
     clips, _ = cut(video, ByColour({RED: 0.9, BLUE: 0.8}), faces="all", **EXACT)
@@ -229,7 +229,7 @@ def test_windows_that_overlap_crop_each_frame_once(stride: int, monkeypatch: pyt
     clips, _ = cut(painted(33, boxes), detector, stride=stride, **EXACT)
     assert len(clips) == {1: 18, 3: 7, 16: 3}[stride]
     assert len(made) == len(set(made)) == 33
-    assert detector.looks == 33
+    assert detector.num_frames == 33
     for clip in clips:
         for place, step in enumerate(clip.frame_index):
             assert tuple(clip.boxes[place].tolist()) == boxes[int(step)]
@@ -246,7 +246,7 @@ def test_overlapping_windows_agree_on_what_they_share() -> None:
 
 @pytest.mark.parametrize("settings", WINDOWS)
 @pytest.mark.parametrize("cropped", [True, False])
-def test_frames_held_do_not_grow_with_length_or_stride(settings: dict[str, Any], cropped: bool) -> None:
+def test_buffered_frames_do_not_grow_with_length_or_stride(settings: dict[str, Any], cropped: bool) -> None:
     alive: weakref.WeakSet[Frame] = weakref.WeakSet()
     most = 0
     picture = np.zeros((32, 32, 3), dtype=np.uint8)
@@ -270,7 +270,7 @@ def test_frames_held_do_not_grow_with_length_or_stride(settings: dict[str, Any],
 
 
 class Everywhere:
-    """A detector that sees one face in whatever it is given."""
+    """A detector that returns one face for any frame."""
 
     name = "everywhere"
 
@@ -295,7 +295,7 @@ def test_frames_that_are_not_sampled_are_never_converted() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"sample_rate": 1}, {"compat": "marlin_pytorch"}])
-def test_no_pixels_of_large_frames_are_held(settings: dict[str, Any]) -> None:
+def test_pixels_of_large_frames_are_released(settings: dict[str, Any]) -> None:
     alive: list[weakref.ref[NDArray[np.uint8]]] = []
     height, width = 1500, 2000
     held, converted = [], 0
@@ -329,7 +329,7 @@ def test_crops_of_large_frames_are_those_of_their_pixels() -> None:
             np.testing.assert_array_equal(clip.pixels[place], crop_square(video[index], square, 32))
 
 
-def test_frames_taken_whole_are_the_pixels_themselves() -> None:
+def test_uncropped_frames_are_the_pixels_themselves() -> None:
     video = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
     clips, _ = cut(video, None, sample_rate=1)
     assert [clip.track_id for clip in clips] == [-1, -1]
@@ -345,7 +345,7 @@ def test_whole_frames_of_another_size_say_what_to_do() -> None:
         cut(painted(4, {}), None)
 
 
-def test_compat_takes_the_top_box_of_each_frame_on_its_own() -> None:
+def test_compat_uses_the_best_box_of_each_frame_without_tracking() -> None:
     boxes = {step: (10 + (step * 7) % 40, 20, 50 + (step * 7) % 40, 60) for step in range(65)}
     video = painted(65, boxes)
     clips, skipped = cut(video, PaintedFace(), compat="marlin_pytorch")
@@ -355,14 +355,14 @@ def test_compat_takes_the_top_box_of_each_frame_on_its_own() -> None:
         assert [tuple(box) for box in clip.boxes.tolist()] == [boxes[int(step)] for step in clip.frame_index]
 
 
-def test_compat_takes_the_surest_face_not_the_largest() -> None:
+def test_compat_uses_the_best_scored_face_not_the_largest() -> None:
     small, large = (10, 10, 30, 30), (60, 20, 100, 60)
     video = two_faces(33, dict.fromkeys(range(33), small), dict.fromkeys(range(33), large))
     (clip,), _ = cut(video, ByColour({RED: 0.95, BLUE: 0.8}), compat="marlin_pytorch")
     assert tuple(clip.boxes[0].tolist()) == small
 
 
-def test_compat_embeds_a_corner_of_two_pixels_where_there_is_no_face() -> None:
+def test_compat_embeds_a_corner_of_two_pixels_without_a_face() -> None:
     (clip,), skipped = cut(painted(33, shown(*range(4))), PaintedFace(), compat="marlin_pytorch")
     assert skipped == []
     assert [tuple(box) for box in clip.boxes[:2].tolist()] == [FACE, FACE]
@@ -378,11 +378,11 @@ def test_detector_that_breaks_the_protocol_is_named(settings: dict[str, Any]) ->
         def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
             return [Detections.from_rows([[0, 0, float("nan"), 9]], [0.9]) for _ in frames]
 
-    with pytest.raises(ConfigError, match="detector 'broken' gave a box that is not finite"):
+    with pytest.raises(ConfigError, match="detector 'broken' returned a box that is not finite"):
         cut(painted(33, {}), Broken(), **settings)
 
 
-def test_compat_counts_the_frames_that_a_folder_gives_not_their_places() -> None:
+def test_compat_counts_the_decoded_images_of_a_folder_not_their_indices() -> None:
     black = np.zeros((32, 32, 3), dtype=np.uint8)
     frames = [Frame(index, index / 25, 1 / 25, 32, 32, lambda: black) for index in range(40) if index != 4]
     config = ExtractionConfig(compat="marlin_pytorch")

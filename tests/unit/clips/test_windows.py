@@ -1,4 +1,4 @@
-"""Windows: no sampled frame is lost, a stream gives those of the known length, and compat the reference's."""
+"""Windows: no sampled frame is lost, streaming gives the same windows, and compat those of the reference."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STRIDES = st.integers(1, 40)
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame, as far as sampling looks at it."""
+    """A frame as far as sampling uses it."""
 
     index: int
     time_s: float
@@ -49,7 +49,7 @@ def known(plan: WindowPlan, num_steps: int) -> list[Window]:
 
 
 def streamed(plan: WindowPlan, num_steps: int) -> list[tuple[Window, int]]:
-    """All windows as a stream gives them out, each with the number of steps seen by then."""
+    """All windows in streaming, each with the number of steps seen by then."""
     windows: list[tuple[Window, int]] = []
     for seen in range(1, num_steps + 1):
         while window := plan.ready(len(windows), seen):
@@ -65,7 +65,7 @@ def reference_starts(num_frames: int, stride: int, sample_rate: int) -> list[int
 
 
 @given(num_steps=LENGTHS, stride=st.integers(1, 16))
-def test_padding_leaves_no_sampled_frame_out(num_steps: int, stride: int) -> None:
+def test_padding_covers_every_sampled_frame(num_steps: int, stride: int) -> None:
     windows = known(Windows(stride=stride, tail="pad"), num_steps)
 
     real = {step for window in windows for step, ok in zip(window.steps, window.valid, strict=True) if ok}
@@ -73,7 +73,7 @@ def test_padding_leaves_no_sampled_frame_out(num_steps: int, stride: int) -> Non
 
 
 @given(num_steps=LENGTHS, stride=STRIDES)
-def test_padding_adds_no_window_that_holds_nothing_new(num_steps: int, stride: int) -> None:
+def test_padding_adds_no_window_without_new_frames(num_steps: int, stride: int) -> None:
     windows = known(Windows(stride=stride, tail="pad"), num_steps)
 
     for before, window in pairwise(windows):
@@ -93,7 +93,7 @@ def test_only_the_last_window_is_padded_and_it_repeats_its_last_step(num_steps: 
 
 
 @given(num_steps=LENGTHS, stride=STRIDES)
-def test_drop_keeps_exactly_the_whole_windows(num_steps: int, stride: int) -> None:
+def test_drop_keeps_exactly_the_full_windows(num_steps: int, stride: int) -> None:
     windows = known(Windows(stride=stride, tail="drop"), num_steps)
 
     assert [window.steps for window in windows] == [
@@ -115,8 +115,8 @@ def test_a_stream_gives_the_windows_of_the_known_length(plan: WindowPlan, num_st
 
 
 @given(plan=PLANS, num_steps=LENGTHS)
-def test_a_stream_waits_for_no_step_that_a_window_does_not_need(plan: WindowPlan, num_steps: int) -> None:
-    # The reference's starts are end-exclusive: one frame after the last is needed to know that a window counts.
+def test_streaming_emits_a_window_as_soon_as_it_is_complete(plan: WindowPlan, num_steps: int) -> None:
+    # The reference's starts are end-exclusive: one frame after the last is needed to know that a window exists.
     late = plan.sample_rate if isinstance(plan, ReferenceWindows) else 0
     for window, seen in streamed(plan, num_steps):
         assert max(window.steps) < seen
@@ -132,11 +132,11 @@ def test_no_window_needs_a_step_before_its_start(plan: WindowPlan, num_steps: in
 
 
 @given(plan=PLANS, num_steps=LENGTHS)
-def test_windows_are_counted_without_making_them(plan: WindowPlan, num_steps: int) -> None:
+def test_count_is_the_number_of_windows(plan: WindowPlan, num_steps: int) -> None:
     assert plan.count(num_steps) == len(known(plan, num_steps))
 
 
-def test_a_file_that_claims_to_be_endless_is_counted_at_once() -> None:
+def test_a_huge_declared_length_is_counted_quickly() -> None:
     assert count_windows(2**62, ExtractionConfig()) == 2**57
     assert count_windows(2**62, ExtractionConfig(compat="marlin_pytorch")) == 2**57 - 1
 
@@ -145,7 +145,7 @@ def test_a_file_that_claims_to_be_endless_is_counted_at_once() -> None:
     ("num_frames", "pad", "drop"),
     [(0, 0, 0), (1, 1, 0), (10, 1, 0), (31, 1, 1), (32, 1, 1), (33, 2, 1), (60, 2, 1), (64, 2, 2), (65, 3, 2)],
 )
-def test_videos_have_the_windows_that_are_promised(num_frames: int, pad: int, drop: int) -> None:
+def test_videos_have_the_documented_windows(num_frames: int, pad: int, drop: int) -> None:
     assert count_windows(num_frames, ExtractionConfig()) == pad
     assert count_windows(num_frames, ExtractionConfig(tail="drop")) == drop
 
@@ -160,7 +160,7 @@ def test_the_second_window_of_60_frames_ends_in_two_repeats() -> None:
 @given(num_frames=st.integers(33, 2000), stride=STRIDES)
 @example(num_frames=64, stride=16)
 @example(num_frames=65, stride=16)
-def test_compat_takes_the_starts_and_frames_of_the_reference(num_frames: int, stride: int) -> None:
+def test_compat_has_the_starts_and_frames_of_the_reference(num_frames: int, stride: int) -> None:
     plan = window_plan(ExtractionConfig(compat="marlin_pytorch", stride=stride))
 
     assert [window.steps for window in known(plan, num_frames)] == [
@@ -204,7 +204,7 @@ def test_compat_ignores_the_sample_rate_up_to_32_frames() -> None:
 def test_compat_uses_every_frame_that_its_windows_hold(num_frames: int, stride: int, sample_rate: int) -> None:
     plan = ReferenceWindows(stride=stride, sample_rate=sample_rate)
 
-    # Both when the length is known, and when it is only known how far the frames that are used reach.
+    # With the exact length, and with only the extent of the used frames known.
     last_used = max(frame for frame in range(num_frames) if plan.uses(frame))
     assert known(plan, last_used + 1) == known(plan, num_frames)
     assert all(plan.uses(step) for window in known(plan, num_frames) for step in window.steps)

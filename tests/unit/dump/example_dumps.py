@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from tests.patience import HANG_S
 
 from marlin_sdk import SkippedWindow, VideoFeatures
 from marlin_sdk.dump.manifest import Manifest, ManifestEntry
@@ -88,7 +89,7 @@ def closing(writer: FeatureWriter) -> Iterator[FeatureWriter]:
     try:
         yield writer
     finally:
-        writer.abandon()
+        writer.discard()
 
 
 def without_file(one: ManifestEntry) -> ManifestEntry:
@@ -110,7 +111,7 @@ def run_python(script: str, *arguments: str, expected: int = 0, **environment: s
         text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": path, **environment},
-        timeout=120,
+        timeout=HANG_S,
     )
     assert done.returncode == expected, done.stderr
     return done.stdout

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.patience import HANG_S
 from tests.unit.dump.example_dumps import FORMATS, ROOT, random_features, run_python, write_dump
 from torch.utils.data import DataLoader
 
@@ -76,7 +77,7 @@ def read_apart(tmp_path: Path, dump: Path, *, workers: int, world: int, shuffle:
         )
         for rank in range(world)
     ]
-    errors = [process.communicate(timeout=120)[1] for process in running]
+    errors = [process.communicate(timeout=HANG_S)[1] for process in running]
     assert [process.returncode for process in running] == [0] * world, errors
     return [[(id, s) for id, s in json.loads((tmp_path / f"rows{rank}.json").read_text())] for rank in range(world)]
 
@@ -190,7 +191,7 @@ print(peaks[2], max(peaks[20:]))
 
 def test_what_is_no_parquet_dump_is_refused(tmp_path: Path) -> None:
     write_dump(tmp_path / "npz", {"a": random_features(1)}, "npz")
-    with pytest.raises(ConfigError, match=r"keeps its rows in a\.npz; make one with --format parquet"):
+    with pytest.raises(ConfigError, match=r"its rows are in a\.npz; create one with --format parquet"):
         WindowDataset(tmp_path / "npz")
     with pytest.raises(FeatureFileError, match="holds no manifest"):
         WindowDataset(tmp_path)

@@ -19,18 +19,20 @@ from marlin_sdk.dump.lock import Shard, lock_folder
 from marlin_sdk.errors import ConfigError
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from marlin_sdk.dump.lock import Shard, lock_folder
 with lock_folder(Path(sys.argv[1]), Shard.parse(sys.argv[2])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()  # until it is killed
 """
 
 
 @contextmanager
 def other_run(folder: Path, shard: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen([sys.executable, "-c", HOLD, folder, shard], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, folder, shard], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     with process:
         try:
             assert process.stdout is not None

@@ -54,7 +54,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 )
 def test_a_note_that_is_malformed_is_refused(key: str, value: Any) -> None:
     values = {**json.loads(NOTE.to_json()), key: value}
-    with pytest.raises(FeatureFileError, match="what it says of"):
+    with pytest.raises(FeatureFileError, match="the metadata of"):
         VideoMetadata.from_json(json.dumps(values))
 
 

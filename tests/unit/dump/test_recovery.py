@@ -100,7 +100,7 @@ def test_shards_of_other_runs_are_theirs_to_recover(tmp_path: Path) -> None:
 
 def test_a_broken_shard_is_named(tmp_path: Path) -> None:
     (tmp_path / "features-00001.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(FeatureFileError, match=r"features-00001\.parquet is no shard"):
+    with pytest.raises(FeatureFileError, match=r"features-00001\.parquet is not a shard"):
         recover_entries(tmp_path, ())
 
 

@@ -109,7 +109,7 @@ def test_numbers_go_on_where_an_earlier_run_stopped_and_shards_of_others_do_not_
 
 
 @pytest.mark.parametrize("format", SHARDED)
-def test_abandon_leaves_nothing_of_an_open_shard_and_all_of_the_sealed(tmp_path: Path, format: str) -> None:
+def test_discard_leaves_nothing_of_an_open_shard_and_all_of_the_sealed(tmp_path: Path, format: str) -> None:
     writer = open_writer(tmp_path, format, shard_rows=3)
     features = random_features(2)
     writer.write(entry("a", features), features)
@@ -117,8 +117,8 @@ def test_abandon_leaves_nothing_of_an_open_shard_and_all_of_the_sealed(tmp_path:
     sealed = files(tmp_path)
     writer.write(entry("c", features), features)
     assert len(files(tmp_path)) == len(sealed) + 1
-    writer.abandon()
-    writer.abandon()
+    writer.discard()
+    writer.discard()
     assert files(tmp_path) == sealed
     assert writer.close() == []
     assert files(tmp_path) == sealed

@@ -27,7 +27,7 @@ def test_overlap_is_the_share_of_pixels_in_common(first: NDArray[np.float64], se
     np.testing.assert_allclose(box_overlaps(first, second), expected)
 
 
-def test_no_boxes_overlap_nothing() -> None:
+def test_no_boxes_give_no_overlaps() -> None:
     none, one = np.empty((0, 4)), np.array([[0.0, 0.0, 1.0, 1.0]])
     assert box_overlaps(none, one).shape == (0, 1)
     assert box_overlaps(one, none).shape == (1, 0)

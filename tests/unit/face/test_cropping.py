@@ -50,7 +50,7 @@ def test_square_lies_around_the_centre_of_the_box_and_holds_its_longer_side(
         ((10.0, 20.0, 30.0, 50.0), (5, 20, 35, 50)),  # the longer side decides
         ((10.9, 20.9, 31.9, 41.9), (11, 21, 31, 41)),  # centres 21.4, 31.4 and half a side of 10.5, rounded down
         ((-9.0, -4.0, 4.0, 3.0), (-8, -6, 4, 6)),  # a centre of -2.5 is rounded towards zero
-        ((7.0, 7.0, 7.5, 7.5), (6, 6, 8, 8)),  # never less than two pixels
+        ((7.0, 7.0, 7.5, 7.5), (6, 6, 8, 8)),  # at least two pixels
     ],
 )
 def test_square_is_rounded_as_the_reference_does(box: tuple[float, ...], square: tuple[int, ...]) -> None:
@@ -58,16 +58,16 @@ def test_square_is_rounded_as_the_reference_does(box: tuple[float, ...], square:
 
 
 @given(st.integers(-30, 40), st.integers(-30, 40), st.integers(1, 25), st.integers(0, 5), st.sampled_from([8, 24, 32]))
-def test_crop_agrees_with_one_made_by_hand(x: int, y: int, half: int, seed: int, size_px: int) -> None:
+def test_crop_agrees_with_a_pixel_by_pixel_one(x: int, y: int, half: int, seed: int, size_px: int) -> None:
     frame = np.random.default_rng(seed).integers(0, 256, (23, 31, 3), dtype=np.uint8)
     square = np.array([x - half, y - half, x + half, y + half])
     crop = crop_square(frame, square, size_px)
     assert crop.shape == (size_px, size_px, 3)
-    # OpenCV mixes in fixed point, with weights of 1/2048.
+    # OpenCV interpolates in fixed point, with weights of 1/2048.
     assert np.abs(crop - by_hand(frame, square, size_px)).max() <= 1.0
 
 
-def test_what_lies_over_the_border_is_black() -> None:
+def test_area_beyond_the_border_is_black() -> None:
     frame = np.full((40, 40, 3), 200, dtype=np.uint8)
     crop = crop_square(frame, np.array([-20, 20, 20, 60]), 40)
     assert (crop[:20, 20:] == 200).all()

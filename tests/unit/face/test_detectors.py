@@ -1,4 +1,4 @@
-"""Every detector behind the Protocol, and every way in which one cannot be had."""
+"""Every detector behind the protocol, and every error of loading one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def yunet_file(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sfd_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights of the real network, made to see something everywhere at its coarsest stride."""
+    """Random weights of the real network, biased to detect something everywhere at its coarsest stride."""
     from face_alignment.detection.sfd.net_s3fd import s3fd
 
     torch.manual_seed(0)
@@ -57,7 +57,7 @@ def sfd_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def blazeface_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The real network, made to see one face of half the picture in its middle, whatever the picture."""
+    """The real network, biased to detect one face, half the picture in size, in the middle of any picture."""
     from face_alignment.detection.blazeface.net_blazeface import BlazeFace
 
     network = BlazeFace(back_model=True)
@@ -169,12 +169,12 @@ def test_yunet_finds_nothing_in_plain_or_tiny_frames(yunet_file: Path) -> None:
 
 
 @pytest.mark.shared
-def test_another_network_is_no_yunet(yunet_file: Path, tmp_path: Path) -> None:
+def test_another_network_is_refused_as_yunet(yunet_file: Path, tmp_path: Path) -> None:
     other = lay(tmp_path / "other.onnx", yunet_file.read_bytes().replace(b"cls_8", b"xls_8"))
-    with pytest.raises(WeightsError, match=r"other\.onnx is no YuNet network"):
+    with pytest.raises(WeightsError, match=r"other\.onnx is not a YuNet network"):
         load_detector(other)
     half = lay(tmp_path / "half.onnx", yunet_file.read_bytes()[:100_000])
-    with pytest.raises(WeightsError, match=r"half\.onnx is no YuNet network"):
+    with pytest.raises(WeightsError, match=r"half\.onnx is not a YuNet network"):
         load_detector(half)
 
 
@@ -217,7 +217,7 @@ def test_missing_extra_names_its_pip_line(
         load_detector(f"{name}:{weights}")
 
 
-def test_extra_built_for_another_torch_is_not_blamed_on_the_weights(
+def test_extra_built_for_another_torch_is_not_reported_as_invalid_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lay(tmp_path / "broken/torchvision/__init__.py", b"raise RuntimeError('operator torchvision::nms does not exist')")
@@ -230,7 +230,7 @@ def test_extra_built_for_another_torch_is_not_blamed_on_the_weights(
 
 
 class Bomb:
-    """What a pickle runs when it is opened without care."""
+    """A pickle that runs code when it is opened unsafely."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -271,7 +271,7 @@ def test_weights_of_another_network_are_named(sfd_file: Path, blazeface_files: t
         load_detector(f"blazeface:{sfd_file},{anchors}")
 
 
-def test_onnx_file_of_another_network_is_no_scrfd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnx_file_of_another_network_is_refused_as_scrfd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Session:
         """Runs a network with one input and one output, as onnxruntime does."""
 
@@ -289,11 +289,11 @@ def test_onnx_file_of_another_network_is_no_scrfd(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=Session))
     detector = load_detector(f"scrfd:{lay(tmp_path / 'other.onnx')}")
-    with pytest.raises(WeightsError, match=r"other\.onnx is no SCRFD network \(IndexError.*scrfd takes http"):
+    with pytest.raises(WeightsError, match=r"other\.onnx is not an SCRFD network \(IndexError.*scrfd takes http"):
         detector.detect([np.zeros((100, 100, 3), dtype=np.uint8)])
 
 
-def test_object_of_ones_own_is_taken_as_it_is() -> None:
+def test_custom_detector_is_returned_unchanged() -> None:
     mine = PaintedFace()
     assert load_detector(mine) is mine
     assert check_detector(mine) == ("painted", [])
@@ -306,7 +306,7 @@ class Nameless:
 
 
 @pytest.mark.parametrize("wrong", [Nameless(), 3, None, PaintedFace], ids=["nameless", "number", "None", "class"])
-def test_object_that_does_not_fit_is_refused(wrong: Any) -> None:
+def test_object_without_the_protocol_is_refused(wrong: Any) -> None:
     for ask in (check_detector, load_detector):
         with pytest.raises(ConfigError, match=r"expected a name, a file, or a FaceDetector"):
             ask(wrong)
@@ -318,7 +318,7 @@ def test_unknown_name_lists_the_known_ones(wrong: str) -> None:
         check_detector(wrong)
 
 
-def test_file_that_is_not_there_is_named() -> None:
+def test_missing_file_is_named() -> None:
     with pytest.raises(WeightsError, match=r"no such detector file: away\.onnx"):
         check_detector("away.onnx")
     with pytest.raises(WeightsError, match=r"no such detector file: away\.pth"):
@@ -338,7 +338,7 @@ def test_path_may_hold_a_comma(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in DETECTORS if name != "lbp"])
-def test_weights_that_cannot_be_had_say_where_to_lay_them(name: str, tmp_path: Path) -> None:
+def test_weights_that_cannot_be_downloaded_say_where_to_put_them(name: str, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"Cache folder: .*cache.*provide the file by hand"):
         load_detector(name, cache_dir=tmp_path / "cache", local_files_only=True)
 

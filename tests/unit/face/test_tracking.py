@@ -1,4 +1,4 @@
-"""Looks on some frames to boxes on all of them."""
+"""Face tracking: detections on some frames, boxes on all of them."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class Still:
 
 
 class Scripted:
-    """A detector that sees what the script says, and notes where it looked."""
+    """A detector that returns scripted boxes, and records the frames on which it ran."""
 
     name = "scripted"
 
     def __init__(self, scene: Scene | Callable[[int], Sequence[Box]]) -> None:
         self._scene = scene
-        self.looks: list[int] = []
+        self.detected: list[int] = []
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         found = []
         for frame in frames:
             step = int(frame[0, 0, 0]) + 256 * int(frame[0, 0, 1])
-            self.looks.append(step)
+            self.detected.append(step)
             boxes = self._scene(step) if callable(self._scene) else self._scene.get(step, ())
             found.append(Detections.from_rows(boxes, [0.9 - 0.1 * place for place in range(len(boxes))]))
         return found
@@ -61,10 +61,10 @@ def follow(
     shades: Mapping[int, int] | None = None,
     **how: Any,
 ) -> tuple[list[list[TrackedFace]], list[int]]:
-    """The faces of each step, and the steps that were looked at."""
+    """The faces of each step, and the steps with detection."""
     detector = Scripted(scene)
     stills = (Still.of(step, (shades or {}).get(step, 90)) for step in range(num_steps))
-    return [faces for _, faces in FaceTracker(detector, **how).follow(stills)], detector.looks
+    return [faces for _, faces in FaceTracker(detector, **how).follow(stills)], detector.detected
 
 
 def centre(face: TrackedFace) -> float:
@@ -84,15 +84,15 @@ def moving(step: int) -> list[Box]:
 
 
 @given(st.integers(1, 60), st.integers(1, 9))
-def test_looks_fall_on_every_kth_frame_and_the_last(num_steps: int, every: int) -> None:
-    frames, looks = follow(moving, num_steps, detect_every=every)
-    assert looks == sorted({*range(0, num_steps, every), num_steps - 1})
+def test_detection_runs_on_every_kth_frame_and_the_last(num_steps: int, every: int) -> None:
+    frames, detected = follow(moving, num_steps, detect_every=every)
+    assert detected == sorted({*range(0, num_steps, every), num_steps - 1})
     assert [len(faces) for faces in frames] == [1] * num_steps
 
 
 @given(st.integers(1, 50), st.integers(1, 9), st.booleans())
-def test_face_in_steady_motion_is_where_it_is(num_steps: int, every: int, smooth: bool) -> None:
-    """Whatever is interpolated and smoothed: the middle, and both ends, where a lopsided median would lag."""
+def test_face_in_uniform_motion_has_no_lag(num_steps: int, every: int, smooth: bool) -> None:
+    """Interpolated or smoothed, in the middle and at both ends, where a one-sided median would lag."""
     frames, _ = follow(moving, num_steps, detect_every=every, smooth=smooth)
     for step, (face,) in enumerate(frames):
         np.testing.assert_allclose(face.box, moving(step)[0], atol=1e-3)
@@ -103,10 +103,12 @@ def test_face_in_steady_motion_is_where_it_is(num_steps: int, every: int, smooth
     st.dictionaries(st.integers(0, 30), st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(38, 45))),
     st.integers(1, 31),
 )
-def test_the_exact_path_gives_what_the_detector_saw(seen: dict[int, tuple[int, int, int]], num_steps: int) -> None:
+def test_without_interpolation_and_smoothing_boxes_are_the_detectors(
+    seen: dict[int, tuple[int, int, int]], num_steps: int
+) -> None:
     scene = {step: [(x / 8, y / 8, x / 8 + side, y / 8 + side + 7.125)] for step, (x, y, side) in seen.items()}
-    frames, looks = follow(scene, num_steps, detect_every=1, smooth=False)
-    assert looks == list(range(num_steps))
+    frames, detected = follow(scene, num_steps, detect_every=1, smooth=False)
+    assert detected == list(range(num_steps))
     for step in range(num_steps):
         if step in scene:
             (face,) = frames[step]
@@ -120,26 +122,26 @@ def test_gap_is_filled_from_both_sides(gap: int) -> None:
     frames, _ = follow({5: [before], 5 + gap: [after]}, 20, detect_every=1, smooth=False)
     tracks = by_track(frames)
     assert list(tracks) == [0]
-    assert list(tracks[0]) == list(range(5, 6 + gap))  # nothing before the first sight, nothing after the last
+    assert list(tracks[0]) == list(range(5, 6 + gap))  # nothing before the first detection, nothing after the last
     for step, face in tracks[0].items():
         share = (step - 5) / gap
         np.testing.assert_allclose(face.box, (1 - share) * np.array(before) + share * np.array(after), atol=1e-4)
 
 
-def test_face_that_returns_after_a_longer_gap_is_another_track() -> None:
+def test_face_that_returns_after_a_longer_gap_starts_a_new_track() -> None:
     box = (10.0, 10.0, 50.0, 50.0)
     frames, _ = follow({5: [box], 14: [box]}, 20, detect_every=1, smooth=False)
     assert {track: list(faces) for track, faces in by_track(frames).items()} == {0: [5], 1: [14]}
 
 
-def test_one_missed_look_ends_no_track_however_seldom_they_are() -> None:
+def test_one_missed_detection_ends_no_track_at_any_interval() -> None:
     box = (10.0, 10.0, 50.0, 50.0)
-    frames, looks = follow({0: [box], 24: [box]}, 25, detect_every=12)
-    assert looks == [0, 12, 24]
+    frames, detected = follow({0: [box], 24: [box]}, 25, detect_every=12)
+    assert detected == [0, 12, 24]
     assert [[face.track_id for face in faces] for faces in frames] == [[0]] * 25
 
 
-def test_median_passes_over_a_single_wild_box() -> None:
+def test_median_ignores_a_single_outlier() -> None:
     scene = {step: [(10.0, 10.0, 50.0, 50.0)] for step in range(33)}
     scene[16] = [(20.0, 4.0, 70.0, 54.0)]
     smooth, _ = follow(scene, 33, detect_every=1)
@@ -162,18 +164,18 @@ def test_smoothing_is_the_median_of_centre_and_size_over_half_a_clip_to_either_s
 
 
 @pytest.mark.parametrize("cut", [1, 6, 7, 8, 19])
-def test_scene_cut_starts_a_new_track_and_is_looked_at_from_both_sides(cut: int) -> None:
+def test_scene_cut_starts_a_new_track_with_detection_on_both_sides(cut: int) -> None:
     first, second = (10.0, 10.0, 50.0, 50.0), (14.0, 10.0, 54.0, 50.0)
     shades = dict.fromkeys(range(cut, 20), 200)
-    frames, looks = follow(lambda step: [first if step < cut else second], 20, shades=shades)
-    assert {cut - 1, cut} <= set(looks)
-    assert len(looks) == len(set(looks))
+    frames, detected = follow(lambda step: [first if step < cut else second], 20, shades=shades)
+    assert {cut - 1, cut} <= set(detected)
+    assert len(detected) == len(set(detected))
     for step, (face,) in enumerate(frames):
         assert face.track_id == int(step >= cut)
         np.testing.assert_allclose(face.box, first if step < cut else second)  # neither blended nor smoothed across
 
 
-def test_slow_change_of_light_is_no_cut() -> None:
+def test_slow_change_of_brightness_is_not_a_cut() -> None:
     frames, _ = follow(moving, 40, shades={step: 40 + 5 * step for step in range(40)})
     assert {face.track_id for faces in frames for face in faces} == {0}
 
@@ -211,7 +213,7 @@ def test_faces_of_one_size_that_cross_keep_their_tracks(speed: int, offset: int,
         assert centre(tracks[1][step]) == pytest.approx(130 - speed * (step - 30) + offset, abs=0.5)
 
 
-def test_face_that_stops_short_or_turns_back_keeps_its_track() -> None:
+def test_face_that_stops_or_reverses_keeps_its_track() -> None:
     def scene(step: int) -> list[Box]:
         x = 5.0 * min(step % 40, 40 - step % 40)
         return [(x, 10.0, x + 40, 50.0)]
@@ -221,8 +223,8 @@ def test_face_that_stops_short_or_turns_back_keeps_its_track() -> None:
 
 
 @pytest.mark.parametrize("every", [1, 2, 4])
-def test_face_hidden_while_another_passes_keeps_its_track(every: int) -> None:
-    """Of two faces that overlap, a detector gives only the one in front, as non-maximum suppression does."""
+def test_face_occluded_by_a_passing_one_keeps_its_track(every: int) -> None:
+    """Of two overlapping faces a detector returns only the front one, because of non-maximum suppression."""
 
     def scene(step: int) -> list[Box]:
         front, back = (3.0 * step, 10.0, 40 + 3.0 * step, 50.0), (60.0, 12.0, 100.0, 52.0)
@@ -237,7 +239,7 @@ def test_face_hidden_while_another_passes_keeps_its_track(every: int) -> None:
 
 
 @given(st.lists(st.lists(st.integers(0, 3), max_size=3, unique=True), min_size=1, max_size=40), st.integers(1, 5))
-def test_each_frame_comes_once_in_order_with_no_track_twice(places: list[list[int]], every: int) -> None:
+def test_each_frame_is_yielded_once_in_order_with_no_track_twice(places: list[list[int]], every: int) -> None:
     scene = {step: [(50.0 * x, 0.0, 50.0 * x + 40, 40.0) for x in row] for step, row in enumerate(places)}
     stills = [Still.of(step) for step in range(len(places))]
     followed = list(FaceTracker(Scripted(scene), detect_every=every).follow(stills))
@@ -249,7 +251,7 @@ def test_each_frame_comes_once_in_order_with_no_track_twice(places: list[list[in
 
 
 @given(st.integers(1, 6), st.booleans())
-def test_frames_come_as_late_as_it_says_and_no_later(every: int, smooth: bool) -> None:
+def test_frames_are_delayed_by_at_most_the_stated_delay(every: int, smooth: bool) -> None:
     taken: list[int] = []
 
     def stills() -> Iterator[Still]:
@@ -283,7 +285,7 @@ def test_memory_does_not_grow_with_length() -> None:
     assert most <= tracker.delay + 3
 
 
-def test_boxes_do_not_depend_on_what_has_been_forgotten() -> None:
+def test_boxes_do_not_depend_on_dropped_detections() -> None:
     def wobbling(step: int) -> list[Box]:
         x = 10 + 8 * np.sin(step / 5)
         return [] if step % 23 in (4, 5, 6) else [(x, 10.0, x + 40, 50.0 + step % 3)]
@@ -301,8 +303,8 @@ def test_no_frames_give_nothing() -> None:
 @pytest.mark.parametrize(
     "box", [(5.0, 5.0, 5.0, 9.0), (9.0, 5.0, 5.0, 9.0), (0.0, 0.0, float("nan"), 9.0), (0.0, 0.0, float("inf"), 9.0)]
 )
-def test_what_is_no_box_is_refused_by_name(box: Box) -> None:
-    with pytest.raises(ConfigError, match="detector 'scripted' gave a box that is not finite xyxy"):
+def test_invalid_box_is_refused_with_the_detectors_name(box: Box) -> None:
+    with pytest.raises(ConfigError, match="detector 'scripted' returned a box that is not finite xyxy"):
         follow({0: [box]}, 1)
 
 
@@ -334,5 +336,5 @@ NONE = Detections.from_rows([], [])
     ids=["none", "two", "None", "array", "five columns", "one score", "score above 1", "score NaN"],
 )
 def test_detector_that_breaks_the_protocol_is_named(found: Any) -> None:
-    with pytest.raises(ConfigError, match="detector 'wrong' gave"):
+    with pytest.raises(ConfigError, match="detector 'wrong' returned"):
         list(FaceTracker(Wrong(found)).follow([Still.of(0)]))

@@ -191,7 +191,7 @@ def test_path_may_be_a_string(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["talk", "talk.pkl", "talk.npz.gz", ".npz"])
 def test_other_suffix_names_those_there_are(tmp_path: Path, name: str) -> None:
     for act in (make().save, VideoFeatures.load):
-        with pytest.raises(FeatureFileError, match=rf"'{name}' has no feature format; expected \.npz, \.npy"):
+        with pytest.raises(FeatureFileError, match=rf"'{name}' has no suffix of a feature file; expected \.npz, \.npy"):
             act(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
@@ -361,15 +361,15 @@ def test_pickle_in_a_feature_file_is_not_run(tmp_path: Path) -> None:
         ({"track_id": np.zeros(3)}, "track_id has dtype float64, expected int64"),
         ({"boxes": np.zeros((3, 16, 5), np.float32)}, r"boxes has shape \(3, 16, 5\), expected \(3, 16, 4\)"),
         ({"frame_valid": np.zeros((3, 15), np.bool_)}, r"frame_valid has shape \(3, 15\), expected \(3, 16\)"),
-        ({"frame_index": np.array(3)}, "is no feature file"),
-        ({"track_id": np.array(3)}, "is no feature file"),
-        ({"notes": np.array("[]")}, "is no feature file"),
-        ({"notes": np.array("{")}, "is no feature file"),
-        ({"notes": np.array("[" * 100_000)}, "is no feature file"),
+        ({"frame_index": np.array(3)}, "is not a feature file"),
+        ({"track_id": np.array(3)}, "is not a feature file"),
+        ({"notes": np.array("[]")}, "is not a feature file"),
+        ({"notes": np.array("{")}, "is not a feature file"),
+        ({"notes": np.array("[" * 100_000)}, "is not a feature file"),
         ({"notes": np.array('{"skipped": [], "warnings": [], "meta": []}')}, "meta is a list"),
         ({"notes": np.array('{"skipped": [], "warnings": "no", "meta": {}}')}, "malformed"),
         ({"notes": np.array('{"skipped": [], "warnings": [1], "meta": {}}')}, "malformed"),
-        ({"notes": np.array('{"skipped": [{"start_s": 1}], "warnings": [], "meta": {}}')}, "is no feature file"),
+        ({"notes": np.array('{"skipped": [{"start_s": 1}], "warnings": [], "meta": {}}')}, "is not a feature file"),
         (
             {
                 "notes": np.array(
@@ -388,7 +388,7 @@ def test_content_that_does_not_fit_together_is_refused(tmp_path: Path, change: d
 
 def test_safetensors_of_something_else_is_refused(tmp_path: Path) -> None:
     save_file({name: getattr(make(), name) for name in ARRAYS}, tmp_path / "talk.safetensors")
-    with pytest.raises(FeatureFileError, match=r"talk\.safetensors is no feature file"):
+    with pytest.raises(FeatureFileError, match=r"talk\.safetensors is not a feature file"):
         VideoFeatures.load(tmp_path / "talk.safetensors")
 
 
@@ -478,7 +478,7 @@ def test_table_of_no_rows_has_its_columns() -> None:
 
 @pytest.mark.parametrize("result", [make(2, (1568, 8)), make(2, (32,), reduced=True)])
 def test_tokens_and_reduced_features_are_no_table(result: VideoFeatures) -> None:
-    with pytest.raises(ConfigError, match="are no table; extract with the default reduction"):
+    with pytest.raises(ConfigError, match="are not a table; extract with the default reduction"):
         result.to_dataframe()
 
 

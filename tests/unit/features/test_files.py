@@ -34,6 +34,8 @@ def test_arrays_and_notes_come_back(tmp_path: Path, suffix: str) -> None:
 
 
 def test_other_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FeatureFileError, match=r"'talk\.csv' has no feature format; expected \.npz, \.npy or"):
+    with pytest.raises(
+        FeatureFileError, match=r"'talk\.csv' has no suffix of a feature file; expected \.npz, \.npy or"
+    ):
         write_features(tmp_path / "talk.csv", ARRAYS, NOTES)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Masks: exact counts, order of preference, tubes, poor parses, seeds, speed; and where they leave the reference."""
+"""Masks: exact counts, preferences, tubes, poor parses, seeds, speed; and differences from the reference."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_156_of_1568_tokens_are_visible_at_the_published_ratio(strategy: Strateg
     hundredths=st.integers(1, 99),
     seed=st.integers(0, 2**40),
 )
-def test_every_clip_has_as_many_visible_tokens_whatever_its_parse(
+def test_every_clip_has_the_same_number_of_visible_tokens(
     strategy: Strategy, grid: tuple[int, int, int], hundredths: int, seed: int
 ) -> None:
     num_tokens = int(np.prod(grid))
@@ -73,8 +73,8 @@ def test_every_clip_has_as_many_visible_tokens_whatever_its_parse(
     assert masks.sum(dim=1).tolist() == [expected] * 3
 
 
-def test_count_is_reckoned_in_decimal() -> None:
-    assert int(10 * (1 - 0.9)) == 0  # what floats make of it
+def test_count_is_computed_in_decimal() -> None:
+    assert int(10 * (1 - 0.9)) == 0  # in floats
     assert count_visible(10, 0.9) == 1
     assert count_visible(1568, 0.9) == 156
     assert [count_visible(100, hundredths / 100) for hundredths in range(1, 100)] == list(range(99, 0, -1))
@@ -86,7 +86,7 @@ def test_ratio_outside_0_and_1_is_refused(ratio: float) -> None:
         make_masks(None, strategy="random", ratio=ratio, seeds=[0])
 
 
-def test_ratio_that_hides_everything_is_refused() -> None:
+def test_ratio_that_masks_everything_is_refused() -> None:
     with pytest.raises(ConfigError, match="leaves 0 of 1568"):
         make_masks(None, strategy="random", ratio=0.9999, seeds=[0])
 
@@ -94,13 +94,13 @@ def test_ratio_that_hides_everything_is_refused() -> None:
 # Fasking --------------------------------------------------------------------------------------------------------------
 
 
-def test_fasking_hides_the_face_and_shows_background() -> None:
+def test_fasking_masks_the_face_and_leaves_background_visible() -> None:
     face = a_face()
     shown = face.reshape(1, -1)[make_masks(face, strategy="fasking", seeds=[3]).numpy()]
     assert set(shown.tolist()) == {BIT["background"]}
 
 
-def test_fasking_opp_shows_the_face_and_hides_background() -> None:
+def test_fasking_opp_masks_background_and_leaves_the_face_visible() -> None:
     face = a_face()
     masks = make_masks(np.repeat(face, 20, axis=0), strategy="fasking_opp", seeds=range(20))
     shown = np.repeat(face, 20, axis=0).reshape(20, -1)[masks.numpy()]
@@ -108,7 +108,7 @@ def test_fasking_opp_shows_the_face_and_hides_background() -> None:
 
 
 def open_cells(parse: NDArray[np.uint8], order: tuple[str, ...], enough: int) -> NDArray[np.bool_]:
-    """What the rule says, word by word: the cells (t, cells) of the regions that a tubelet goes through."""
+    """A direct implementation of the rule: the cells (t, cells) of the regions opened in each time step."""
     opened = np.zeros(parse.shape, dtype=np.bool_)
     for tubelet, cells in enumerate(parse):
         for region in order:
@@ -120,9 +120,7 @@ def open_cells(parse: NDArray[np.uint8], order: tuple[str, ...], enough: int) ->
 
 @settings(max_examples=60, deadline=None)
 @given(strategy=st.sampled_from(FACE_STRATEGIES), seed=st.integers(0, 2**32), hundredths=st.integers(40, 96))
-def test_mask_is_what_the_rule_opens_in_one_of_the_orders_that_it_allows(
-    strategy: Strategy, seed: int, hundredths: int
-) -> None:
+def test_mask_follows_the_rule_for_one_of_the_possible_orders(strategy: Strategy, seed: int, hundredths: int) -> None:
     grid = (3, 4, 5)
     parses = random_parses(seed, 1, grid)
     count = 60 * (100 - hundredths) // 100
@@ -138,8 +136,8 @@ def test_mask_is_what_the_rule_opens_in_one_of_the_orders_that_it_allows(
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_one_order_holds_for_all_tubelets_of_a_clip(seed: int) -> None:
-    """Each part of the face alone fills the visible share, so each tubelet shows one part: the same everywhere."""
+def test_order_is_the_same_for_all_time_steps_of_a_clip(seed: int) -> None:
+    """Each part of the face alone fills the visible fraction, so each time step shows one part: the same everywhere."""
     parts = np.repeat([BIT[part] for part in FACE_PARTS], 40)[:196].astype(np.uint8)
     rng = np.random.default_rng(seed)
     parse = np.stack([rng.permutation(parts).reshape(14, 14) for _ in range(8)])[None]
@@ -158,7 +156,7 @@ def test_the_parts_of_the_face_come_in_every_order_equally_often() -> None:
 
 
 def test_background_comes_before_skin_and_skin_before_parts() -> None:
-    """10 cells of background are not the 20 that a tubelet needs; with the 186 of skin they are."""
+    """10 cells of background are fewer than the 20 that a time step needs; with the 186 of skin there are enough."""
     cells = np.full(196, BIT["skin"] | BIT["nose"], dtype=np.uint8)
     cells[:10] = BIT["background"]
     cells[10:60] = BIT["nose"]
@@ -169,7 +167,7 @@ def test_background_comes_before_skin_and_skin_before_parts() -> None:
     assert masks[:, :, 60:].any()
 
 
-def test_cell_that_touches_two_regions_goes_with_the_one_that_opens_first() -> None:
+def test_cell_with_two_regions_belongs_to_the_one_opened_first() -> None:
     """As published: a cell becomes visible as soon as one of its labels does, so borders of the face do too."""
     cells = np.full(196, BIT["nose"], dtype=np.uint8)
     cells[:30] = BIT["background"] | BIT["nose"]
@@ -179,7 +177,7 @@ def test_cell_that_touches_two_regions_goes_with_the_one_that_opens_first() -> N
     assert mask[:, :30].sum() == 156
 
 
-def test_visible_cells_of_fasking_are_dropped_over_the_clip_and_not_by_tubelet() -> None:
+def test_visible_cells_of_fasking_are_selected_over_the_whole_clip() -> None:
     face = a_face()
     counts = make_masks(face, strategy="fasking", seeds=[0]).reshape(8, 196).sum(dim=1)
     assert counts.sum() == 156
@@ -196,7 +194,7 @@ def test_empty_parse_makes_a_random_mask(strategy: Strategy) -> None:
     assert float(often.max()) < 0.2  # of 400 draws with p = 0.0995, 0.2 is seven standard deviations up
 
 
-def test_parse_that_is_empty_in_one_tubelet_hides_that_tubelet() -> None:
+def test_time_step_without_regions_is_masked() -> None:
     face = a_face()
     face[0, 5] = 0
     mask = make_masks(face, strategy="fasking", seeds=[0]).reshape(8, 196)
@@ -204,7 +202,7 @@ def test_parse_that_is_empty_in_one_tubelet_hides_that_tubelet() -> None:
     assert mask.sum() == 156
 
 
-def test_parse_with_too_few_cells_shows_all_of_them_and_fills_up_by_chance() -> None:
+def test_parse_with_too_few_cells_shows_all_of_them_and_random_others() -> None:
     poor = np.zeros((1, *GRID), dtype=np.uint8)
     poor[0, :, 7, 3:8] = BIT["skin"]
     mask = make_masks(poor, strategy="fasking", seeds=[9]).numpy().reshape(1, *GRID)
@@ -212,7 +210,7 @@ def test_parse_with_too_few_cells_shows_all_of_them_and_fills_up_by_chance() -> 
     assert mask.sum() == 156
 
 
-def test_parse_that_runs_out_falls_back_on_the_other_regions_in_order() -> None:
+def test_parse_with_too_few_open_cells_falls_back_to_the_other_regions_in_order() -> None:
     poor = np.zeros((1, 8, 196), dtype=np.uint8)
     poor[0, 0, :30], poor[0, 0, 30:90], poor[0, 0, 90:] = BIT["background"], BIT["skin"], BIT["nose"]
     mask = make_masks(poor.reshape(1, *GRID), strategy="fasking", seeds=[2]).numpy().reshape(8, 196)
@@ -221,7 +219,7 @@ def test_parse_that_runs_out_falls_back_on_the_other_regions_in_order() -> None:
 
 
 @pytest.mark.parametrize(("background", "opens"), [(19, True), (20, False)])
-def test_skin_opens_where_background_is_less_than_the_visible_share(background: int, opens: bool) -> None:
+def test_skin_opens_if_background_is_less_than_the_visible_fraction(background: int, opens: bool) -> None:
     """A tenth of 196 cells is 19.6."""
     cells = np.full((60, 8, 196), BIT["skin"], dtype=np.uint8)
     cells[:, 0, :background] = cells[:, 1:, :60] = BIT["background"]
@@ -231,7 +229,7 @@ def test_skin_opens_where_background_is_less_than_the_visible_share(background: 
 
 
 @pytest.mark.parametrize(("strategy", "last"), [("fasking_opp", "background"), ("fasking", "hair")])
-def test_tubelet_that_never_has_enough_opens_all_its_regions(strategy: Strategy, last: str) -> None:
+def test_time_step_with_too_few_cells_opens_all_its_regions(strategy: Strategy, last: str) -> None:
     cells = np.full((60, 8, 196), BIT["skin"], dtype=np.uint8)
     cells[:, 0] = 0
     cells[:, 0, :5] = BIT[last]
@@ -240,12 +238,12 @@ def test_tubelet_that_never_has_enough_opens_all_its_regions(strategy: Strategy,
     assert 0.2 < shown < 0.7  # of five cells with p = 156 / 1377 each, one or more: 0.45
 
 
-# The plain ones -------------------------------------------------------------------------------------------------------
+# The baselines --------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), hundredths=st.integers(10, 95))
-def test_tube_shows_the_same_cells_in_every_tubelet_but_for_one(seed: int, hundredths: int) -> None:
+def test_tube_shows_the_same_cells_in_every_time_step_except_one_tube(seed: int, hundredths: int) -> None:
     (mask,) = make_masks(None, strategy="tube", ratio=hundredths / 100, seeds=[seed]).reshape(1, 8, 196)
     per_tube = mask.sum(dim=0)
     whole, rest = divmod(count_visible(1568, hundredths / 100), 8)
@@ -255,7 +253,7 @@ def test_tube_shows_the_same_cells_in_every_tubelet_but_for_one(seed: int, hundr
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), hundredths=st.integers(10, 95))
-def test_frame_shows_whole_tubelets_but_for_one(seed: int, hundredths: int) -> None:
+def test_frame_shows_whole_time_steps_except_one(seed: int, hundredths: int) -> None:
     (mask,) = make_masks(None, strategy="frame", ratio=hundredths / 100, seeds=[seed]).reshape(1, 8, 196)
     per_frame = mask.sum(dim=1)
     whole, rest = divmod(count_visible(1568, hundredths / 100), 196)
@@ -272,7 +270,7 @@ def test_random_shows_each_token_equally_often() -> None:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_mask_depends_on_its_own_seed_and_parse_alone(strategy: Strategy) -> None:
+def test_mask_depends_only_on_its_own_seed_and_parse(strategy: Strategy) -> None:
     parses = random_parses(4, 6, GRID)
     together = make_masks(parses, strategy=strategy, seeds=[5, 6, 7, 8, 9, 10])
     for index in range(6):
@@ -283,13 +281,13 @@ def test_mask_depends_on_its_own_seed_and_parse_alone(strategy: Strategy) -> Non
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_other_seed_makes_another_mask(strategy: Strategy) -> None:
+def test_another_seed_makes_another_mask(strategy: Strategy) -> None:
     face = np.repeat(a_face(), 8, axis=0)
     masks = make_masks(face, strategy=strategy, seeds=range(8))
     assert len({tuple(mask.tolist()) for mask in masks}) == 8
 
 
-def test_numpy_and_torch_draw_nothing_from_their_global_generators() -> None:
+def test_global_generators_of_numpy_and_torch_are_not_used() -> None:
     np.random.seed(0)
     torch.manual_seed(0)
     before = np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]
@@ -299,7 +297,7 @@ def test_numpy_and_torch_draw_nothing_from_their_global_generators() -> None:
     assert torch.equal(before[1], after[1])
 
 
-def test_tensors_are_as_good_as_arrays() -> None:
+def test_tensors_and_arrays_give_the_same_masks() -> None:
     face = a_face()
     seeds = torch.tensor([2**62])
     assert torch.equal(make_masks(torch.from_numpy(face), seeds=seeds), make_masks(face, seeds=[2**62]))
@@ -339,7 +337,7 @@ def test_regions_that_do_not_fit_are_refused(regions: NDArray[np.uint8] | None) 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_64_masks_take_less_than_5_ms_of_one_core(strategy: Strategy) -> None:
-    """Its own time, whatever else the machine does; the best of 30."""
+    """Processor time, independent of other load; the best of 30."""
     parses = random_parses(1, 64, GRID)
     taken_s = []
     for start in range(0, 30 * 64, 64):
@@ -352,9 +350,9 @@ def test_64_masks_take_less_than_5_ms_of_one_core(strategy: Strategy) -> None:
 # Differences from the text (MARLIN, section 3.1) and from the published code ----------------------------------------
 
 
-def test_difference_from_the_text_masks_follow_the_face_and_are_no_tubes() -> None:
-    """The text speaks of masking tubes. The code parses the first frame of each tubelet, and so does this: a tube that
-    is drawn once would show a face that moves into it, which is what face-guided masking is there to prevent."""
+def test_difference_from_the_text_masks_follow_the_face_and_are_not_tubes() -> None:
+    """The text describes masking tubes. The code parses the first frame of each tubelet, and so does this: a tube
+    drawn once would show a face that moves into it, which face-guided masking should prevent."""
     face = a_face()
     for tubelet in range(8):
         face[0, tubelet] = np.roll(face[0, 0], tubelet, axis=1)
@@ -364,35 +362,35 @@ def test_difference_from_the_text_masks_follow_the_face_and_are_no_tubes() -> No
 
 
 def test_difference_from_the_code_a_poor_parse_gets_its_full_count() -> None:
-    """The code only takes away: where a parse is (nearly) empty, fewer tokens than 156 stay visible, and the batch
-    cannot be stacked or the decoder sees another number of tokens. Here the rest is filled up."""
+    """The code only removes tokens: if a parse is (nearly) empty, fewer than 156 stay visible, and the batch cannot be
+    stacked or the decoder gets another number of tokens. Here the rest is filled up."""
     poor = np.zeros((1, *GRID), dtype=np.uint8)
     poor[0, 0, 0, 0] = BIT["background"]
     assert make_masks(poor, strategy="fasking", seeds=[0]).sum() == 156
 
 
 def test_difference_from_the_code_count_does_not_lose_a_token_to_floats() -> None:
-    """`int(N * (1 - ratio))` in floats loses one where the product is whole: 4 of 5 hidden leaves 0 of 5 visible."""
+    """`int(N * (1 - ratio))` in floats loses one if the product is an integer: 4 of 5 masked leaves 0 of 5 visible."""
     assert int(5 * (1 - 0.8)) == 0
     masks = make_masks(None, strategy="random", ratio=0.8, seeds=[0], grid=(1, 1, 5))
     assert masks.sum() == 1
 
 
 def test_difference_from_videomae_true_is_visible() -> None:
-    """MARLIN's convention; in VideoMAE's masks True is hidden."""
+    """MARLIN's convention; in VideoMAE's masks True means masked."""
     assert make_masks(None, strategy="tube", seeds=[0]).double().mean() < 0.5
 
 
 def test_difference_from_videomae_tube_count_is_exact() -> None:
     """Whole tubes alone would show 19 x 8 = 152 or 20 x 8 = 160 of 1568, and the strategies could not be compared at
-    one ratio. The twentieth tube is visible in 4 of 8 tubelets."""
+    one ratio. The twentieth tube is visible in 4 of 8 time steps."""
     per_tube = make_masks(None, strategy="tube", seeds=[0]).reshape(8, 196).sum(dim=0)
     assert sorted(per_tube[per_tube > 0].tolist()) == [4, *[8] * 19]
 
 
 def test_difference_from_the_code_masks_are_seeded_by_sample() -> None:
-    """The code draws from the global generator of whichever worker has the clip: a run cannot go on in mid-epoch, nor
-    with another number of workers, and see the same masks."""
+    """The code draws from the global generator of the worker that loads the clip: a run that resumes in mid-epoch, or
+    with another number of workers, gets other masks."""
     torch.manual_seed(1)
     first = make_masks(a_face(), seeds=[7])
     torch.manual_seed(2)

@@ -1,4 +1,4 @@
-"""Decoder and autoencoder, against the same arithmetic written plainly."""
+"""Decoder and autoencoder, against a plain implementation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _mask(*rows: list[int]) -> Tensor:
     return mask
 
 
-def test_masked_tubelets_are_rebuilt_in_token_order(network: MaskedAutoencoder, clips: Tensor) -> None:
+def test_masked_tubelets_are_reconstructed_in_token_order(network: MaskedAutoencoder, clips: Tensor) -> None:
     """Visible tokens with their positions, then mask tokens with theirs; norm and head on the tail."""
     rows = [[1, 8, 30], [0, 2, 31]]
     decoder = network.decoder
@@ -47,7 +47,7 @@ def test_masked_tubelets_are_rebuilt_in_token_order(network: MaskedAutoencoder, 
         assert torch.allclose(network(clips, _mask(*rows))[row], expected, rtol=0, atol=1e-12)
 
 
-def test_it_knows_nothing_of_masked_pixels(network: MaskedAutoencoder, clips: Tensor) -> None:
+def test_masked_pixels_have_no_influence(network: MaskedAutoencoder, clips: Tensor) -> None:
     mask = _mask([0], [0])
     changed = clips.clone()
     changed[:, :, 2:] = 0  # every tubelet but those of time 0
@@ -63,13 +63,13 @@ def test_shape_of_the_reconstruction(network: MaskedAutoencoder, clips: Tensor) 
 def test_mask_of_other_shape_or_count_is_refused(network: MaskedAutoencoder, clips: Tensor) -> None:
     mask = _mask([0, 1], [2, 3])
     visible = network.encoder.encode_visible(clips, mask)
-    with pytest.raises(ShapeError, match="as many visible tokens"):
+    with pytest.raises(ShapeError, match="the same number of visible tokens"):
         network(clips, _mask([0, 1, 2], [3]))
     with pytest.raises(ShapeError, match=r"torch\.int64"):
         network(clips, mask.long())
-    with pytest.raises(ShapeError, match=r"shows 1 tokens of a clip; got 2"):
+    with pytest.raises(ShapeError, match=r"has 1 visible tokens a clip; got 2"):
         network.decoder(visible, _mask([0], [1]))
-    with pytest.raises(ShapeError, match=r"shows 2 tokens of a clip; got 1"):
+    with pytest.raises(ShapeError, match=r"has 2 visible tokens a clip; got 1"):
         network.decoder(visible[:, :1], mask)
 
 

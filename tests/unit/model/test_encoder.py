@@ -1,4 +1,4 @@
-"""The encoder, against the same arithmetic written plainly."""
+"""The encoder, against a plain implementation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.making import TINY
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ShapeError
@@ -16,7 +16,7 @@ from marlin_sdk.model import Encoder
 
 
 def shaken(module: nn.Module) -> nn.Module:
-    """Weights, biases and norms far from where initialisation leaves them, in float64."""
+    """Weights, biases and norms far from their initialisation, in float64."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         for parameter in module.double().parameters():
@@ -86,7 +86,7 @@ def test_pooled_feature_is_the_norm_of_the_mean(encoder: Encoder, clips: Tensor,
     assert not torch.allclose(expected, _normed(encoder, layers[-1]).mean(dim=1), atol=1e-3)
 
 
-def test_token_features_are_normed_each(encoder: Encoder, clips: Tensor, layers: list[Tensor]) -> None:
+def test_token_features_are_normed_individually(encoder: Encoder, clips: Tensor, layers: list[Tensor]) -> None:
     assert torch.allclose(encoder(clips, pool="none"), _normed(encoder, layers[-1]), rtol=0, atol=1e-9)
 
 
@@ -106,7 +106,7 @@ def test_other_patch_sizes_embed_as_the_convolution_does() -> None:
     assert torch.allclose(network.embed(x), plain_embed(x, network.state_dict()), rtol=0, atol=1e-12)
 
 
-def test_intermediate_layers_come_in_the_order_asked_for(encoder: Encoder, clips: Tensor, layers: list[Tensor]) -> None:
+def test_intermediate_layers_come_in_the_requested_order(encoder: Encoder, clips: Tensor, layers: list[Tensor]) -> None:
     pooled = encoder.intermediate(clips, [-1, 0, 1])
     expected = [_normed(encoder, layers[index].mean(dim=1)) for index in (1, 0, 1)]
     assert torch.allclose(pooled, torch.stack(expected, dim=1), rtol=0, atol=1e-9)

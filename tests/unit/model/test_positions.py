@@ -22,7 +22,7 @@ def test_each_entry_follows_the_formula(num_tokens: int, dim: int, data: st.Data
     assert table[0, position, column].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_far_positions_keep_within_single_precision() -> None:
+def test_far_positions_are_accurate_in_single_precision() -> None:
     table = sinusoid_positions(1568, 384)
     angles = torch.tensor([1567 / 10000 ** (2 * (column // 2) / 384) for column in range(384)], dtype=torch.float64)
     expected = torch.where(torch.arange(384) % 2 == 0, angles.sin(), angles.cos())
@@ -30,7 +30,7 @@ def test_far_positions_keep_within_single_precision() -> None:
 
 
 def test_table_costs_no_memory_on_the_meta_device() -> None:
-    """A checkpoint may claim any size; the network it claims is first laid out on the meta device."""
+    """A checkpoint may claim any size; its network is first created on the meta device."""
     with torch.device("meta"):
         table = sinusoid_positions(1 << 30, 1 << 16)
     assert table.is_meta

@@ -1,4 +1,4 @@
-"""Clips cut into tubelets and put together again."""
+"""Converting clips to tubelets and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_tubelets_are_in_token_order_with_pixels_by_channel_time_row_column() ->
     assert torch.equal(tubelets[1, t * 4 + h * 2 + w], block.flatten())
 
 
-def test_way_back_gives_the_clip() -> None:
+def test_from_tubelets_is_the_inverse() -> None:
     clips = torch.rand(3, *TINY.clip_shape)
     assert torch.equal(from_tubelets(to_tubelets(clips, TINY), TINY), clips)
 

@@ -91,8 +91,8 @@ def test_a_break_is_a_dotted_line_and_told_in_words() -> None:
     ]
     throughput = measure_throughput(entries)
     assert throughput is not None
-    chart = draw_rate("Videos a minute", throughput, throughput.videos_per_min, unit="videos a minute")
-    assert "breaks between runs are left out (dotted): 1" in chart.summary
+    chart = draw_rate("Videos per minute", throughput, throughput.videos_per_min, unit="videos per minute")
+    assert "pauses between runs left out (dotted): 1" in chart.summary
     assert chart.svg.count("stroke-dasharray") == 1
 
 

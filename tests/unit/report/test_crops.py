@@ -73,16 +73,16 @@ def test_a_source_that_has_become_shorter_is_said_to_have_changed(ramp: Path) ->
 def test_a_source_that_is_gone_is_said_so(tmp_path: Path) -> None:
     strip = cut_strip(str(tmp_path / "away.mp4"), [want(0)])
     assert strip.crops == ()
-    assert f"not at {tmp_path / 'away.mp4'} any more" in strip.note
+    assert f"no longer at {tmp_path / 'away.mp4'}" in strip.note
 
 
 def test_a_source_that_is_no_video_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video at all")
-    assert "cannot be read any more" in cut_strip(str(tmp_path / "text.mp4"), [want(0)]).note
+    assert "can no longer be read" in cut_strip(str(tmp_path / "text.mp4"), [want(0)]).note
 
 
 def test_a_url_is_not_fetched() -> None:
-    assert "fetches nothing" in cut_strip("http://127.0.0.1:9/video.mp4", [want(0)]).note
+    assert "downloads nothing" in cut_strip("http://127.0.0.1:9/video.mp4", [want(0)]).note
 
 
 def test_a_folder_of_frames_is_a_source_too(tmp_path: Path) -> None:

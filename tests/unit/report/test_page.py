@@ -66,7 +66,7 @@ def test_each_video_has_its_card_with_what_became_of_it(tmp_path: Path) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
     assert "3 windows, 1 without a face · 8.0 s · 2 faces" in text
     assert "VideoDecodeError breaks off at 3 s" in text
-    assert "No crops: the source is not at /nowhere/a/one.mp4 any more" in text
+    assert "No crops: the source is no longer at /nowhere/a/one.mp4" in text
     assert "a face in 75 % of the time" in text
 
 
@@ -177,9 +177,9 @@ def test_the_first_are_shown_and_then_a_seeded_sample_of_the_rest(tmp_path: Path
 
 def test_the_page_of_a_huge_dump_is_as_small_as_its_details(tmp_path: Path) -> None:
     folder = write_dump(tmp_path / "dump", many(30_000))
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     page = page_of(folder)
-    assert time.perf_counter() - started_s < 20  # measured: 1 s; 3 s for 100,000
+    assert time.process_time() - started_s < 20  # measured: 1 s; 3 s for 100,000
     assert len(page) < 400_000
     assert page.count("<article") == 200
     assert "200 of 30,000: the first 100 and 100 drawn at random (seed 0)" in re.sub(r"\s+", " ", page)
@@ -241,7 +241,7 @@ def test_a_manifest_with_values_of_another_kind_is_refused_by_line_or_id(
 ) -> None:
     line = json.dumps({"id": "odd", "source": "x", "status": "ok", **values})
     (tmp_path / "manifest.jsonl").write_text(line + "\n")
-    with pytest.raises(FeatureFileError, match=r"odd|manifest\.jsonl, line 1, is no entry"):
+    with pytest.raises(FeatureFileError, match=r"odd|manifest\.jsonl, line 1, is not a manifest entry"):
         write_report(tmp_path, tmp_path / "report.html")
 
 

@@ -110,9 +110,9 @@ def test_a_hundred_thousand_lines_take_a_moment() -> None:
         entry(n, statuses[n % 10 == 0], rows=4, seconds=1.0, finished_at=1e9 + n, error="E", message=f"at {n} of v{n}")
         for n in range(100_000)
     ]
-    started_s = time.perf_counter()
+    started_s = time.process_time()
     totals, reasons, measured = count_totals(entries), group_failures(entries), measure_throughput(entries)
-    assert time.perf_counter() - started_s < 10  # measured: 0.5 s
+    assert time.process_time() - started_s < 10  # measured: 0.5 s
     assert totals.videos == 100_000
     assert [reason.count for reason in reasons] == [10_000]
     assert measured is not None

@@ -1,4 +1,4 @@
-"""Clips that a quantised model is calibrated with."""
+"""Calibration clips of a quantised model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def clips() -> NDArray[np.uint8]:
     return astronaut_clips(PRESETS["marlin_vit_small_ytf"], 3)
 
 
-def test_astronaut_moves_and_is_lit_in_many_ways(clips: NDArray[np.uint8]) -> None:
+def test_astronaut_clips_vary_in_motion_and_lighting(clips: NDArray[np.uint8]) -> None:
     assert clips.shape == (3, 16, 224, 224, 3)
     assert clips.dtype == np.uint8
     for clip in clips.astype(int):
@@ -32,7 +32,7 @@ def test_astronaut_moves_and_is_lit_in_many_ways(clips: NDArray[np.uint8]) -> No
 def test_astronauts_face_is_in_the_picture(clips: NDArray[np.uint8]) -> None:
     detector = load_detector("lbp")
     found = [faces for faces in detector.detect(list(clips[:, ::5].reshape(-1, 224, 224, 3))) if len(faces.boxes)]
-    assert len(found) >= 6  # of 12; the cascade overlooks tilted and dim ones
+    assert len(found) >= 6  # of 12; the cascade misses tilted and dark ones
     for faces in found:
         x1, y1, x2, y2 = faces.boxes[0]
         assert 60 < (x1 + x2) / 2 < 164
@@ -47,13 +47,13 @@ def test_built_in_set_is_the_same_each_time_and_has_the_models_size() -> None:
     assert not np.array_equal(made[:2], astronaut_clips(TINY, 2, seed=1))
 
 
-def test_own_clips_are_known_by_their_pixels() -> None:
+def test_own_clips_are_identified_by_their_pixels() -> None:
     few = calibration_from(PIXELS[:5], "clips")
     assert few.identity == {"name": "clips", "clips": 5, "sha256": hashlib.sha256(PIXELS[:5].tobytes()).hexdigest()}
     assert np.array_equal(few.make(), PIXELS[:5])
 
 
-def test_of_many_own_clips_some_are_taken_from_first_to_last() -> None:
+def test_of_many_own_clips_evenly_spaced_ones_are_used() -> None:
     many = calibration_from(PIXELS, "videos").make()
     assert len(many) == 32
     assert np.array_equal(many[[0, -1]], PIXELS[[0, -1]])

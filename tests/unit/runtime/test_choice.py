@@ -1,4 +1,4 @@
-"""Runtime, device and dtype: what goes together, and what is said where it does not."""
+"""Runtime, device and dtype: supported combinations, and the errors for others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_default_is_torch_in_float32() -> None:
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnx"])
-def test_converted_models_are_on_the_cpu_even_where_auto_is_cuda(name: str) -> None:
+def test_converted_models_run_on_the_cpu_even_if_auto_is_cuda(name: str) -> None:
     assert _choose(name=name, device="auto").device == torch.device("cpu")
 
 
@@ -40,13 +40,13 @@ def test_converted_models_are_on_the_cpu_even_where_auto_is_cuda(name: str) -> N
         ),
         ({"name": "onnx", "dtype": "bfloat16"}, r"bfloat16 needs runtime='torch' or 'openvino'"),
         ({"name": "onnx", "dtype": torch.int8}, r"int8 needs runtime='openvino'"),
-        ({"name": "openvino", "compile": True}, "compile=True is torch's"),
+        ({"name": "openvino", "compile": True}, "compile=True needs runtime='torch'"),
         ({"name": "onnx", "decoder": True}, "decoder=True needs runtime='torch'"),
         ({"calibrated": True}, "calibration= is for dtype='int8'; got dtype='float32'"),
         ({"name": "openvino", "device": "tpu"}, "unknown device 'tpu'"),
     ],
 )
-def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_unsupported_combinations_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _choose(**settings)
 
@@ -57,7 +57,9 @@ def test_cuda_is_for_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         _choose(name="openvino", device="cuda:1")
 
 
-def test_dtype_that_the_cpu_imitates_is_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_dtype_that_the_cpu_only_emulates_is_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(choice, "cpu_flags", lambda: OLD_CPU)
     _choose()
     assert not caplog.text

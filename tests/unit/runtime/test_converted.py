@@ -1,4 +1,4 @@
-"""Converted models on disk: made once, whole or not at all."""
+"""The cache of converted models on disk: created once, atomically."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.patience import HANG_S
 
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.runtime.converted import converted_model
@@ -15,7 +16,7 @@ IDENTITY = {"model": "org/marlin", "weights_sha256": "ab" * 32, "converter": {"f
 
 
 class Maker:
-    """Writes one file, and counts how often it was asked to."""
+    """Writes one file, and counts its calls."""
 
     def __init__(self, content: bytes = b"graph") -> None:
         self.calls, self.content = 0, content
@@ -30,7 +31,7 @@ def _left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.parent.iterdir())
 
 
-def test_it_is_made_once_and_found_again(tmp_path: Path) -> None:
+def test_it_is_created_once_and_reused(tmp_path: Path) -> None:
     make = Maker()
     folder = converted_model("openvino", IDENTITY, make)
     assert folder.parent == tmp_path / "home" / "converted" / "openvino"
@@ -72,7 +73,7 @@ def test_failure_leaves_nothing_and_the_next_try_succeeds(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", ["cut off", "missing", "no about", "broken about"])
-def test_damaged_one_is_made_anew(damage: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_one_is_created_again(damage: str, caplog: pytest.LogCaptureFixture) -> None:
     folder = converted_model("openvino", IDENTITY, Maker())
     if damage == "cut off":
         (folder / "encoder.xml").write_bytes(b"gra")
@@ -88,9 +89,9 @@ def test_damaged_one_is_made_anew(damage: str, caplog: pytest.LogCaptureFixture)
     assert _left(folder) == [folder.name]
 
 
-def test_of_two_at_once_the_first_to_finish_wins() -> None:
-    """Each waits, in the middle of its work, until the other has begun."""
-    both = threading.Barrier(2, timeout=30)
+def test_of_two_concurrent_ones_the_first_to_finish_wins() -> None:
+    """Each waits, in the middle of its work, until the other has started."""
+    both = threading.Barrier(2, timeout=HANG_S)
     folders: list[Path] = []
     makers = [Maker(b"one"), Maker(b"two")]
 
@@ -114,5 +115,5 @@ def test_of_two_at_once_the_first_to_finish_wins() -> None:
 
 def test_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "home").write_bytes(b"a file")
-    with pytest.raises(ConfigError, match=r"cannot be kept in .*converted.*set MARLIN_HOME"):
+    with pytest.raises(ConfigError, match=r"cannot be stored in .*converted.*set MARLIN_HOME"):
         converted_model("openvino", IDENTITY, Maker())

@@ -1,4 +1,4 @@
-"""What the processor can do."""
+"""CPU instructions for reduced precision."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def test_flags_are_read_from_x86_and_arm() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
-def test_processors_with_the_instructions_lack_nothing(dtype: str) -> None:
+def test_processors_with_the_instructions_have_no_missing_features(dtype: str) -> None:
     assert describe_missing_features(dtype, parse_flags(ZEN4)) is None
     assert describe_missing_features(dtype, parse_flags(GRAVITON3)) is None
 
 
-def test_one_without_says_what_it_lacks() -> None:
+def test_processor_without_them_reports_the_missing_features() -> None:
     flags = parse_flags(HASWELL)
     assert describe_missing_features("float32", flags) is None
     assert "no instructions for bfloat16 (none of avx512_bf16, amx_bf16" in str(
@@ -40,7 +40,7 @@ def test_one_without_says_what_it_lacks() -> None:
     )
 
 
-def test_unknown_flags_are_no_lack() -> None:
+def test_unknown_flags_are_not_reported() -> None:
     assert describe_missing_features("bfloat16", None) is None
 
 

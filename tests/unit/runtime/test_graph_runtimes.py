@@ -1,4 +1,4 @@
-"""OpenVINO and ONNX Runtime give what torch gives."""
+"""OpenVINO and ONNX Runtime agree with torch."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_every_output_agrees_with_torchs_float32(
     expected = tiny.extract_clip(PIXELS, keep_seq=keep_seq, layers=layers)
     got = models[runtime, dtype].extract_clip(PIXELS, keep_seq=keep_seq, layers=layers)
     assert (got.shape, got.dtype) == (expected.shape, torch.float32)
-    # A single token of 32 numbers is rougher than the mean of all.
+    # A single token of 32 numbers is less precise than the mean of all.
     assert cosine_similarity(got, expected, dim=-1).min() > (0.97 if dtype == "int8" and keep_seq else least)
     if dtype == "float32":
         assert torch.allclose(got, expected, atol=1e-5)
@@ -86,7 +86,7 @@ def test_floats_and_bytes_are_the_same_and_rows_do_not_depend_on_neighbours(
 
 
 @pytest.mark.parametrize(("runtime", "dtype", "least"), WAYS)
-def test_feature_file_says_what_made_it(
+def test_feature_file_records_the_runtime(
     models: dict[tuple[str, str], Marlin], tmp_path: Path, runtime: str, dtype: str, least: float
 ) -> None:
     meta = models[runtime, dtype].extract(np.concatenate([PIXELS[0], PIXELS[1]])).meta
@@ -97,7 +97,7 @@ def test_feature_file_says_what_made_it(
         assert meta["runtime"]["not_quantised_in"] == ("bf16" if HAS_BF16 else "f32")
 
 
-def test_torch_says_so_too(tiny: Marlin) -> None:
+def test_torch_is_recorded_too(tiny: Marlin) -> None:
     assert tiny.extract(PIXELS[0]).meta["runtime"] == {"name": "torch", "version": torch.__version__, "compiled": False}
 
 
@@ -113,8 +113,8 @@ def test_second_load_converts_nothing(
         _model(home, runtime=runtime, seed=1)
 
 
-def test_weights_of_a_file_are_told_from_others(tmp_path: Path, tiny: Marlin) -> None:
-    """Two files under one name, one after the other: the converted model of the first is not taken for the second's."""
+def test_changed_weights_of_a_file_are_converted_again(tmp_path: Path, tiny: Marlin) -> None:
+    """Two files under one name, one after the other: the converted model of the first is not used for the second."""
     rows = []
     for seed in (0, 1):
         folder = write_checkpoint(tmp_path / "mine", Marlin.untrained(TINY, seed=seed, device="cpu"))
@@ -126,11 +126,11 @@ def test_weights_of_a_file_are_told_from_others(tmp_path: Path, tiny: Marlin) ->
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnx"])
-def test_what_only_torch_has_is_refused(models: dict[tuple[str, str], Marlin], runtime: str) -> None:
+def test_torch_only_features_are_refused(models: dict[tuple[str, str], Marlin], runtime: str) -> None:
     model = models[runtime, "float32"]
     with pytest.raises(ConfigError, match=rf"runtime='{runtime}' holds no torch network; load with runtime='torch'"):
         _ = model.encoder
-    with pytest.raises(ConfigError, match=rf"runtime='{runtime}' cannot be moved.*load it anew"):
+    with pytest.raises(ConfigError, match=rf"runtime='{runtime}' cannot be moved.*load it again"):
         model.to(dtype="bfloat16")
     assert model.to("cpu", "float32") is model
 
@@ -138,7 +138,7 @@ def test_what_only_torch_has_is_refused(models: dict[tuple[str, str], Marlin], r
 def test_openvino_that_computes_in_another_precision_is_refused(
     models: dict[tuple[str, str], Marlin], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A CPU that says nothing of its flags: only OpenVINO knows that it cannot."""
+    """A CPU with unknown flags: only OpenVINO knows that the precision is not supported."""
     runtime = models["openvino", "float32"]._runtime
     assert isinstance(runtime, openvino_runtime.OpenVinoRuntime)
     real = openvino_runtime._core()
@@ -155,7 +155,7 @@ def test_openvino_that_computes_in_another_precision_is_refused(
         runtime.open(("pooled_1",))
 
 
-def test_intel_hears_nothing_and_stdout_stays_clean() -> None:
+def test_no_telemetry_and_no_output_on_stdout() -> None:
     """OpenVINO and NNCF report their use to Google Analytics, and draw bars on stdout."""
     code = """
 import sys
@@ -169,7 +169,7 @@ print(sorted(name for name in sys.modules if "telemetry" in name and sys.modules
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnx"])
-def test_command_takes_a_runtime(tmp_path: Path, tiny: Marlin, runtime: str) -> None:
+def test_command_accepts_a_runtime(tmp_path: Path, tiny: Marlin, runtime: str) -> None:
     write_video(tmp_path / "a.mp4", np.concatenate([PIXELS[0], PIXELS[1]]))
     folder = write_checkpoint(tmp_path / "mine", tiny)
     run = CliRunner().invoke(

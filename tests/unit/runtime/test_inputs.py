@@ -1,4 +1,4 @@
-"""What counts as a clip."""
+"""Validation of clips."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOATS = (PIXELS.transpose(0, 4, 1, 2, 3) / 255).astype(np.float32)
 
 @pytest.mark.parametrize("as_tensor", [True, False])
 @pytest.mark.parametrize("values", [PIXELS, FLOATS])
-def test_clips_come_back_as_they_are_with_a_batch_dimension(values: NDArray[Any], as_tensor: bool) -> None:
+def test_clips_are_returned_unchanged_with_a_batch_dimension(values: NDArray[Any], as_tensor: bool) -> None:
     given_values = torch.from_numpy(values) if as_tensor else values
     clips, batched = as_clips(given_values, TINY)
     assert batched
@@ -38,7 +38,7 @@ def test_floats_of_any_width_become_float32(dtype: type) -> None:
     assert torch.allclose(clips, torch.from_numpy(FLOATS), atol=1e-3)
 
 
-def test_colours_turned_round_and_read_only_memory_are_taken() -> None:
+def test_negative_strides_and_read_only_memory_are_accepted() -> None:
     """frames[..., ::-1] is how OpenCV's BGR becomes RGB, and a memory-mapped file cannot be written."""
     clips, _ = as_clips(PIXELS[..., ::-1], TINY)
     assert torch.equal(clips, torch.from_numpy(PIXELS[..., ::-1].copy()))
@@ -93,6 +93,6 @@ def test_nan_is_named() -> None:
         ([PIXELS[0], PIXELS[0, 1:]], "not list"),
     ],
 )
-def test_anything_else_is_refused_with_what_was_got(clip: Any, message: str) -> None:
+def test_anything_else_is_refused_with_its_description(clip: Any, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         as_clips(clip, TINY)

@@ -37,7 +37,7 @@ def _encoder(config: ModelConfig = TINY) -> Encoder:
 
 
 class SmallMemory(nn.Module):
-    """Stands in front of the patch embedding like a device that holds so many clips and no more."""
+    """Wraps the patch embedding to simulate a device with memory for a limited number of clips."""
 
     def __init__(self, inner: nn.Module, holds: int) -> None:
         super().__init__()
@@ -66,14 +66,14 @@ def runtime() -> TorchRuntime:
     return TorchRuntime(_encoder(), device=CPU, dtype=torch.float32)
 
 
-def test_whole_batch_gives_what_each_clip_gives(runtime: TorchRuntime) -> None:
+def test_batch_gives_the_same_as_single_clips(runtime: TorchRuntime) -> None:
     one_by_one = torch.cat([runtime.encode(clip[None]) for clip in CLIPS])
     assert torch.allclose(runtime.encode(CLIPS), one_by_one, atol=1e-6)
     assert one_by_one.shape == (9, 32)
 
 
 @pytest.mark.parametrize(("threads", "batches"), [(2, [1] * 9), (16, [4, 4, 1])])
-def test_a_cpu_takes_no_more_clips_at_once_than_keep_it_busy(
+def test_batch_on_a_cpu_is_limited_by_its_threads(
     threads: int, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
@@ -101,7 +101,7 @@ def test_tokens_and_layers(runtime: TorchRuntime) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "least"), [(torch.bfloat16, 0.9995), (torch.float16, 0.99999)])
-def test_half_precision_is_close_and_comes_back_as_float32(
+def test_half_precision_is_close_and_returned_as_float32(
     runtime: TorchRuntime, dtype: torch.dtype, least: float
 ) -> None:
     half = TorchRuntime(_encoder(), device=CPU, dtype=dtype)
@@ -132,16 +132,16 @@ def test_batch_is_halved_until_it_fits_and_rows_stay_in_order(clips: int, holds:
     assert sum(batch for batch in memory.batches if batch <= holds) == clips  # nothing is embedded twice
     memory.batches.clear()
     runtime.encode(SPECKS[:clips])
-    assert max(memory.batches) <= holds  # what did not fit is not tried again
+    assert max(memory.batches) <= holds  # batches that did not fit are not tried again
 
 
-def test_halving_goes_by_two() -> None:
+def test_batch_is_halved_repeatedly() -> None:
     runtime, memory = _small(2)
     runtime.encode(SPECKS[:8])
     assert memory.batches == [8, 4, 2, 2, 2, 2]
 
 
-def test_int8_is_not_torchs(runtime: TorchRuntime) -> None:
+def test_int8_is_refused_by_torch(runtime: TorchRuntime) -> None:
     with pytest.raises(
         ConfigError, match=r"unknown dtype torch.int8 for runtime='torch'; load with runtime='openvino'"
     ):
@@ -149,7 +149,7 @@ def test_int8_is_not_torchs(runtime: TorchRuntime) -> None:
     assert runtime.dtype == torch.float32
 
 
-def test_attention_head_by_head_agrees_with_torchs_own() -> None:
+def test_attention_per_head_agrees_with_torchs_own() -> None:
     encoder = _encoder()
     expected = encoder(CLIPS)
     halves = TorchRuntime(_encoder(), device=CPU, dtype=torch.bfloat16)
@@ -161,7 +161,7 @@ def test_attention_head_by_head_agrees_with_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("amd", [True, False])
-def test_bf16_on_an_amd_cpu_goes_head_by_head_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch, amd: bool) -> None:
+def test_attention_per_head_is_used_only_for_bf16_on_amd_cpus(monkeypatch: pytest.MonkeyPatch, amd: bool) -> None:
     monkeypatch.setattr("marlin_sdk.runtime.torch.is_amd", lambda: amd)
 
     def ways(runtime: TorchRuntime) -> set[bool]:
@@ -173,7 +173,7 @@ def test_bf16_on_an_amd_cpu_goes_head_by_head_and_nothing_else_does(monkeypatch:
     assert ways(runtime) == {False}
 
 
-def test_compiled_encoder_gives_what_it_gives_uncompiled(runtime: TorchRuntime) -> None:
+def test_compiled_encoder_agrees_with_the_uncompiled_one(runtime: TorchRuntime) -> None:
     compiled = TorchRuntime(_encoder(), device=CPU, dtype=torch.float32, compile=True)
     assert compiled.provenance["compiled"]
     assert not runtime.provenance["compiled"]
@@ -197,8 +197,10 @@ def test_larger_batches_are_tried_again_after_a_move(monkeypatch: pytest.MonkeyP
 
 def test_one_clip_that_does_not_fit_is_an_error() -> None:
     runtime, _ = _small(0)
-    said = r"no memory left on cpu for one clip.*weights take 0\.0 MB in float32.*dtype=.*smaller model.*device='cpu'"
-    with pytest.raises(DeviceMemoryError, match=said) as caught:
+    message = (
+        r"no memory left on cpu for one clip.*weights take 0\.0 MB in float32.*dtype=.*smaller model.*device='cpu'"
+    )
+    with pytest.raises(DeviceMemoryError, match=message) as caught:
         runtime.encode(SPECKS)
     assert caught.value.__context__ is None  # whose traceback would hold the tensors
 
@@ -214,7 +216,7 @@ def test_weights_that_do_not_fit_are_an_error(monkeypatch: pytest.MonkeyPatch) -
         TorchRuntime(encoder, device=CPU, dtype=torch.float16)
 
 
-def test_other_errors_are_not_taken_for_a_full_memory() -> None:
+def test_other_errors_are_not_reported_as_out_of_memory() -> None:
     runtime, memory = _small(9)
     memory.inner = nn.Linear(5, 3)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
@@ -241,32 +243,32 @@ def test_encoder_is_in_evaluation_mode(runtime: TorchRuntime) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(("dtype", "least"), [("float32", 0.99999), ("bfloat16", 0.999), ("float16", 0.9999)])
-def test_cuda_gives_what_the_cpu_gives(runtime: TorchRuntime, dtype: str, least: float) -> None:
+def test_cuda_agrees_with_the_cpu(runtime: TorchRuntime, dtype: str, least: float) -> None:
     cuda = TorchRuntime(_encoder(), device=resolve_device("cuda"), dtype=resolve_dtype(dtype))
     got = cuda.encode(CLIPS).cpu()
     assert cosine_similarity(got, runtime.encode(CLIPS), dim=-1).min() > least
 
 
-def test_auto_is_cuda_where_there_is_one() -> None:
+def test_auto_is_cuda_if_available() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert resolve_device("cpu") == resolve_device(CPU) == CPU
 
 
 @pytest.mark.parametrize("device", ["tpu", "", "cuda:x", "cpu cpu", None, 1.5])
-def test_unknown_device_is_named_with_those_there_are(device: object) -> None:
+def test_unknown_device_is_named_with_the_known_ones(device: object) -> None:
     with pytest.raises(ConfigError, match=r"unknown device .*expected auto, cpu, cuda or cuda:N"):
         resolve_device(device)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("device", ["meta", "mps", "xpu"])
-def test_device_that_torch_knows_and_we_do_not_is_refused(device: str) -> None:
+def test_unsupported_torch_device_is_refused(device: str) -> None:
     with pytest.raises(ConfigError, match=rf"'{device}' is not supported; expected auto"):
         resolve_device(device)
 
 
-def test_cuda_device_that_is_not_here_says_how_many_there_are() -> None:
+def test_missing_cuda_device_reports_the_number_of_devices() -> None:
     index = torch.cuda.device_count()
-    with pytest.raises(ConfigError, match=rf"'cuda:{index}' is not here.*sees {index} CUDA devices; use device='cpu'"):
+    with pytest.raises(ConfigError, match=rf"'cuda:{index}' is not available.*sees {index} CUDA dev.*use device='cpu'"):
         resolve_device(f"cuda:{index}")
 
 
@@ -276,11 +278,11 @@ def test_dtypes_by_name_and_by_value() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", torch.int16, "half", "", None])
-def test_unknown_dtype_is_named_with_those_there_are(dtype: object) -> None:
+def test_unknown_dtype_is_named_with_the_known_ones(dtype: object) -> None:
     with pytest.raises(ConfigError, match=r"unknown dtype .*expected one of float32, bfloat16, float16, int8"):
         resolve_dtype(dtype)  # type: ignore[arg-type]
 
 
-def test_protocol_is_known_without_torch() -> None:
+def test_protocol_is_importable_without_torch() -> None:
     code = "import sys, marlin_sdk.runtime; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

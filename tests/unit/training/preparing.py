@@ -16,26 +16,26 @@ from marlin_sdk.training.prepare.split import Split
 
 
 def tell_tale(num_frames: int, size_px: int = 32) -> NDArray[np.uint8]:
-    """Frames (T, S, S, 3) whose grey says which they are: frame k has 4 * k, so up to 63 of them can be told apart."""
+    """Frames (T, S, S, 3) identified by their grey value: frame k has 4 * k, for up to 63 frames."""
     return np.repeat(np.arange(num_frames, dtype=np.uint8) * 4, size_px * size_px * 3).reshape(-1, size_px, size_px, 3)
 
 
 def number_of(frame: NDArray[np.uint8]) -> int:
-    """Which of them a frame is, after WebP."""
+    """The index of such a frame, after WebP."""
     return round(float(frame.mean()) / 4)
 
 
 def write_shard(path: Path, split: Split | None, people: Mapping[str, int], *, size_px: int = 32) -> Shard:
-    """A shard with one sample for each identity, of so many frames; regions of frame k hold the byte k."""
+    """A shard with one sample for each identity, of the given number of frames; regions of frame k hold the byte k."""
     path.parent.mkdir(parents=True, exist_ok=True)
     cells = size_px // 16
     with path.open("wb") as file:
         samples = []
         for identity, num_frames in people.items():
-            said = {"id": f"{identity}.mp4#0-0", "source": f"{identity}.mp4", "identity": identity}
+            description = {"id": f"{identity}.mp4#0-0", "source": f"{identity}.mp4", "identity": identity}
             regions = np.repeat(np.arange(num_frames, dtype=np.uint8), cells * cells).reshape(-1, cells, cells)
             frames = encode(tell_tale(num_frames, size_px), 95)
-            samples.append(write_sample(file, {**said, "track": 0, "first_frame": 0}, regions, frames))
+            samples.append(write_sample(file, {**description, "track": 0, "first_frame": 0}, regions, frames))
         num_bytes = end_tar(file)
     shard = Shard(path, split, samples, num_bytes)
     write_index(shard)

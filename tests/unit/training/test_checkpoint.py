@@ -1,4 +1,4 @@
-"""What every training writes: whole or not at all, and told apart by its task."""
+"""Checkpoints of any training task: written atomically, and identified by their task."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
     write_checkpoint(path, values, Fabric(accelerator="cpu", devices=1), task="probing")
 
 
-def test_any_network_and_its_optimiser_come_back(tmp_path: Path) -> None:
+def test_any_network_and_its_optimiser_are_restored(tmp_path: Path) -> None:
     network, optimizer = trained()
     write(tmp_path / "last.ckpt", content(network, optimizer))
     read = read_checkpoint(tmp_path / "last.ckpt", task="probing")
@@ -62,25 +62,25 @@ def test_progress_comes_with_the_settings_of_the_task(tmp_path: Path) -> None:
 
 def test_checkpoint_of_another_task_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "last.ckpt", content(*trained()))
-    with pytest.raises(WeightsError, match="no checkpoint of a run to go on with"):
+    with pytest.raises(WeightsError, match="not a checkpoint that a run can resume"):
         read_progress(tmp_path / "last.ckpt", task="pretraining")
 
 
-def test_cut_off_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     write(path, content(*trained()))
     path.write_bytes(path.read_bytes()[:-800])
-    with pytest.raises(WeightsError, match="cut off"):
+    with pytest.raises(WeightsError, match="truncated"):
         read_progress(path, task="probing")
 
 
-def test_bare_weights_are_no_run_to_go_on_with(tmp_path: Path) -> None:
+def test_bare_weights_cannot_be_resumed(tmp_path: Path) -> None:
     torch.save(nn.Linear(4, 2).state_dict(), tmp_path / "last.ckpt")
     with pytest.raises(WeightsError, match="--init"):
         read_progress(tmp_path / "last.ckpt", task="probing")
 
 
-def test_weights_that_are_not_finite_do_not_take_the_place_of_good_ones(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path: Path) -> None:
     network, optimizer = trained()
     path = tmp_path / "last.ckpt"
     write(path, content(network, optimizer))

@@ -13,7 +13,7 @@ from marlin_sdk.training.schedule import learning_rate, total_steps
 CONFIG = PretrainConfig(model=TINY, batch_size=128, accumulate=2, warmup=0.1, base_lr=1e-3, base_min_lr=1e-4)
 
 
-def test_rate_warms_up_by_the_step_then_falls_by_half_a_cosine() -> None:
+def test_rate_warms_up_linearly_then_decays_by_a_cosine() -> None:
     rates = [learning_rate(step, 100, CONFIG) for step in range(101)]
     assert rates[:10] == pytest.approx([1e-4 * (step + 1) for step in range(10)])
     assert rates[10] == pytest.approx(1e-3)
@@ -28,11 +28,11 @@ def test_rate_grows_with_the_clips_of_a_step() -> None:
     assert learning_rate(100, 100, CONFIG.but(batch_size=64)) == pytest.approx(0.5e-4)
 
 
-def test_beyond_the_end_the_rate_stays() -> None:
+def test_rate_is_constant_after_the_end() -> None:
     assert learning_rate(1000, 100, CONFIG) == pytest.approx(1e-4)
 
 
-def test_run_without_warm_up_starts_at_the_top() -> None:
+def test_run_without_warm_up_starts_at_the_highest_rate() -> None:
     assert learning_rate(0, 100, CONFIG.but(warmup=0)) == pytest.approx(1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Files of every kind that people have, made here with PyAV: times, colours, turns, damage."""
+"""Files of all common formats, generated with PyAV: times, colours, orientation, damage."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def read(path: Path) -> tuple[list[Frame], ContainerReader]:
 
 
 def times(frames: Iterable[Frame]) -> list[float]:
-    """When each is shown, to the microsecond."""
+    """The presentation time of each, to the microsecond."""
     return [round(frame.time_s, 6) for frame in frames]
 
 
 def corners(height: int, width: int) -> NDArray[np.uint8]:
-    """Red, green, blue and white quarters: no turn or mirror leaves them in place."""
+    """Red, green, blue and white quarters: every rotation or mirroring changes the picture."""
     picture = np.empty((height, width, 3), np.uint8)
     picture[: height // 2, : width // 2] = RED
     picture[: height // 2, width // 2 :] = GREEN
@@ -55,7 +55,7 @@ def write_stills(
     options: Mapping[str, str] | None = None,
     pixel_shape: Fraction | None = None,
 ) -> Path:
-    """Encode frames in the format they have, as they are tagged."""
+    """Encode frames in their own format, with their tags."""
     pictures = list(stills)
     first = pictures[0]
     with av.open(str(path), "w") as container:
@@ -73,7 +73,7 @@ def write_stills(
 
 
 def shifted(source: Path, target: Path, ticks: int) -> Path:
-    """The same packets, shown later by so many ticks of 1/25 s."""
+    """The same packets, delayed by a number of ticks of 1/25 s."""
     with av.open(str(source)) as container, av.open(str(target), "w") as output:
         stream = container.streams.video[0]
         copy = output.add_stream_from_template(stream)
@@ -122,7 +122,7 @@ def test_every_container_gives_all_frames_at_their_times(
         assert np.abs(frame.rgb[8:24, 8:40].mean((0, 1)) - still[16, 24]).max() < 40
 
 
-def test_b_frames_come_in_the_order_in_which_they_are_shown(tmp_path: Path) -> None:
+def test_b_frames_come_in_display_order(tmp_path: Path) -> None:
     stills = np.stack([np.full((64, 64, 3), 5 * index, np.uint8) for index in range(50)])
     path = write_video(tmp_path / "v.mp4", stills, options={"bf": "3", "g": "50", "b-pyramid": "none"})
     with av.open(str(path)) as container:
@@ -150,17 +150,17 @@ def test_times_of_a_variable_frame_rate_come_from_the_file(tmp_path: Path, suffi
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 @pytest.mark.parametrize("ticks", [25, 25 * 60])
-def test_times_count_from_the_start_of_a_file_whose_clock_starts_later(tmp_path: Path, suffix: str, ticks: int) -> None:
+def test_times_start_at_zero_for_a_file_whose_clock_starts_later(tmp_path: Path, suffix: str, ticks: int) -> None:
     source = write_video(tmp_path / "source.mp4", noise(50, 64, 64))
 
     frames, reader = read(shifted(source, tmp_path / f"later{suffix}", ticks))
 
     assert times(frames) == pytest.approx([index / 25 for index in range(50)], abs=1e-3)
     assert reader.duration_s == pytest.approx(2.0, abs=0.01)
-    assert reader.warnings == []  # a Matroska file promises the time of its end, not its length
+    assert reader.warnings == []  # a Matroska file declares the time of its end, not its length
 
 
-def test_video_that_starts_after_the_sound_keeps_its_delay(tmp_path: Path) -> None:
+def test_video_that_starts_after_the_audio_keeps_its_delay(tmp_path: Path) -> None:
     source = write_video(tmp_path / "source.mp4", noise(50, 64, 64), audio_first=True)
     late = tmp_path / "late.mp4"
     with av.open(str(source)) as container, av.open(str(late), "w") as output:
@@ -180,7 +180,7 @@ def test_video_that_starts_after_the_sound_keeps_its_delay(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("ticks_out", "count", "first"), [(10, 40, 10), (0, 50, 0)])
-def test_frames_that_an_edit_list_cuts_off_are_left_out(tmp_path: Path, ticks_out: int, count: int, first: int) -> None:
+def test_frames_outside_an_edit_list_are_skipped(tmp_path: Path, ticks_out: int, count: int, first: int) -> None:
     path = write_video(tmp_path / "v.mp4", [np.full((64, 64, 3), 5 * index, np.uint8) for index in range(50)])
     content = bytearray(path.read_bytes())
     at = content.find(b"elst") + 12
@@ -194,7 +194,7 @@ def test_frames_that_an_edit_list_cuts_off_are_left_out(tmp_path: Path, ticks_ou
     assert reader.warnings == []
 
 
-def test_sound_as_the_first_stream_changes_nothing(tmp_path: Path) -> None:
+def test_audio_as_the_first_stream_changes_nothing(tmp_path: Path) -> None:
     for suffix in (".mp4", ".mkv", ".ts"):
         path = write_video(tmp_path / f"v{suffix}", noise(50, 64, 64), audio_first=True)
         with av.open(str(path)) as container:
@@ -206,7 +206,7 @@ def test_sound_as_the_first_stream_changes_nothing(tmp_path: Path) -> None:
         assert reader.warnings == []
 
 
-# What a player multiplies stored columns and rows by: (a, b, c, d) of (a x + c y, b x + d y).
+# Display matrices: (a, b, c, d) of (a x + c y, b x + d y).
 TURNS = {0: (1, 0, 0, 1), 90: (0, -1, 1, 0), 180: (-1, 0, 0, -1), 270: (0, 1, -1, 0)}
 
 
@@ -220,14 +220,14 @@ def turned(path: Path, a: int, b: int, c: int, d: int) -> Path:
 
 @pytest.mark.parametrize("degrees", TURNS)
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_frames_are_turned_the_way_they_are_shown(tmp_path: Path, degrees: int, mirrored: bool) -> None:
+def test_frames_have_the_display_orientation(tmp_path: Path, degrees: int, mirrored: bool) -> None:
     stored = corners(48, 80)
     a, b, c, d = TURNS[degrees]
     path = write_video(tmp_path / "v.mp4", [stored] * 2)
 
     frames, _ = read(turned(path, -a if mirrored else a, b, -c if mirrored else c, d))
 
-    # `degrees` is counter-clockwise, as numpy's turns; the mirror comes after it.
+    # `degrees` is counter-clockwise, as numpy's rotations; mirroring comes after it.
     shown = np.rot90(stored, degrees // 90)
     shown = np.fliplr(shown) if mirrored else shown
     for frame in frames:
@@ -238,7 +238,7 @@ def test_frames_are_turned_the_way_they_are_shown(tmp_path: Path, degrees: int, 
 
 
 def test_a_phone_held_upright_gives_upright_frames(tmp_path: Path) -> None:
-    # "rotate: 90": stored lying on its left side, to be shown turned by 90 degrees clockwise.
+    # "rotate: 90": stored rotated, to be displayed turned by 90 degrees clockwise.
     frames, _ = read(turned(write_video(tmp_path / "v.mp4", [corners(48, 80)]), 0, 1, -1, 0))
 
     red, green = frames[0].rgb[20, 36], frames[0].rgb[60, 36]  # the stored upper edge is the right one now
@@ -314,7 +314,7 @@ def test_yuvj420p_is_full_range(tmp_path: Path) -> None:
         assert np.abs(frame.rgb.reshape(-1, 3) - as_rgb(swatch, Colorspace.ITU601, full=True)).max() <= 5
 
 
-def test_untagged_colour_counts_as_bt601_of_limited_range(tmp_path: Path) -> None:
+def test_untagged_colour_is_bt601_with_limited_range(tmp_path: Path) -> None:
     stills = swatch_frames("yuv420p", 2, ColorRange.UNSPECIFIED)  # 2: AVCOL_SPC_UNSPECIFIED
 
     frames, _ = read(write_stills(tmp_path / "v.mp4", stills, "libx264", options={"qp": "0"}))
@@ -325,7 +325,9 @@ def test_untagged_colour_counts_as_bt601_of_limited_range(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("height", "width"), [(65, 97), (17, 33), (1, 1), (16, 16), (16, 17)])
 @pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".webm", "libvpx-vp9"), (".mkv", "ffv1")])
-def test_odd_and_tiny_sizes_are_read_whole(tmp_path: Path, height: int, width: int, suffix: str, codec: str) -> None:
+def test_odd_and_tiny_sizes_are_read_completely(
+    tmp_path: Path, height: int, width: int, suffix: str, codec: str
+) -> None:
     stills = [np.full((height, width, 3), value, np.uint8) for value in (60, 200)]
 
     frames, _ = read(write_video(tmp_path / f"v{suffix}", stills, codec=codec))
@@ -359,17 +361,17 @@ def test_frames_above_the_limit_are_refused_before_any_is_decoded(tmp_path: Path
         read(lay(tmp_path / "bomb.avi", bytes(content)))
 
 
-def test_pixels_that_are_not_square_are_left_as_stored_with_a_warning(tmp_path: Path) -> None:
+def test_non_square_pixels_are_used_as_stored_with_a_warning(tmp_path: Path) -> None:
     still = VideoFrame.from_ndarray(corners(64, 96), format="rgb24").reformat(format="yuv420p")
     path = write_stills(tmp_path / "v.mp4", [still] * 3, "libx264", pixel_shape=Fraction(16, 11))
 
     frames, reader = read(path)
 
     assert frames[0].rgb.shape == (64, 96, 3)
-    assert reader.warnings == ["pixels are 16/11 as wide as they are high; frames are used as they are stored"]
+    assert reader.warnings == ["pixels are not square (aspect ratio 16/11); frames are used as stored"]
 
 
-def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
+def test_a_cover_picture_is_not_a_video(tmp_path: Path) -> None:
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=48000)
@@ -403,7 +405,7 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("share", [0.5, 0.8])
-def test_a_file_that_breaks_off_gives_what_lies_before_with_a_warning(
+def test_a_truncated_file_gives_the_frames_before_with_a_warning(
     tmp_path: Path,
     suffix: str,
     codec: str,
@@ -423,10 +425,10 @@ def test_a_file_that_breaks_off_gives_what_lies_before_with_a_warning(
     assert times(frames) == times(whole[: len(frames)])
     for frame, original in zip(frames[:-1], whole, strict=False):
         np.testing.assert_array_equal(frame.rgb, original.rgb)
-    assert any("cut off" in warning or "cannot be decoded" in warning for warning in reader.warnings)
+    assert any("truncated" in warning or "cannot be decoded" in warning for warning in reader.warnings)
 
 
-def test_a_fragmented_file_may_break_off_anywhere(tmp_path: Path) -> None:
+def test_a_fragmented_file_may_be_truncated_anywhere(tmp_path: Path) -> None:
     path = write_video(
         tmp_path / "v.mp4",
         noise(40, 64, 64),
@@ -446,7 +448,7 @@ def test_a_fragmented_file_may_break_off_anywhere(tmp_path: Path) -> None:
 
 
 class Breaks(io.BytesIO):
-    """A file whose medium fails after so many bytes."""
+    """A file with a read error after a number of bytes."""
 
     def __init__(self, content: bytes, after: int, error: Exception) -> None:
         super().__init__(content)
@@ -473,7 +475,7 @@ def test_a_read_that_fails_in_the_middle_loses_no_frame_before_it(tmp_path: Path
     assert any(warning.startswith("breaks off at ") and warning.endswith(": gone") for warning in reader.warnings)
 
 
-def test_damage_in_the_middle_is_passed_over_with_a_warning(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_skipped_with_a_warning(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mkv", noise(100, 96, 96), options={"g": "10"})
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -487,7 +489,7 @@ def test_damage_in_the_middle_is_passed_over_with_a_warning(tmp_path: Path) -> N
     assert reader.warnings
 
 
-def test_frames_without_times_are_counted_with_a_warning(tmp_path: Path) -> None:
+def test_frames_without_timestamps_are_timed_by_count_with_a_warning(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.avi", noise(10, 64, 64), codec="mpeg4")
     raw = tmp_path / "v.m4v"
     with av.open(str(path)) as container:
@@ -502,7 +504,7 @@ def test_frames_without_times_are_counted_with_a_warning(tmp_path: Path) -> None
     assert reader.num_frames is None
 
 
-def test_files_joined_end_to_end_keep_one_clock(tmp_path: Path) -> None:
+def test_concatenated_files_have_continuous_times(tmp_path: Path) -> None:
     part = write_video(tmp_path / "part.ts", noise(50, 64, 64)).read_bytes()
 
     frames, reader = read(lay(tmp_path / "joined.ts", part * 3))
@@ -510,7 +512,7 @@ def test_files_joined_end_to_end_keep_one_clock(tmp_path: Path) -> None:
     assert 145 <= len(frames) <= 150  # the demuxer may lose a frame at a joint
     steps = np.diff(times(frames))
     assert 0 < steps.min() <= steps.max() <= 0.2
-    assert sum("the clock starts again at" in warning for warning in reader.warnings) == 2
+    assert sum("timestamps restart at" in warning for warning in reader.warnings) == 2
 
 
 def pictures() -> int:
@@ -519,7 +521,7 @@ def pictures() -> int:
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mjpeg"])
-def test_pictures_are_let_go_without_the_garbage_collector(tmp_path: Path, codec: str) -> None:
+def test_pictures_are_released_without_the_garbage_collector(tmp_path: Path, codec: str) -> None:
     path = write_video(tmp_path / "v.mkv", noise(60, 64, 64), codec=codec, pix_fmt="yuvj420p")
     gc.collect()
     before = pictures()
@@ -553,7 +555,7 @@ def test_one_frame_is_a_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "jump_s"), [(".mp4", 100_000), (".mkv", 2_000_000), (".mkv", 1000)])
-def test_clock_that_jumps_far_ahead_goes_on_where_it_was(tmp_path: Path, suffix: str, jump_s: int) -> None:
+def test_timestamps_that_jump_far_ahead_continue_without_the_jump(tmp_path: Path, suffix: str, jump_s: int) -> None:
     shown_ms = [index * 40 for index in range(20)]
     late_ms = [1000 * jump_s * (index >= 10) + time for index, time in enumerate(shown_ms)]
     path = write_video(tmp_path / f"v{suffix}", noise(20, 64, 64), times=late_ms)
@@ -562,12 +564,12 @@ def test_clock_that_jumps_far_ahead_goes_on_where_it_was(tmp_path: Path, suffix:
 
     assert times(frames) == pytest.approx([index * 0.04 for index in range(20)], abs=2e-3)
     assert max(frame.duration_s for frame in frames) < 0.1
-    assert reader.warnings == [f"the clock jumps by {jump_s} s at 0.40 s; times go on as if it had not"]
+    assert reader.warnings == [f"timestamps jump by {jump_s} s at 0.40 s; the jump is removed"]
     assert not reader.is_damaged
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_still_that_is_shown_for_minutes_is_shown_for_minutes(tmp_path: Path, suffix: str) -> None:
+def test_frame_displayed_for_minutes_keeps_its_duration(tmp_path: Path, suffix: str) -> None:
     shown_ms = [0, 40, 80, 30_080, 30_120, 330_120, 330_160]
     path = write_video(tmp_path / f"v{suffix}", noise(7, 64, 64), times=shown_ms)
 
@@ -578,7 +580,7 @@ def test_still_that_is_shown_for_minutes_is_shown_for_minutes(tmp_path: Path, su
     assert reader.warnings == []
 
 
-def test_last_frame_is_not_shown_for_days(tmp_path: Path) -> None:
+def test_wrong_duration_of_the_last_frame_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "v.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)

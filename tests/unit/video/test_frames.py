@@ -1,4 +1,4 @@
-"""A frame is converted when its pixels are first asked for, and only then."""
+"""A frame is converted when its pixels are first accessed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from marlin_sdk.errors import VideoDecodeError
 from marlin_sdk.video.frames import MAX_PIXELS, Frame, check_pixels
 
 
-def test_a_frame_is_converted_once_and_not_before_its_pixels_are_asked_for() -> None:
+def test_a_frame_is_converted_once_when_its_pixels_are_accessed() -> None:
     calls: list[int] = []
 
     def convert() -> NDArray[np.uint8]:
@@ -30,7 +30,7 @@ def test_a_frame_is_converted_once_and_not_before_its_pixels_are_asked_for() -> 
     assert frame.rgb[0, 0].tolist() == [9, 10, 11]
 
 
-def test_pixels_of_a_large_frame_are_not_kept() -> None:
+def test_pixels_of_a_large_frame_are_not_cached() -> None:
     calls: list[int] = []
 
     def convert() -> NDArray[np.uint8]:

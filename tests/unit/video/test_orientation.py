@@ -1,4 +1,4 @@
-"""The display matrix: what FFmpeg's own players show."""
+"""The display matrix: the same orientation as in FFmpeg's players."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PICTURE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
         (Orientation(transposed=True, mirrored=True), np.rot90(PICTURE, 3)),
     ],
 )
-def test_turns_and_mirrors_are_those_of_numpy(shown: Orientation, expected: NDArray[np.uint8]) -> None:
+def test_rotation_and_mirroring_agree_with_numpy(shown: Orientation, expected: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(shown.apply(PICTURE), expected)
 
 

@@ -1,4 +1,4 @@
-"""What a user calls a video, and what is none."""
+"""Every kind of video source, and everything that is not a video."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pixels(video: VideoSource, *, source_fps: float | None = None) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Every frame of whatever a user calls a video."""
+    """Every frame of any video source."""
     with open_video(video, source_fps=source_fps) as reader:
         return np.stack([frame.rgb for frame in reader])
 
 
 class OnlyRead:
-    """The least that a file object can be."""
+    """A minimal file object."""
 
     def __init__(self, content: bytes) -> None:
         self._file = io.BytesIO(content)
@@ -44,7 +44,7 @@ class OnlyRead:
 
 
 class Unseekable(io.BytesIO):
-    """A socket, a pipe: says itself that it cannot seek."""
+    """Like a socket or a pipe: not seekable."""
 
     def seekable(self) -> bool:
         return False
@@ -68,7 +68,7 @@ WAYS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_hand_over_a_file_gives_the_same_frames(clip: Path, way: str) -> None:
+def test_every_way_to_pass_a_file_gives_the_same_frames(clip: Path, way: str) -> None:
     np.testing.assert_array_equal(pixels(WAYS[way](clip)), pixels(clip))
 
 
@@ -84,13 +84,13 @@ def test_an_open_file_is_read_from_its_start_and_left_open(clip: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".ts"])
-def test_formats_are_read_front_to_back_from_what_cannot_seek(tmp_path: Path, suffix: str) -> None:
+def test_formats_are_read_from_files_that_are_not_seekable(tmp_path: Path, suffix: str) -> None:
     path = write_video(tmp_path / f"v{suffix}", noise(12, 64, 96), container_options={"movflags": "faststart"})
 
     np.testing.assert_array_equal(pixels(cast(BinaryIO, OnlyRead(path.read_bytes()))), pixels(path))
 
 
-def test_a_pipe_is_read_although_its_bytes_come_only_once(tmp_path: Path, clip: Path) -> None:
+def test_a_pipe_is_read_although_it_can_be_read_only_once(tmp_path: Path, clip: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()))
@@ -108,7 +108,7 @@ def test_names_are_taken_literally(tmp_path: Path, clip: Path, name: str) -> Non
     assert len(pixels(path)) == len(pixels(name)) == 12  # the second from the working folder
 
 
-def test_a_reader_tells_its_name(clip: Path) -> None:
+def test_a_reader_has_the_name_of_its_video(clip: Path) -> None:
     with clip.open("rb") as file:
         names = [open_video(video).name for video in (clip, clip.read_bytes(), file, io.BytesIO(clip.read_bytes()))]
 
@@ -143,13 +143,13 @@ def test_a_frame_rate_is_refused_for_a_file_with_its_own_clock(clip: Path) -> No
 
 
 @pytest.mark.parametrize("video", [None, 7, 2.5, ["a.mp4"], {"a": 1}])
-def test_what_is_no_video_at_all_is_refused(video: Any) -> None:
+def test_objects_that_are_not_videos_are_refused(video: Any) -> None:
     with pytest.raises(ConfigError, match=f"a video is a path, URL, bytes, file or array, not {type(video).__name__}"):
         open_video(video)
 
 
 def silent_track(path: Path) -> bytes:
-    """A sound file."""
+    """An audio file."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=48000)
         assert isinstance(stream, av.AudioStream)
@@ -163,12 +163,12 @@ def silent_track(path: Path) -> bytes:
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n%s\n#EXT-X-ENDLIST\n"
 BAD: dict[str, tuple[Callable[[Path, Path], bytes], str]] = {
     "empty": (lambda _folder, _clip: b"", r"is empty \(0 bytes\)"),
-    "text": (lambda _folder, _clip: b"Dear diary, today I filmed a face.\n" * 40, "cannot be opened|is no video"),
+    "text": (lambda _folder, _clip: b"Dear diary, today I filmed a face.\n" * 40, "cannot be opened|is not a video"),
     "one byte": (lambda _folder, _clip: b"\0", "cannot be opened as a video"),
     "zeros": (lambda _folder, _clip: bytes(5000), "cannot be opened as a video"),
     "sound": (lambda folder, _clip: silent_track(folder / "sound.m4a"), "has no video stream, only audio streams"),
     "head of a file": (lambda _folder, clip: clip.read_bytes()[:200], "(cannot be opened|no frame|no video stream)"),
-    "playlist": (lambda _folder, clip: PLAYLIST % str(clip).encode(), "is a playlist, which names other files"),
+    "playlist": (lambda _folder, clip: PLAYLIST % str(clip).encode(), "is a playlist, which refers to other files"),
     "playlist behind a mark": (
         lambda _folder, clip: b"\xef\xbb\xbf\n" + PLAYLIST % str(clip).encode(),
         "is a playlist",
@@ -186,7 +186,7 @@ BAD: dict[str, tuple[Callable[[Path, Path], bytes], str]] = {
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("way", ["path", "bytes", "BytesIO", "unseekable", "only read"])
 @pytest.mark.parametrize("suffix", [".mp4", ".txt"])
-def test_what_is_no_video_is_a_typed_error_that_names_it(
+def test_files_that_are_not_videos_are_a_typed_error_that_names_them(
     tmp_path: Path, clip: Path, kind: str, way: str, suffix: str
 ) -> None:
     make, reason = BAD[kind]
@@ -203,7 +203,7 @@ def test_what_is_no_video_is_a_typed_error_that_names_it(
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_bytes_never_end_in_another_error(seed: int) -> None:
+def test_random_bytes_never_raise_another_error(seed: int) -> None:
     content = np.random.default_rng(seed).bytes(20_000)
 
     with pytest.raises(VideoDecodeError), open_video(content) as reader:
@@ -223,7 +223,7 @@ def test_a_file_with_random_damage_gives_frames_or_a_typed_error(clip: Path, see
 
 
 def test_a_playlist_opens_no_other_file(tmp_path: Path, clip: Path) -> None:
-    # Even one that hides what it is from the look at its first bytes.
+    # Not even one that the check of the first bytes does not recognise.
     pipe = OnlyRead(PLAYLIST % clip.as_uri().encode())
 
     with pytest.raises(VideoDecodeError):
@@ -237,7 +237,7 @@ def test_a_missing_path_is_a_file_not_found() -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 5000 + ".mp4", "null\0byte.mp4"])
-def test_names_that_no_file_can_have_are_a_typed_error(name: str) -> None:
+def test_impossible_file_names_are_a_typed_error(name: str) -> None:
     with pytest.raises(VideoDecodeError):
         open_video(name)
 
@@ -299,11 +299,11 @@ def test_a_url_that_does_not_answer_is_a_typed_error_without_its_password() -> N
         (io.BytesIO(b""), "<file>"),
     ],
 )
-def test_name_of_a_video_tells_no_secret(source: Any, name: str) -> None:
+def test_name_of_a_video_contains_no_secret(source: Any, name: str) -> None:
     assert display_name(source) == name
 
 
-def test_reader_is_called_by_that_name(clip: Path) -> None:
+def test_reader_has_that_name(clip: Path) -> None:
     for source in (clip, str(clip), clip.as_uri(), clip.read_bytes()):
         with open_video(source) as reader:
             assert reader.name == display_name(source)

@@ -34,7 +34,7 @@ def test_an_array_gives_its_frames_with_times_of_its_rate() -> None:
     np.testing.assert_array_equal(np.stack([frame.rgb for frame in frames]), array)
 
 
-def test_without_a_rate_25_is_assumed_and_the_result_says_so() -> None:
+def test_without_a_rate_25_is_assumed_with_a_warning() -> None:
     reader = ArrayReader(noise(5, 8, 6), None)
 
     assert reader.fps == ASSUMED_FPS == 25.0
@@ -67,7 +67,7 @@ def test_other_shapes_and_types_are_refused(array: NDArray[np.uint8], hint: str)
 
 
 @pytest.mark.parametrize("shape", [(0, 8, 6, 3), (4, 0, 6, 3), (4, 8, 0, 3)])
-def test_an_array_with_no_pixel_has_no_frame(shape: tuple[int, ...]) -> None:
+def test_an_array_without_pixels_has_no_frames(shape: tuple[int, ...]) -> None:
     with pytest.raises(VideoDecodeError, match="has no frame"):
         ArrayReader(np.zeros(shape, np.uint8), 25.0)
 
@@ -85,7 +85,7 @@ def test_images_come_in_natural_order_of_their_names(tmp_path: Path) -> None:
     assert (reader.num_frames, reader.fps, reader.warnings) == (4, 10.0, [])
 
 
-def test_names_that_count_the_same_keep_one_order(tmp_path: Path) -> None:
+def test_names_with_equal_numbers_have_a_fixed_order(tmp_path: Path) -> None:
     for name in ("1.png", "01.png", "001.png"):
         write_image(tmp_path / name, np.full((4, 4, 3), len(name), np.uint8))
 
@@ -116,7 +116,7 @@ def test_grey_and_16_bit_images_become_8_bit_rgb(tmp_path: Path, pixels: NDArray
     assert np.unique(frame.rgb).tolist() == [77]
 
 
-def test_an_alpha_channel_is_left_out(tmp_path: Path) -> None:
+def test_an_alpha_channel_is_ignored(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 4, 4), (10, 20, 30, 0), np.uint8))
 
     (frame,) = ImageFolderReader(tmp_path, 25.0)
@@ -124,7 +124,7 @@ def test_an_alpha_channel_is_left_out(tmp_path: Path) -> None:
     assert frame.rgb[0, 0].tolist() == [30, 20, 10]
 
 
-def test_a_broken_image_leaves_its_place_empty_with_a_warning(tmp_path: Path) -> None:
+def test_a_broken_image_is_skipped_with_a_warning(tmp_path: Path) -> None:
     for index in (0, 2, 3):
         write_image(tmp_path / f"{index}.png", np.full((4, 4, 3), index, np.uint8))
     lay(tmp_path / "1.png", b"no image")
@@ -136,8 +136,8 @@ def test_a_broken_image_leaves_its_place_empty_with_a_warning(tmp_path: Path) ->
     assert [(frame.index, int(frame.rgb[0, 0, 0])) for frame in frames] == [(0, 0), (2, 2), (3, 3)]
     assert [frame.time_s for frame in frames] == pytest.approx([0, 0.08, 0.12])
     assert reader.warnings == [
-        "1.png, frame 1, is no image that can be decoded",
-        "4.png, frame 4, is no image that can be decoded",
+        "1.png, frame 1, cannot be decoded as an image",
+        "4.png, frame 4, cannot be decoded as an image",
     ]
 
 
@@ -153,5 +153,5 @@ def test_a_folder_without_images_says_what_it_looked_for(tmp_path: Path) -> None
     lay(tmp_path / ".hidden.png")
     (tmp_path / "folder.png").mkdir()
 
-    with pytest.raises(VideoDecodeError, match=r"holds no video and no image; expected .*\.bmp, "):
+    with pytest.raises(VideoDecodeError, match=r"holds no videos and no images; expected .*\.bmp, "):
         ImageFolderReader(tmp_path, 25.0)

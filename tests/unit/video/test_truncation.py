@@ -1,4 +1,4 @@
-"""Files whose format does not say how long they are: whole ones, and ones that break off."""
+"""Files in formats that declare no length: complete and truncated ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read(path: Path) -> tuple[int, bool, list[str]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_breaks_off_is_told_from_a_whole_one(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_file_is_distinguished_from_a_complete_one(tmp_path: Path, kind: str) -> None:
     whole = write_video(tmp_path / f"whole.{kind}", noise(50, 64, 64), **KINDS[kind])
     assert read(whole) == (50, False, [])
     data = whole.read_bytes()
@@ -29,14 +29,14 @@ def test_a_file_that_breaks_off_is_told_from_a_whole_one(tmp_path: Path, kind: s
     assert 20 <= count < 50
     assert is_damaged
     assert len(warnings) == 1
-    assert "the file is cut off" in warnings[0]
+    assert "the file is truncated" in warnings[0]
 
 
-def test_zeros_behind_the_end_of_a_gif_do_no_harm(tmp_path: Path) -> None:
+def test_zeros_after_the_end_of_a_gif_are_allowed(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.gif", noise(9, 32, 32), codec="gif", pix_fmt="rgb8")
     padded = lay(tmp_path / "padded.gif", whole.read_bytes() + bytes(20))
     assert read(padded) == (9, False, [])
 
 
-def test_other_formats_are_not_looked_at(tmp_path: Path) -> None:
+def test_other_formats_are_not_checked(tmp_path: Path) -> None:
     assert describe_truncation(tmp_path / "none.mkv", "matroska,webm") is None

@@ -1,4 +1,4 @@
-"""Frames to a video file."""
+"""Writing frames to a video file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from marlin_sdk.video.reader import open_video
 from marlin_sdk.video.writer import write_video
 
 
-def test_film_shows_the_frames_at_their_rate(tmp_path: Path) -> None:
+def test_video_has_the_frames_at_their_rate(tmp_path: Path) -> None:
     frames = noise(10, 48, 65)
     assert write_video(frames, tmp_path / "out.mp4", fps=12.5) == 10
     with open_video(tmp_path / "out.mp4") as reader:
@@ -30,14 +30,14 @@ def test_name_of_another_container_is_refused(tmp_path: Path, name: str) -> None
         write_video(noise(2, 32, 32), tmp_path / name, fps=25)
 
 
-def test_film_without_frames_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_video_without_frames_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no frame"):
         write_video([], tmp_path / "out.mp4", fps=25)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", [NoFaceError, VideoDecodeError])
-def test_error_of_the_source_is_not_taken_for_one_of_the_file(tmp_path: Path, kind: type[Exception]) -> None:
+def test_error_of_the_source_is_not_reported_as_one_of_the_file(tmp_path: Path, kind: type[Exception]) -> None:
     def frames() -> object:
         yield noise(1, 32, 32)[0]
         raise kind("the source")

@@ -1,4 +1,4 @@
-"""Any supported checkpoint to a model, strictly, and without running what is in it."""
+"""Reading any supported checkpoint, strictly, and without running its code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from marlin_sdk.weights.checkpoints import (
 
 State = dict[str, Tensor]
 
-# Heads of 64, as the published models have, so that a bare file tells its size.
+# Heads of 64, as in the published models, so that the size of a bare file can be inferred.
 INFERABLE = ModelConfig(
     encoder_embed_dim=128,
     encoder_depth=2,
@@ -56,7 +56,7 @@ def _weights(config: ModelConfig) -> State:
 
 
 def published(config: ModelConfig = TINY, *, decoder: bool = True) -> State:
-    """A state dict under the keys of the published files; its position table is not the one that code would compute."""
+    """A state dict under the keys of the published files; its position table is not the computed one."""
     wanted = _weights(config).items()
     return {key: tensor.clone() for key, tensor in wanted if decoder or key.startswith("encoder.")}
 
@@ -132,7 +132,7 @@ def test_every_format_gives_the_weights_that_were_saved(tmp_path: Path, form: Ca
 
 
 @pytest.mark.parametrize("form", [full_pt, legacy_pt, parameters_pt, lightning, bare_safetensors])
-def test_decoder_is_loaded_when_asked_for(tmp_path: Path, form: Callable[[Path], Path]) -> None:
+def test_decoder_is_loaded_on_request(tmp_path: Path, form: Callable[[Path], Path]) -> None:
     model = _load(form(tmp_path), config=None if form is lightning else TINY, decoder=True)
     assert model.decoder is not None
     assert torch.equal(model.decoder.embed.weight, published()["enc_dec_proj.weight"])
@@ -141,7 +141,7 @@ def test_decoder_is_loaded_when_asked_for(tmp_path: Path, form: Callable[[Path],
 
 
 @pytest.mark.parametrize("form", [encoder_pt, hub])
-def test_file_without_the_decoder_asked_for_is_refused(tmp_path: Path, form: Callable[[Path], Path]) -> None:
+def test_file_without_the_requested_decoder_is_refused(tmp_path: Path, form: Callable[[Path], Path]) -> None:
     with pytest.raises(WeightsError, match="holds no decoder"):
         _load(form(tmp_path), config=TINY, decoder=True)
 
@@ -156,7 +156,7 @@ def test_positions_are_loaded_and_not_recomputed(tmp_path: Path) -> None:
     assert torch.allclose(black, state["encoder.patch_embedding.projection.bias"] + 0.25)
 
 
-def test_half_precision_file_is_computed_in_the_dtype_asked_for(tmp_path: Path) -> None:
+def test_half_precision_file_is_computed_in_the_requested_dtype(tmp_path: Path) -> None:
     torch.save({key: tensor.half() for key, tensor in published().items()}, tmp_path / "half.pt")
     model = _load(tmp_path / "half.pt", config=TINY)
     assert {parameter.dtype for parameter in model.encoder.parameters()} == {torch.float32}
@@ -172,13 +172,13 @@ def test_config_of_a_lightning_file_comes_from_its_hyper_parameters(tmp_path: Pa
         read_checkpoint(lightning(tmp_path, encoder_depth="two"))
 
 
-def test_given_config_comes_before_that_of_the_file(tmp_path: Path) -> None:
+def test_explicit_config_overrides_that_of_the_file(tmp_path: Path) -> None:
     other = ModelConfig(**{**TINY.to_dict(), "encoder_num_heads": 4})
     assert read_checkpoint(lightning(tmp_path), config=other)[0].encoder_num_heads == 4
     assert _load(hub(tmp_path), config=other.without_decoder()).config.encoder_num_heads == 4
 
 
-def test_preset_serves_a_file_that_says_nothing(tmp_path: Path) -> None:
+def test_preset_is_used_for_a_file_without_a_config(tmp_path: Path) -> None:
     content = {"state_dict": published(INFERABLE), "hyper_parameters": {"lr": 0.1}}
     torch.save(content, tmp_path / "own.ckpt")
     assert read_checkpoint(tmp_path / "own.ckpt")[0] == INFERABLE
@@ -186,7 +186,7 @@ def test_preset_serves_a_file_that_says_nothing(tmp_path: Path) -> None:
     assert config == PRESETS["marlin_vit_small_ytf"]
 
 
-# What a bare state dict tells.
+# What can be inferred from a bare state dict.
 
 
 @pytest.mark.parametrize("decoder", [True, False])
@@ -229,8 +229,8 @@ def test_any_size_with_heads_of_64_is_inferred(
         assert Encoder(config).state_dict()["blocks.0.mlp.up.weight"].shape == (hidden, dim)
 
 
-def test_heads_that_cannot_be_told_ask_for_a_config(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"dim 32 is no multiple of 64.*pass config="):
+def test_unknown_number_of_heads_needs_a_config(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"dim 32 is not a multiple of 64.*pass config="):
         read_checkpoint(encoder_pt(tmp_path))
 
 
@@ -245,7 +245,7 @@ def test_heads_that_cannot_be_told_ask_for_a_config(tmp_path: Path) -> None:
         ("decoder.mask_token", (1, 1, 65)),
     ],
 )
-def test_shapes_that_tell_no_size_ask_for_a_config(key: str, shape: tuple[int, ...]) -> None:
+def test_shapes_without_a_size_need_a_config(key: str, shape: tuple[int, ...]) -> None:
     state = from_published_keys({**published(INFERABLE), key: torch.zeros(shape)}, "own.pt")
     with pytest.raises(WeightsError, match=r"own\.pt.*pass config="):
         infer_config(state, "own.pt")
@@ -259,7 +259,7 @@ def _reload(state: Mapping[str, Tensor], *, decoder: bool = False) -> None:
     load_weights(network, from_published_keys(state, "own.pt"), source="own.pt")
 
 
-def test_all_that_is_missing_left_over_and_misshapen_is_listed_by_published_name() -> None:
+def test_missing_unexpected_and_misshapen_tensors_are_listed_by_published_name() -> None:
     state = published()
     del state["encoder.norm.bias"], state["enc_dec_proj.weight"]
     state["encoder.blocks.2.norm1.weight"] = torch.zeros(32)
@@ -287,7 +287,7 @@ def test_each_tensor_is_needed(key: str) -> None:
         _reload(state, decoder=True)
 
 
-def test_kernel_of_another_layout_is_not_flattened_as_if_it_fitted() -> None:
+def test_kernel_of_another_layout_is_refused() -> None:
     """(D, T, C, H, W) has as many values as (D, C, T, H, W), in another order."""
     state = published()
     key = "encoder.patch_embedding.projection.weight"
@@ -306,7 +306,7 @@ def test_kernel_of_another_layout_is_not_flattened_as_if_it_fitted() -> None:
         (torch.zeros(32, device="meta"), "on meta; expected dense"),
     ],
 )
-def test_values_that_are_no_weights_are_refused(value: Tensor, message: str) -> None:
+def test_invalid_weights_are_refused(value: Tensor, message: str) -> None:
     with pytest.raises(WeightsError, match=message):
         _reload({**published(), "encoder.norm.bias": value})
 
@@ -330,7 +330,7 @@ def test_config_of_another_depth_names_the_blocks(tmp_path: Path) -> None:
         _load(encoder_pt(tmp_path), config=deeper)
 
 
-def test_decoder_that_the_config_does_not_know_is_refused(tmp_path: Path) -> None:
+def test_decoder_missing_from_the_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"holds a decoder.*decoder_\* values"):
         read_checkpoint(full_pt(tmp_path), config=TINY.without_decoder())
 
@@ -338,7 +338,7 @@ def test_decoder_that_the_config_does_not_know_is_refused(tmp_path: Path) -> Non
 # Names.
 
 
-def test_published_names_and_ours_are_a_round_trip() -> None:
+def test_renaming_of_keys_is_a_round_trip() -> None:
     state = MaskedAutoencoder(TINY).state_dict()
     there = to_published_keys(state)
     again = from_published_keys(there, "own.pt")
@@ -363,7 +363,7 @@ def test_an_encoder_alone_has_no_published_names() -> None:
         to_published_keys(Encoder(TINY).state_dict())
 
 
-# Files that are no checkpoint, or more than one.
+# Files that are not a checkpoint, or malicious ones.
 
 
 class Bomb:
@@ -409,7 +409,7 @@ def test_malicious_pickle_runs_nothing(
     assert not trace.exists()
 
 
-def test_the_bomb_of_these_tests_does_go_off(tmp_path: Path) -> None:
+def test_the_malicious_pickle_works_if_opened_unsafely(tmp_path: Path) -> None:
     _torch_zip(tmp_path / "own.pt", {"callbacks": [Bomb(tmp_path / "trace")]})
     torch.load(tmp_path / "own.pt", weights_only=False)
     assert (tmp_path / "trace").is_dir()
@@ -417,11 +417,11 @@ def test_the_bomb_of_these_tests_does_go_off(tmp_path: Path) -> None:
 
 def test_refused_pickle_says_what_to_do(tmp_path: Path) -> None:
     _torch_zip(tmp_path / "own.ckpt", {"state_dict": published(), "hyper_parameters": {"root": Path("data")}})
-    with pytest.raises(WeightsError, match=r"own\.ckpt is refused.*Save its state dict alone"):
+    with pytest.raises(WeightsError, match=r"own\.ckpt is refused.*save its state dict alone"):
         read_checkpoint(tmp_path / "own.ckpt")
 
 
-def test_zip_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+def test_zip_bomb_is_refused(tmp_path: Path) -> None:
     packed = tmp_path / "bomb.pt"
     with zipfile.ZipFile(full_pt(tmp_path)) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for member in plain.namelist():
@@ -454,7 +454,7 @@ def test_config_that_claims_terabytes_costs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", [full_pt, legacy_pt, lightning, bare_safetensors])
 @settings(deadline=None, max_examples=25, database=None)
 @given(share=st.floats(0, 0.9999))
-def test_cut_off_file_is_refused(
+def test_truncated_file_is_refused(
     tmp_path_factory: pytest.TempPathFactory, form: Callable[[Path], Path], share: float
 ) -> None:
     path = form(tmp_path_factory.mktemp("cut"))
@@ -467,13 +467,13 @@ def test_cut_off_file_is_refused(
 @pytest.mark.parametrize("form", [full_pt, legacy_pt, lightning, bare_safetensors])
 @settings(deadline=None, max_examples=40, database=None)
 @given(data=st.data())
-def test_damaged_file_never_fails_but_with_an_error_of_ours(
+def test_damaged_file_never_raises_another_error(
     tmp_path_factory: pytest.TempPathFactory, form: Callable[[Path], Path], data: st.DataObject
 ) -> None:
     path = form(tmp_path_factory.mktemp("damaged"))
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):
-        near = data.draw(st.sampled_from([2000, len(content)]))  # most of a checkpoint's structure stands at its front
+        near = data.draw(st.sampled_from([2000, len(content)]))  # most of a checkpoint's structure is at its start
         content[data.draw(st.integers(0, near - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
 
@@ -490,7 +490,7 @@ def test_damaged_file_never_fails_but_with_an_error_of_ours(
 
 @pytest.mark.parametrize("name", ["own.pt", "own.ckpt", "own.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"\x80\x02.", bytes(4096)])
-def test_file_that_is_no_checkpoint_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+def test_file_that_is_not_a_checkpoint_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError, match=name):
         read_checkpoint(tmp_path / name)
@@ -500,15 +500,15 @@ def test_file_that_is_no_checkpoint_is_named(tmp_path: Path, name: str, content:
     ("content", "message"),
     [
         ([1, 2], "holds a list; expected a state dict"),
-        ({"epoch": 3}, "is no state dict"),
-        ({"model": {"encoder.norm.bias": torch.zeros(3)}}, "is no state dict"),
-        ({1: torch.zeros(3)}, "is no state dict"),
-        ({"state_dict": None}, "is no state dict"),
+        ({"epoch": 3}, "is not a state dict"),
+        ({"model": {"encoder.norm.bias": torch.zeros(3)}}, "is not a state dict"),
+        ({1: torch.zeros(3)}, "is not a state dict"),
+        ({"state_dict": None}, "is not a state dict"),
         ({}, "holds no MARLIN encoder.*got nothing"),
         ({"fc.weight": torch.zeros(3)}, r"holds no MARLIN encoder.*got fc\.weight"),
     ],
 )
-def test_content_that_is_no_state_dict_is_described(tmp_path: Path, content: object, message: str) -> None:
+def test_content_that_is_not_a_state_dict_is_described(tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "own.pt")
     with pytest.raises(WeightsError, match=message):
         read_checkpoint(tmp_path / "own.pt")
@@ -527,12 +527,12 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         (b"\xff\xfe", "cannot be read"),
         (b"[" * 100_000, "is not JSON"),
         (b"[]", "holds a list"),
-        (b"{}", "lacks"),
+        (b"{}", "is missing the keys"),
         (b'{"encoder_embed_dim": NaN, "encoder_depth": 1, "encoder_num_heads": 1}', "encoder_embed_dim is nan"),
         (b" " * (2 << 20), "has 2097152 bytes"),
     ],
 )
-def test_config_that_is_none_is_named_with_its_fault(tmp_path: Path, content: bytes, message: str) -> None:
+def test_invalid_config_is_named_with_its_error(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ConfigError, match=rf"config\.json.*{message}"):
         read_config(tmp_path / "config.json")

@@ -1,4 +1,4 @@
-"""Files of plain web servers, without a network."""
+"""Downloads of single files, without a network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from marlin_sdk.errors import DownloadError
 from marlin_sdk.weights import downloads
 from marlin_sdk.weights.downloads import Asset, fetch_asset, marlin_home
 
-# Nothing listens there: a test that reaches for it fails.
+# Nothing listens there: a test that connects to it fails.
 NOWHERE = "http://127.0.0.1:9/file.bin"
 
 
@@ -28,7 +28,7 @@ def test_home_is_chosen_by_the_environment(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("length", [None, 10, 64])
-def test_file_laid_by_hand_needs_no_network(tmp_path: Path, length: int | None) -> None:
+def test_file_put_by_hand_needs_no_network(tmp_path: Path, length: int | None) -> None:
     digest = hashlib.sha256(b"weights").hexdigest()
     asset = Asset("file.bin", NOWHERE, sha256=digest[:length].upper() if length else None)
     laid = lay(tmp_path / "home" / "assets" / "file.bin")
@@ -38,7 +38,7 @@ def test_file_laid_by_hand_needs_no_network(tmp_path: Path, length: int | None) 
 
 
 @pytest.mark.parametrize(("data", "fault"), [(b"other", "expected 0123"), (b"", "is empty")])
-def test_wrong_file_is_refused_and_kept(tmp_path: Path, data: bytes, fault: str) -> None:
+def test_wrong_file_is_refused_and_not_removed(tmp_path: Path, data: bytes, fault: str) -> None:
     laid = lay(tmp_path / "file.bin", data)
     with pytest.raises(DownloadError, match=f"{fault}.*delete it"):
         fetch_asset(Asset("file.bin", NOWHERE, sha256="0123"), cache_dir=tmp_path)
@@ -58,7 +58,7 @@ def test_offline_says_how_to_provide_the_file(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/file.bin", "/etc/hostname"])
-def test_only_http_is_fetched(tmp_path: Path, url: str) -> None:
+def test_only_http_urls_are_downloaded(tmp_path: Path, url: str) -> None:
     with pytest.raises(DownloadError, match="only http"):
         fetch_asset(Asset("file.bin", url), cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""A name, Hub repo, folder or file to local files, without a network."""
+"""Resolving a name, Hub repo, folder or file to local files, without a network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_exports_are_sorted_and_there() -> None:
     assert all(hasattr(hub, name) for name in hub.__all__)
 
 
-def test_folder_in_the_form_of_the_hub(tmp_path: Path) -> None:
+def test_folder_with_the_layout_of_the_hub(tmp_path: Path) -> None:
     weights, config = lay(tmp_path / "model" / "model.safetensors"), lay(tmp_path / "model" / "config.json", b"{}")
     lay(tmp_path / "model" / "optimizer.pt")
     files = resolve_model(tmp_path / "model")
@@ -47,15 +47,15 @@ def test_folder_with_one_checkpoint(tmp_path: Path, filename: str) -> None:
 
 
 @pytest.mark.parametrize("filenames", [["a.pt", "b.ckpt"], ["notes.txt"], []])
-def test_folder_without_a_choice_lists_what_is_there(tmp_path: Path, filenames: list[str]) -> None:
+def test_folder_without_exactly_one_checkpoint_lists_its_files(tmp_path: Path, filenames: list[str]) -> None:
     (tmp_path / "model").mkdir()
     for filename in filenames:
         lay(tmp_path / "model" / filename)
-    with pytest.raises(WeightsError, match=f"there is: {', '.join(filenames) or 'nothing'}"):
+    with pytest.raises(WeightsError, match=f"found: {', '.join(filenames) or 'nothing'}"):
         resolve_model(tmp_path / "model")
 
 
-def test_file_takes_a_config_only_in_the_form_of_the_hub(tmp_path: Path) -> None:
+def test_file_uses_a_config_beside_it_only_in_the_format_of_the_hub(tmp_path: Path) -> None:
     config = lay(tmp_path / "config.json", b"{}")
     assert resolve_model(lay(tmp_path / "own.safetensors")).config == config
     assert resolve_model(str(lay(tmp_path / "own.pt"))).config is None
@@ -78,13 +78,13 @@ def test_file_takes_a_config_only_in_the_form_of_the_hub(tmp_path: Path) -> None
         Path("marlin_vit_small_ytf"),
     ],
 )
-def test_path_that_is_not_there(missing: str | Path) -> None:
+def test_missing_path(missing: str | Path) -> None:
     with pytest.raises(WeightsError, match="no such file"):
         resolve_model(missing)
 
 
 @pytest.mark.parametrize("odd", ["", " ", "marlin", "own er/name", "https://example.org/own.pt", "x" * 5000, "a/b--c"])
-def test_what_is_no_model_lists_the_published_names(odd: str) -> None:
+def test_unknown_model_lists_the_published_names(odd: str) -> None:
     with pytest.raises(ConfigError, match=", ".join(PRESETS) if odd != "a/b--c" else "cannot be a Hub repo"):
         resolve_model(odd)
 
@@ -94,7 +94,7 @@ def test_revision_of_a_release_file_is_refused() -> None:
         resolve_model("marlin_vit_small_ytf", decoder=True, revision="main")
 
 
-def test_release_file_laid_by_hand(tmp_path: Path) -> None:
+def test_release_file_put_by_hand(tmp_path: Path) -> None:
     laid = lay(tmp_path / "home" / "assets" / "marlin_vit_small_ytf.full.pt")
     for name in ("marlin_vit_small_ytf", "ControlNet/marlin_vit_small_ytf"):
         files = resolve_model(name, decoder=True)

@@ -1,4 +1,4 @@
-"""Where features come from."""
+"""The provenance of features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from marlin_sdk import __version__
 from marlin_sdk.weights.identity import describe_untrained, describe_weights, versions
 
 
-def test_local_weights_are_told_by_their_checksum(tmp_path: Path) -> None:
+def test_local_weights_are_identified_by_their_checksum(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000  # more than one block
     (tmp_path / "own.pt").write_bytes(content)
     assert describe_weights("./own.pt", None, tmp_path / "own.pt") == {
@@ -27,17 +27,17 @@ def test_local_weights_are_told_by_their_checksum(tmp_path: Path) -> None:
     }
 
 
-def test_hub_weights_are_told_by_their_commit(tmp_path: Path) -> None:
+def test_hub_weights_are_identified_by_their_commit(tmp_path: Path) -> None:
     identity = describe_weights("owner/name", "a" * 40, tmp_path / "not-read")
     assert (identity["commit"], "weights_sha256" in identity) == ("a" * 40, False)
 
 
-def test_untrained_weights_say_so() -> None:
+def test_untrained_weights_are_marked() -> None:
     identity = describe_untrained("marlin_vit_small_ytf", 3, TINY)
     assert (identity["untrained"], identity["seed"], identity["commit"]) == (True, 3, None)
 
 
-def test_versions_are_those_that_run() -> None:
+def test_versions_are_those_installed() -> None:
     found = versions()
     assert (found["marlin-sdk"], found["python"]) == (__version__, platform.python_version())
     assert (found["numpy"], found["opencv"]) == (np.__version__, cv2.__version__)

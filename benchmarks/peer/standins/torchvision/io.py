@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def read_video(filename: str) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """All frames of a file, uint8 (T, H, W, C), no sound, and its frame rate."""
+    """All frames of a file, uint8 (T, H, W, C), no audio, and its frame rate."""
     with av.open(filename) as container:
         stream = container.streams.video[0]
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]

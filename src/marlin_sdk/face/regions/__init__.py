@@ -1,3 +1,3 @@
-"""The parts of a face, pixel by pixel: parsers, and the regions that masking tells apart."""
+"""Face parsing: the parsers, and the face regions that masking distinguishes."""
 
 __all__ = ["labels", "landmarks", "parsers", "precomputed"]

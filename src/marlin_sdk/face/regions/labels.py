@@ -1,4 +1,4 @@
-"""Parts of a face: what a parser gives for each pixel, and what masking needs to know of each token."""
+"""Face parts: the labels that a parser assigns to pixels, and the regions that masking uses for tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 PARSERS = ("landmarks", "landmarks68", "segformer", "precomputed")
-"""The parsers that have a name."""
+"""Names of the built-in parsers."""
 
 LABELS = (
     "background",
@@ -40,10 +40,10 @@ LABELS = (
 """Values of a label map, by index: those of FaRL's LaPa parser. Right is the person's right."""
 
 REGIONS = ("background", "skin", "right_eye", "left_eye", "nose", "mouth", "hair")
-"""What masking tells apart (MARLIN, section 3.1): bit k of a token's byte stands for `REGIONS[k]`."""
+"""The regions that masking distinguishes (MARLIN, section 3.1): bit k of a token's byte stands for `REGIONS[k]`."""
 
 FACE_PARTS = ("right_eye", "left_eye", "nose", "mouth", "hair")
-"""The regions that masking hides first."""
+"""The regions that are masked first."""
 
 _REGION_OF_LABEL = {
     "right_brow": "right_eye",
@@ -57,12 +57,12 @@ _BIT_OF_LABEL = np.array([1 << REGIONS.index(_REGION_OF_LABEL.get(label, label))
 
 @dataclass(frozen=True)
 class FaceCrops:
-    """Some frames of one face, cropped, and where they come from.
+    """Cropped frames of one face, and their origin.
 
     Attributes:
         pixels: uint8 (T, S, S, 3), RGB.
-        frame_index: int64 (T,), numbers of the frames in their source.
-        squares: int64 (T, 4), xyxy, half-open: what was cut out of each frame.
+        frame_index: int64 (T,), indices of the frames in their source.
+        squares: int64 (T, 4), xyxy, half-open: the square cropped from each frame.
         frame_size: (height, width) of those frames.
         source: the source's path below the folder of videos, "/" between its parts.
         frame_names: their files' names without suffix, where the source is a folder of images; empty for a video.
@@ -81,11 +81,11 @@ class FaceCrops:
 
 @runtime_checkable
 class RegionParser(Protocol):
-    """Anything that tells the parts of a face apart."""
+    """Protocol of a face parser."""
 
     @property
     def name(self) -> str:
-        """What the data's settings call it."""
+        """Its name in the settings of prepared data."""
 
     def parse(self, crops: FaceCrops) -> NDArray[np.uint8]:
         """Label each pixel.
@@ -106,7 +106,7 @@ def region_bits(labels: NDArray[np.uint8], patch_px: int) -> NDArray[np.uint8]:
     Returns:
         uint8 (T, H / patch_px, W / patch_px), bit k set where a pixel of `REGIONS[k]` lies in the cell.
     Raises:
-        ShapeError: a value that is no label, or sides that are no multiples.
+        ShapeError: a value is not a label, or a side is not a multiple.
     """
     frames, height, width = labels.shape
     if labels.dtype != np.uint8 or height % patch_px or width % patch_px:
@@ -119,15 +119,15 @@ def region_bits(labels: NDArray[np.uint8], patch_px: int) -> NDArray[np.uint8]:
 
 
 def check_labels(labels: NDArray[np.generic], name: str) -> None:
-    """See that a map holds labels.
+    """Check that a map holds labels.
 
     Raises:
-        ShapeError: a dtype that is not of whole numbers, or a value outside 0..10; the message begins with `name`.
+        ShapeError: the dtype is not an integer, or a value is outside 0..10; the message begins with `name`.
     """
     if not np.issubdtype(labels.dtype, np.integer):
-        raise ShapeError(f"{name} is {labels.dtype}; expected whole numbers, the labels of FaRL's LaPa parser")
-    if labels.size and not 0 <= (least := int(labels.min())) <= (most := int(labels.max())) < len(LABELS):
+        raise ShapeError(f"{name} is {labels.dtype}; expected integers, the labels of FaRL's LaPa parser")
+    if labels.size and not 0 <= (lowest := int(labels.min())) <= (highest := int(labels.max())) < len(LABELS):
         raise ShapeError(
-            f"{name} holds values from {least} to {most}; expected 0 to {len(LABELS) - 1}, "
+            f"{name} holds values from {lowest} to {highest}; expected 0 to {len(LABELS) - 1}, "
             "the labels of FaRL's LaPa parser"
         )

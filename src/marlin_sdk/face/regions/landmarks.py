@@ -1,4 +1,4 @@
-"""Parts of a face drawn from landmarks and the proportions of faces."""
+"""Face parts drawn from landmarks and average face proportions."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ FAN = Asset(
     sha256="11f355bf06",
     by_hand='pass parser="landmarks68:path/to/2DFAN4-11f355bf06.pth.tar"',
 )
-"""face-alignment's network of 68 points, from the address it names itself."""
+"""face-alignment's 68-landmark network, at the address from which face-alignment itself downloads it."""
 
-# Right eye, left eye, nose tip, corners of the mouth in a square crop, as shares of its side: the mean over 77 faces of
-# five real videos, YuNet's points in the crops of YuNet's own boxes, and in those of the cascade's.
+# Right eye, left eye, nose tip, corners of the mouth in a square crop, as fractions of its side: the mean over 77 faces
+# of five real videos, YuNet's landmarks in the crops of YuNet's own boxes, and in those of the LBP cascade's.
 _MEAN_POINTS = np.array([[0.34, 0.38], [0.69, 0.38], [0.52, 0.58], [0.37, 0.73], [0.66, 0.73]])
 _MEAN_POINTS_LBP = np.array([[0.32, 0.38], [0.69, 0.38], [0.51, 0.60], [0.34, 0.76], [0.66, 0.76]])
 
-# In units of the face: x of the distance of the pupils (some 63 mm in adults), y of that from eyes to mouth (some 70).
-# Chosen by eye on the faces of examples/show_regions.py; nobody measured them against a parser.
+# In units of the face: x in interpupillary distances (about 63 mm in adults), y in distances from eyes to mouth (about
+# 70 mm). Chosen by eye on the faces of examples/show_regions.py; not measured against a parser.
 _EYE = (0.29, 0.14)
 _BROW = (0.38, 0.09)
 _BROW_ABOVE_EYE = 0.29
@@ -41,14 +41,14 @@ _HAIR_HALF_WIDTH = 1.40
 
 
 class FivePointParser:
-    """Regions from the five points of a detector that gives them, as YuNet does; needs no further download.
+    """Regions from the five landmarks of a detector that has them, such as YuNet; needs no further download.
 
-    The detector looks at every few crops; points in between are interpolated. Where it sees nothing, or gives no
-    points (as "lbp"), the mean proportions of a face in its box stand in.
+    Detection runs on every few crops; landmarks in between are interpolated. If it finds no face, or has no landmarks
+    ("lbp"), the mean landmarks of a face crop are used.
 
     Args:
         detector: run on the crops.
-        every: crops from one look to the next.
+        every: crops from one detection to the next.
     """
 
     name = "landmarks"
@@ -67,24 +67,24 @@ class FivePointParser:
     def points(self, crops: FaceCrops) -> NDArray[np.float64]:
         """Right eye, left eye, nose tip, right and left corner of the mouth: float64 (T, 5, 2), xy in pixels."""
         size_px, last = crops.pixels.shape[1], len(crops) - 1
-        seen: dict[int, NDArray[np.float64]] = {}
+        detected: dict[int, NDArray[np.float64]] = {}
         for step in sorted({*range(0, last + 1, self._every), last}) if self._has_points else []:
             found = detect_one(self._detector, crops.pixels[step])
             middle = np.array([size_px / 2, size_px / 2])
-            aside = np.array([np.abs((box[:2] + box[2:]) / 2 - middle).max() for box in found.boxes])
-            points = found.landmarks[int(aside.argmin())] if len(aside) else np.full((5, 2), np.nan)
-            if np.isfinite(points).all() and aside.min() < size_px / 4:
-                seen[step] = points.astype(np.float64)
-        if not seen:
+            distances = np.array([np.abs((box[:2] + box[2:]) / 2 - middle).max() for box in found.boxes])
+            points = found.landmarks[int(distances.argmin())] if len(distances) else np.full((5, 2), np.nan)
+            if np.isfinite(points).all() and distances.min() < size_px / 4:
+                detected[step] = points.astype(np.float64)
+        if not detected:
             return np.tile(self._mean * size_px, (len(crops), 1, 1))
-        known = np.stack(list(seen.values())).reshape(len(seen), 10)
+        rows = np.stack(list(detected.values())).reshape(len(detected), 10)
         steps = np.arange(len(crops))
-        ways = [np.interp(steps, list(seen), column) for column in known.T]
-        return np.asarray(np.stack(ways, axis=1).reshape(-1, 5, 2), dtype=np.float64)
+        columns = [np.interp(steps, list(detected), column) for column in rows.T]
+        return np.asarray(np.stack(columns, axis=1).reshape(-1, 5, 2), dtype=np.float64)
 
 
 class SixtyEightPointParser:
-    """Regions from face-alignment's 68 points: outlines of brows, eyes, nose, lips and jaw as the network sees them.
+    """Regions from face-alignment's 68 landmarks, which outline brows, eyes, nose, lips and jaw.
 
     Args:
         weights: the file of `FAN`.
@@ -104,7 +104,7 @@ class SixtyEightPointParser:
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
             self._network.load_state_dict(state)
-        except Exception as error:  # torch raises half a dozen kinds for a file that is not what it should be
+        except Exception as error:  # torch raises many types of error for an invalid file
             raise WeightsError(f"{weights} does not hold face-alignment's 2DFAN-4 network: {error}") from error
         self._network.eval().to(device)
 
@@ -113,25 +113,25 @@ class SixtyEightPointParser:
         return np.stack([draw_outlines(self._points(crop), crop.shape[0]) for crop in crops.pixels])
 
     def _points(self, crop: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The network's 68 points: float64 (68, 2), xy in pixels of the crop."""
+        """The network's 68 landmarks: float64 (68, 2), xy in pixels of the crop."""
         import cv2
         import torch
 
-        # It was trained on crops about twice as wide as the face.
+        # The network was trained on crops about twice as wide as the face.
         margin = crop.shape[0] * 2 // 5
         wide = cv2.copyMakeBorder(crop, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
         small = cv2.resize(wide, (256, 256), interpolation=cv2.INTER_AREA)
         pixels = torch.from_numpy(small).to(self._device).permute(2, 0, 1).float().div(255)
         with torch.no_grad():
-            given: Any = self._network(pixels[None])
-        heat = (given[-1] if isinstance(given, list) else given)[0].cpu().numpy()
-        place = heat.reshape(68, -1).argmax(axis=1)
-        cells = np.stack([place % heat.shape[2], place // heat.shape[2]], axis=1)
-        return np.asarray((cells + 0.5) * wide.shape[0] / heat.shape[2] - margin, dtype=np.float64)
+            output: Any = self._network(pixels[None])
+        heatmaps = (output[-1] if isinstance(output, list) else output)[0].cpu().numpy()
+        peaks = heatmaps.reshape(68, -1).argmax(axis=1)
+        cells = np.stack([peaks % heatmaps.shape[2], peaks // heatmaps.shape[2]], axis=1)
+        return np.asarray((cells + 0.5) * wide.shape[0] / heatmaps.shape[2] - margin, dtype=np.float64)
 
 
 def draw_face(points: NDArray[np.float64], size_px: int) -> NDArray[np.uint8]:
-    """A label map from five points and the proportions of faces.
+    """Draw a label map from five landmarks and average face proportions.
 
     Args:
         points: (5, 2), xy in pixels: right eye, left eye, nose tip, right and left corner of the mouth.
@@ -146,17 +146,17 @@ def draw_face(points: NDArray[np.float64], size_px: int) -> NDArray[np.uint8]:
     right_eye, left_eye, nose, right_mouth, left_mouth = points.astype(np.float64)
     eyes, mouth = (right_eye + left_eye) / 2, (right_mouth + left_mouth) / 2
     down, high = _direction(mouth - eyes)
-    # A head turned aside brings the eyes together in the picture, but not its outline: at most by a third.
+    # If the head is turned aside, the eyes move together in the image, but the outline narrows by a third at most.
     wide = max(float(np.linalg.norm(left_eye - right_eye)), 0.6 * high)
     across = np.array([down[1], -down[0]])
     if across @ (left_eye - right_eye) < 0:
         across = -across
-    # In a turned head the nose tip leads; what lies far back, as the outline, stays behind by as much.
+    # If the head is turned, the nose tip moves to the side of the turn; the outline, farther back, to the other side.
     turn = float(across @ (nose - (eyes + mouth) / 2))
     middle = eyes - 0.5 * turn * across
 
     def at(x: float, y: float) -> NDArray[np.float64]:
-        """A point in the face's own axes: x of `wide` from its middle line, y of `high` below the eyes."""
+        """A point in face coordinates: x in units of `wide` from the midline, y in units of `high` below the eyes."""
         return np.asarray(middle + x * wide * across + y * high * down, dtype=np.float64)
 
     labels = np.zeros((size_px, size_px), dtype=np.uint8)
@@ -183,7 +183,7 @@ def draw_face(points: NDArray[np.float64], size_px: int) -> NDArray[np.uint8]:
 
 
 def draw_outlines(points: NDArray[np.float64], size_px: int) -> NDArray[np.uint8]:
-    """A label map from the 68 points of the iBUG scheme (Sagonas et al., ICCV 2013 workshops).
+    """Draw a label map from the 68 landmarks of the iBUG scheme (Sagonas et al., ICCV 2013 workshops).
 
     Args:
         points: (68, 2), xy in pixels.
@@ -198,7 +198,7 @@ def draw_outlines(points: NDArray[np.float64], size_px: int) -> NDArray[np.uint8
     labels = draw_face(five, size_px)
     labels[(labels != LABELS.index("hair")) & (labels != 0)] = LABELS.index("skin")
     up = (centres[0] + centres[1]) / 2 - mouth
-    # The scheme ends at the brows: the forehead is as high above them as faces have it.
+    # The scheme has no landmarks above the brows: the forehead gets average proportions.
     forehead = [point + 0.6 * up for point in (brows[1][3], brows[1][1], brows[0][3], brows[0][1])]
     _fill(labels, [*jaw, *forehead], "skin")
     nostril = 0.25 * (points[35] - points[31])
@@ -219,7 +219,7 @@ def _direction(vector: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]
 
 
 def _arc(half_width: float, height: float, low: float, below: float) -> Iterable[tuple[float, float]]:
-    """The upper half of an ellipse around the eyes, from right to left; its ends go on downwards to `below`."""
+    """The upper half of an ellipse around the eyes, from right to left; its ends extend downwards to `below`."""
     angles = np.linspace(np.pi, 0, 25)
     ends = [(-half_width, below)] if below else []
     middle = [(half_width * np.cos(angle), low - (height + low) * np.sin(angle)) for angle in angles]
@@ -235,5 +235,5 @@ def _ellipse(
 def _fill(labels: NDArray[np.uint8], outline: Any, label: str) -> None:
     import cv2
 
-    corners = np.round(np.asarray(outline, dtype=np.float64) * 16).astype(np.int32)  # four bits after the point
+    corners = np.round(np.asarray(outline, dtype=np.float64) * 16).astype(np.int32)  # four fractional bits
     cv2.fillPoly(labels, [corners], LABELS.index(label), shift=4)

@@ -1,4 +1,4 @@
-"""The region parsers that have a name, and how to get them."""
+"""The built-in region parsers, and loading them by name."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["check_parser", "load_parser"]
 def load_parser(
     parser: str | RegionParser, *, detector: FaceDetector, device: str = "cpu", local_files_only: bool = False
 ) -> RegionParser:
-    """Make the parser that `parser=` asks for, fetching its weights where it has any.
+    """Load the parser that `parser=` names, downloading its weights if it needs any.
 
     Args:
-        parser: "landmarks" (five points of the detector); "landmarks68" (face-alignment's, a download of 96 MB) or
+        parser: "landmarks" (the detector's five landmarks); "landmarks68" (face-alignment's, a download of 96 MB) or
             "landmarks68:path/to/weights"; "segformer" (a download) or "segformer:REPO" or "segformer:FOLDER";
-            "precomputed:FOLDER"; or an object that fits `RegionParser`, which is returned as it is.
-        detector: gives the five points.
-        device: torch device, for those that run on torch.
-        local_files_only: touch no network.
+            "precomputed:FOLDER"; or an object that implements `RegionParser`, which is returned unchanged.
+        detector: finds the five landmarks.
+        device: torch device, for parsers that run on torch.
+        local_files_only: do not access the network.
     Raises:
-        ConfigError: no such parser.
-        DownloadError: its weights cannot be had.
-        WeightsError: its weights are not what they should be.
+        ConfigError: unknown parser.
+        DownloadError: its weights cannot be downloaded.
+        WeightsError: its weights are invalid.
         MissingExtraError: it needs a package that is not installed.
     """
     if not isinstance(parser, str):
@@ -49,10 +49,10 @@ def load_parser(
 
 
 def check_parser(parser: str) -> tuple[str, str]:
-    """Read what `parser=` asks for, without fetching anything: its name, and what stands behind the colon.
+    """Parse `parser=`, without downloading anything, into the name and the text after the colon.
 
     Raises:
-        ConfigError: no such parser, or one that takes nothing, or something, behind its name.
+        ConfigError: unknown parser, or a missing or unexpected argument after the colon.
     """
     name, _, given = parser.partition(":")
     if name not in PARSERS:

@@ -1,4 +1,4 @@
-"""Label maps that another program has written."""
+"""Label maps written by another program."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ FRAME_FOLDERS = "frame_images_DB"
 
 
 class PrecomputedParser:
-    """Label maps that another program has written: `.npy` files with the labels of FaRL's LaPa parser.
+    """Label maps written by another program: `.npy` files with the labels of FaRL's LaPa parser.
 
     For a folder of frames `a/b`, the map of frame `0007.jpg` is `FOLDER/a/b/0007.npy`; for a video `a/b.mp4`, the map
     of frame k is row k of `FOLDER/a/b.npy`, (T, H, W). For YouTube Faces, `FOLDER` holds `NAME/NUMBER/*.npy`. A map of
-    the frame's size is cropped as the frame was; one of the crop's size is taken as it is.
+    the frame's size is cropped like the frame; one of the crop's size is used unchanged.
 
     Args:
-        folder: of the maps, laid out as the folder of videos.
+        folder: of the maps, with the layout of the folder of videos.
     Raises:
         ConfigError: no such folder.
     """
@@ -43,12 +43,12 @@ class PrecomputedParser:
             VideoDecodeError: a map is missing, cannot be read, or fits neither the frame nor the crop.
         """
         size_px = crops.pixels.shape[1]
-        place = self._folder / crops.source.rpartition(f"{FRAME_FOLDERS}/")[2]
+        path = self._folder / crops.source.rpartition(f"{FRAME_FOLDERS}/")[2]
         if crops.frame_names:
-            files = [place / f"{name}.npy" for name in crops.frame_names]
+            files = [path / f"{name}.npy" for name in crops.frame_names]
             maps = [_read_map(file) for file in files]
         else:
-            file = place.with_suffix(".npy")
+            file = path.with_suffix(".npy")
             rows = _read_map(file)
             if rows.ndim != 3 or len(rows) <= crops.frame_index[-1]:
                 raise VideoDecodeError(
@@ -67,14 +67,14 @@ def _read_map(file: Path) -> NDArray[np.generic]:
     try:
         read: NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise VideoDecodeError(f"no label map can be read from {file}: {error}") from error
+        raise VideoDecodeError(f"cannot read a label map from {file}: {error}") from error
     return read
 
 
 def _fit_map(
     labels: NDArray[np.generic], frame_size: tuple[int, int], square: NDArray[np.int64], size_px: int, file: Path
 ) -> NDArray[np.uint8]:
-    """Cut a map as its frame was cut: the nearest pixel's label, background beyond the border."""
+    """Crop a label map like its frame: the nearest pixel's label, background beyond the border."""
     if labels.shape not in (frame_size, (size_px, size_px)):
         raise VideoDecodeError(
             f"{file} holds a label map of {labels.shape}; expected the frame's size {frame_size} or the crop's "

@@ -1,4 +1,4 @@
-"""Parts of a face by a SegFormer that was trained to parse faces (extra `[parsing]`)."""
+"""Face parsing with a SegFormer (extra `[parsing]`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SEGFORMER", "SegformerParser"]
 SEGFORMER = "jonathandinu/face-parsing"
 """SegFormer-B5 with the 19 classes of CelebAMask-HQ, a data set for non-commercial research."""
 
-# What a class of CelebAMask-HQ is in LaPa, which has no glasses, ears, hat, neck or cloth. Its right is the person's.
+# CelebAMask-HQ class to LaPa label; LaPa has no glasses, ears, hat, neck or cloth. Right is the person's right.
 _LABEL_OF_CLASS = {
     "skin": "skin",
     "nose": "nose",
@@ -35,16 +35,16 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as th
 
 
 class SegformerParser:
-    """Regions by `transformers`' SegFormer.
+    """Regions from `transformers`' SegFormer.
 
     Args:
         model: a Hub repo or a folder whose classes are those of CelebAMask-HQ.
         device: torch device it runs on.
-        batch_size: crops at once.
-        local_files_only: touch no network.
+        batch_size: crops per forward pass.
+        local_files_only: do not access the network.
     Raises:
         MissingExtraError: transformers is not installed.
-        DownloadError: the model cannot be had.
+        DownloadError: the model cannot be downloaded or read.
         WeightsError: its classes are not those of CelebAMask-HQ.
     """
 
@@ -59,14 +59,14 @@ class SegformerParser:
             raise MissingExtraError('parser="segformer"', "parsing") from error
         try:
             network: Any = SegformerForSemanticSegmentation.from_pretrained(model, local_files_only=local_files_only)
-        except (OSError, ValueError) as error:  # transformers says with either that a repo or file cannot be had
+        except (OSError, ValueError) as error:  # transformers raises either for an unavailable repo or file
             raise DownloadError(
                 f'cannot get the face parser {model}: {error}; pass parser="segformer:path/to/folder"'
             ) from error
         names: dict[int, str] = {int(key): value for key, value in (network.config.id2label or {}).items()}
         if missing := sorted(set(_NEEDED) - set(names.values())):
             raise WeightsError(
-                f"{model} has no classes {', '.join(missing)}; expected a face parser with CelebAMask-HQ's"
+                f"{model} has no classes {', '.join(missing)}; expected a face parser with the classes of CelebAMask-HQ"
             )
         labels = [LABELS.index(_LABEL_OF_CLASS.get(names[index], "background")) for index in range(len(names))]
         self._labels = np.array(labels, dtype=np.uint8)

@@ -1,3 +1,3 @@
-"""Videos to shards of cropped and parsed faces."""
+"""Prepare videos for training: shards of cropped and parsed faces."""
 
 __all__ = ["config", "folder", "run", "shards", "split"]

@@ -1,4 +1,4 @@
-"""How videos are prepared for training."""
+"""Settings of preparing videos for training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from marlin_sdk.training.prepare.sources import IdentityRule
 
 __all__ = ["PrepareConfig"]
 
-_AT_LEAST = {
+_MINIMUM = {
     "size_px": 8,
     "patch_px": 1,
     "detect_every": 1,
@@ -27,30 +27,30 @@ _AT_LEAST = {
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """What prepared faces look like; one folder of data holds one answer.
+    """Settings of prepared data; all data in a folder have the same.
 
     Attributes:
         size_px: side of the crops.
-        patch_px: side of the cells that regions are kept for.
-        detector: as `Marlin`'s.
+        patch_px: side of the cells of the region maps.
+        detector: as in `Marlin`.
         parser: "landmarks", "landmarks68[:FILE]", "segformer[:MODEL]" or "precomputed:FOLDER".
-        crop_face: True finds and crops faces, False takes frames of `size_px` as they are, "auto" crops unless the
-            video has that size already.
-        faces: "all" keeps every face that stays long enough, "largest" the most prominent of each video.
+        crop_face: True detects and crops faces, False uses frames of `size_px` uncropped, "auto" crops unless the video
+            already has that size.
+        faces: "all" keeps every face with a long enough track, "largest" the most prominent of each video.
         fps: resample by time first; None keeps every frame.
-        detect_every: look for faces on every k-th frame, and track in between.
-        min_frames: shorter tracks are left out; a clip of 16 frames, every second one, spans 31.
-        min_face_px: tracks of smaller faces are left out: side of the square in the source, in pixels.
-        segment_frames: longer tracks are cut into samples of so many frames, the last one longer by less than
+        detect_every: detect faces on every k-th frame, and track them in between.
+        min_frames: shorter tracks are discarded; a clip of 16 frames, every second one, spans 31.
+        min_face_px: tracks of smaller faces are discarded: side of the square in the source, in pixels.
+        segment_frames: longer tracks are split into samples of this many frames, the last one longer by less than
             `min_frames`.
         quality: of WebP, 1 to 100.
-        identity: "source" takes each video for a person of its own, "folder" those of one folder for one person; "auto"
-            takes NAME for YouTube Faces, and "source" for the rest.
-        val_share: share of identities that are held out; 0 holds out none.
+        identity: "source" treats each video as a different person, "folder" the videos of a folder as the same person;
+            "auto" uses NAME for YouTube Faces, and "source" for all others.
+        val_share: fraction of identities that are held out; 0 holds out none.
         seed: of the split.
 
     Raises:
-        ConfigError: a value outside what is said above.
+        ConfigError: a value outside the ranges above.
     """
 
     size_px: int = 224
@@ -70,12 +70,12 @@ class PrepareConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in _AT_LEAST.items():
+        for name, minimum in _MINIMUM.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} is {value!r}; expected a whole number of at least {least}")
+            if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+                raise ConfigError(f"{name} is {value!r}; expected an integer of at least {minimum}")
         if self.size_px % self.patch_px:
-            raise ConfigError(f"size_px = {self.size_px} is no multiple of patch_px = {self.patch_px}")
+            raise ConfigError(f"size_px = {self.size_px} is not a multiple of patch_px = {self.patch_px}")
         if self.quality > 100:
             raise ConfigError(f"quality is {self.quality}; expected 1 to 100")
         if self.crop_face not in (True, False, "auto") or self.faces not in ("all", "largest"):
@@ -97,10 +97,10 @@ class PrepareConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PrepareConfig:
-        """Read `to_dict`'s form.
+        """Parse the output of `to_dict`.
 
         Raises:
-            ConfigError: a key that is not known.
+            ConfigError: an unknown key.
         """
         if unknown := set(values) - {field.name for field in fields(cls)}:
             raise ConfigError(f"settings of prepared data have unknown keys {sorted(unknown)}")

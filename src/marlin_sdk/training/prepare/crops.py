@@ -1,4 +1,4 @@
-"""One video to one part: faces followed, cropped, parsed, encoded."""
+"""Prepare one video: track, crop, parse and encode its faces as one part of the data."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from marlin_sdk.training.prepare.sources import Source
 from marlin_sdk.video.reader import Frame, VideoReader, open_video
 from marlin_sdk.video.sources import ImageFolderReader
 
-__all__ = ["Stretch", "follow_faces", "load_tools", "prepare_source"]
+__all__ = ["Segment", "load_tools", "prepare_source", "track_faces"]
 
 
 @dataclass
-class Stretch:
-    """Consecutive frames of one face, while they are gathered.
+class Segment:
+    """Consecutive frames of one face, collected one by one.
 
     Attributes:
-        track: number of the face in its video.
+        track: track id of the face in its video.
         pixels: its crops.
-        frame_index: numbers of their frames.
-        squares: what was cut out of each frame.
+        frame_index: indices of their frames.
+        squares: the square cropped from each frame.
         frame_size: (height, width) of the frames.
-        weight: how prominent the face is: area times score, over all frames.
+        weight: prominence of the face: area times score, summed over all frames.
     """
 
     track: int
@@ -51,7 +51,7 @@ class Stretch:
     weight: float = 0.0
 
     def add(self, frame: Frame, face: TrackedFace, size_px: int) -> None:
-        """Crop one more frame."""
+        """Crop and append a frame."""
         whole = frame.rgb.shape[:2] == (size_px, size_px) and face.box.tolist() == [0, 0, size_px, size_px]
         square = face.box.astype(np.int64) if whole else square_box(face.box)
         self.pixels.append(frame.rgb if whole else crop_square(frame.rgb, square, size_px))
@@ -59,9 +59,9 @@ class Stretch:
         self.squares.append(square)
         self.weight += float(np.prod(face.box[2:] - face.box[:2])) * face.score
 
-    def cut(self, num_frames: int) -> Stretch:
-        """Take the first frames out of it."""
-        first = Stretch(self.track, self.frame_size, weight=self.weight * num_frames / len(self.pixels))
+    def split_off(self, num_frames: int) -> Segment:
+        """Remove the first frames, and return them as a segment."""
+        first = Segment(self.track, self.frame_size, weight=self.weight * num_frames / len(self.pixels))
         for name in ("pixels", "frame_index", "squares"):
             values: list[Any] = getattr(self, name)
             getattr(first, name).extend(values[:num_frames])
@@ -71,79 +71,79 @@ class Stretch:
 
     @property
     def face_px(self) -> float:
-        """Side of the face's square in the source: the median over the frames."""
+        """Median side of the face's square in the source."""
         return float(np.median([square[2] - square[0] for square in self.squares]))
 
 
-def follow_faces(frames: Iterable[Frame], config: PrepareConfig, detector: FaceDetector | None) -> Iterator[Stretch]:
-    """Follow every face of a video and crop it, holding no more than a stretch of each.
+def track_faces(frames: Iterable[Frame], config: PrepareConfig, detector: FaceDetector | None) -> Iterator[Segment]:
+    """Track and crop every face of a video, with at most one segment of each in memory.
 
     Args:
         frames: in order.
-        config: size, looks, and how long a stretch is.
-        detector: finds the faces; None takes the frames as they are.
+        config: crop size, detection interval, and length of a segment.
+        detector: finds the faces; None uses the frames uncropped.
     Yields:
-        Stretches of `segment_frames`, and the rest of each track: longer by less than `min_frames`, or a whole track
-        that was shorter.
+        Segments of `segment_frames`, and the rest of each track: longer by less than `min_frames`, or a whole track if
+        it is shorter.
     Raises:
-        ShapeError: nothing is cropped, and a frame is not of `size_px`.
+        ShapeError: frames are not cropped, and one does not have `size_px`.
     """
     if detector is None:
-        followed = _whole_frames(frames, config.size_px)
+        tracked = _whole_frames(frames, config.size_px)
     else:
-        followed = FaceTracker(detector, detect_every=config.detect_every).follow(frames)
-    open_tracks: dict[int, Stretch] = {}
-    for frame, faces in followed:
-        shown = {face.track_id for face in faces}
-        for gone in [track for track in open_tracks if track not in shown]:
-            yield open_tracks.pop(gone)
+        tracked = FaceTracker(detector, detect_every=config.detect_every).follow(frames)
+    open_segments: dict[int, Segment] = {}
+    for frame, faces in tracked:
+        present = {face.track_id for face in faces}
+        for ended in [track for track in open_segments if track not in present]:
+            yield open_segments.pop(ended)
         for face in faces:
-            stretch = open_tracks.setdefault(face.track_id, Stretch(face.track_id, frame.rgb.shape[:2]))
-            stretch.add(frame, face, config.size_px)
-            if len(stretch.pixels) >= config.segment_frames + config.min_frames:
-                yield stretch.cut(config.segment_frames)
-    yield from open_tracks.values()
+            segment = open_segments.setdefault(face.track_id, Segment(face.track_id, frame.rgb.shape[:2]))
+            segment.add(frame, face, config.size_px)
+            if len(segment.pixels) >= config.segment_frames + config.min_frames:
+                yield segment.split_off(config.segment_frames)
+    yield from open_segments.values()
 
 
 def prepare_source(source: Source, folder: DataFolder, config: PrepareConfig) -> Outcome:
-    """Prepare one video, and write its part, whole or not at all.
+    """Prepare one video, and write its part atomically.
 
     Args:
         source: the video.
         folder: of the data.
-        config: how.
+        config: the settings.
     Returns:
-        What became of it; a video that cannot be read is an outcome, not an error.
+        The outcome; a video that cannot be read is an outcome, not an error.
     Raises:
         OSError: the part cannot be written.
-        ConfigError, WeightsError, DownloadError, MissingExtraError: detector or parser cannot be had.
+        ConfigError, WeightsError, DownloadError, MissingExtraError: detector or parser cannot be loaded.
     """
     detector, parser = load_tools(config)
-    told = partial(Outcome, source.id, stamp=source.stamp, identity=source.identity)
+    outcome = partial(Outcome, source.id, stamp=source.stamp, identity=source.identity)
     try:
         with open_video(source.path) as reader:
-            kept, left_out = _write_part(reader, source, folder, config, detector, parser)
+            samples, left_out = _write_part(reader, source, folder, config, detector, parser)
             warnings = [text for text in reader.warnings if "source_fps" not in text]
     except (VideoDecodeError, ShapeError) as error:
-        return told(status="broken", reason=str(error))
+        return outcome(status="broken", reason=str(error))
     except (MarlinError, OSError):
         raise  # would happen to every video
-    except Exception as error:  # one bad video must not cost the others
-        return told(status="broken", reason=f"unexpected {error!r}")
-    if not kept:
+    except Exception as error:  # one bad video must not stop the others
+        return outcome(status="broken", reason=f"unexpected {error!r}")
+    if not samples:
         limits = f"shorter than {config.min_frames} frames or smaller than {config.min_face_px} pixels"
         reason = f"face tracks: {left_out}, all {limits}" if left_out else "no face in any frame"
-        return told(status="left_out" if left_out else "no_face", reason=reason, left_out=left_out)
-    frames = sum(sample.num_frames for sample in kept)
-    return told(status="done", samples=len(kept), frames=frames, left_out=left_out, warnings=tuple(warnings))
+        return outcome(status="left_out" if left_out else "no_face", reason=reason, left_out=left_out)
+    frames = sum(sample.num_frames for sample in samples)
+    return outcome(status="done", samples=len(samples), frames=frames, left_out=left_out, warnings=tuple(warnings))
 
 
 @cache
 def load_tools(config: PrepareConfig) -> tuple[FaceDetector, RegionParser]:
-    """Detector and parser, made once in each process.
+    """Detector and parser, loaded once per process.
 
     Raises:
-        ConfigError, WeightsError, DownloadError, MissingExtraError: one cannot be had.
+        ConfigError, WeightsError, DownloadError, MissingExtraError: one cannot be loaded.
     """
     detector = load_detector(config.detector)
     return detector, load_parser(config.parser, detector=detector)
@@ -157,7 +157,7 @@ def _write_part(
     detector: FaceDetector,
     parser: RegionParser,
 ) -> tuple[list[Sample], int]:
-    """The samples that were kept, and the number of faces that were left out."""
+    """The samples written, and the number of discarded faces."""
     frames = iter(reader)
     first = next(frames, None)
     if first is None:
@@ -174,15 +174,15 @@ def _write_part(
     left_out = 0
     with atomic_path(path) as part:
         with part.open("wb") as file:
-            for stretch in follow_faces(sampled, config, detector if crop else None):
-                if len(stretch.pixels) < config.min_frames or stretch.face_px < config.min_face_px:
+            for segment in track_faces(sampled, config, detector if crop else None):
+                if len(segment.pixels) < config.min_frames or segment.face_px < config.min_face_px:
                     left_out += 1
                     continue
-                weights[stretch.track] = weights.get(stretch.track, 0.0) + stretch.weight
-                crops = _as_crops(stretch, source, names)
+                weights[segment.track] = weights.get(segment.track, 0.0) + segment.weight
+                crops = _as_crops(segment, source, names)
                 regions = region_bits(parser.parse(crops), config.patch_px)
-                described = _describe(stretch, source)
-                samples.append(write_sample(file, described, regions, encode(crops.pixels, config.quality)))
+                description = _describe(segment, source)
+                samples.append(write_sample(file, description, regions, encode(crops.pixels, config.quality)))
             num_bytes = end_tar(file)
         if config.faces == "largest" and samples:
             largest = max(weights, key=weights.__getitem__)
@@ -196,7 +196,7 @@ def _write_part(
 
 
 def encode(pixels: NDArray[np.uint8], quality: int) -> list[bytes]:
-    """Each frame as WebP.
+    """Encode each frame as WebP.
 
     Args:
         pixels: uint8 (T, S, S, 3), RGB.
@@ -219,22 +219,22 @@ def _whole_frames(frames: Iterable[Frame], size_px: int) -> Iterator[tuple[Frame
         yield frame, [TrackedFace(0, whole, 1.0)]
 
 
-def _as_crops(stretch: Stretch, source: Source, names: tuple[str, ...]) -> FaceCrops:
+def _as_crops(segment: Segment, source: Source, names: tuple[str, ...]) -> FaceCrops:
     return FaceCrops(
-        pixels=np.stack(stretch.pixels),
-        frame_index=np.array(stretch.frame_index, dtype=np.int64),
-        squares=np.stack(stretch.squares),
-        frame_size=stretch.frame_size,
+        pixels=np.stack(segment.pixels),
+        frame_index=np.array(segment.frame_index, dtype=np.int64),
+        squares=np.stack(segment.squares),
+        frame_size=segment.frame_size,
         source=source.id,
-        frame_names=tuple(names[index] for index in stretch.frame_index) if names else (),
+        frame_names=tuple(names[index] for index in segment.frame_index) if names else (),
     )
 
 
-def _describe(stretch: Stretch, source: Source) -> dict[str, Any]:
+def _describe(segment: Segment, source: Source) -> dict[str, Any]:
     return {
-        "id": f"{source.id}#{stretch.track}-{stretch.frame_index[0]}",
+        "id": f"{source.id}#{segment.track}-{segment.frame_index[0]}",
         "source": source.id,
         "identity": source.identity,
-        "track": stretch.track,
-        "first_frame": stretch.frame_index[0],
+        "track": segment.track,
+        "first_frame": segment.frame_index[0],
     }

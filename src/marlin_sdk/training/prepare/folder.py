@@ -1,4 +1,4 @@
-"""A folder of prepared faces: its settings, its shards, and what became of each video."""
+"""A folder of prepared faces: its settings, its shards, and the outcome of each video."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Status = Literal["done", "no_face", "left_out", "broken"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video: a line of the manifest.
+    """The outcome of one video: a line of the manifest.
 
     Attributes:
         source: its id.
-        status: "done"; "no_face"; "left_out", every face too small or too short; "broken".
-        reason: why it gave nothing.
-        stamp: of the file, to tell when it changes.
+        status: "done"; "no_face"; "left_out", every face too small or its track too short; "broken".
+        reason: why it gave no samples.
+        stamp: of the file, to detect changes.
         identity: whose face.
-        samples: stretches of faces that it gave.
-        frames: in these.
-        left_out: faces that were too small or too short.
-        warnings: what went wrong without ending it.
+        samples: number of samples.
+        frames: number of frames in them.
+        left_out: faces that were too small or their tracks too short.
+        warnings: problems that did not stop the reading.
     """
 
     source: str
@@ -54,8 +54,8 @@ class DataFolder:
     """A folder of prepared faces.
 
     `dataset.json` holds the settings, `manifest.jsonl` a line for each video that was tried (the last one counts),
-    `split.json` the side of each identity, `shards/` the shards of each side, and `parts/`, while there is work to do,
-    a small shard for each video.
+    `split.json` the split of each identity, `shards/` the shards of each split, and `parts/`, until they are packed, a
+    small shard for each video.
 
     Args:
         path: of the folder.
@@ -65,33 +65,33 @@ class DataFolder:
         self.path = path
 
     def settings(self) -> PrepareConfig:
-        """The settings that the data were prepared with.
+        """The settings of the prepared data.
 
         Raises:
-            ConfigError: there are no prepared data, or of another version.
+            ConfigError: there is no prepared data, or it is of another version.
         """
         file = self.path / "dataset.json"
         if not file.is_file():
             raise ConfigError(
-                f"{self.path} holds no prepared data; marlin-sdk prepare VIDEOS -o {self.path} makes them"
+                f"{self.path} holds no prepared data; create it with marlin-sdk prepare VIDEOS -o {self.path}"
             )
         try:
             return PrepareConfig.from_dict(json.loads(file.read_text()))
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{file} cannot be read: {error}; prepare the data anew") from error
+            raise ConfigError(f"{file} cannot be read: {error}; prepare the data again") from error
 
     def claim(self, config: PrepareConfig) -> None:
-        """Write the settings, or see that they are those of the data that are here.
+        """Write the settings, or check that they are those of the existing data.
 
         Raises:
             ConfigError: they differ.
             OSError: the folder cannot be written.
         """
         if (self.path / "dataset.json").is_file():
-            here, asked = self.settings().to_dict(), config.to_dict()
+            old, new = self.settings().to_dict(), config.to_dict()
             if not self.shards():  # the split is not drawn yet
-                here |= {key: asked[key] for key in _SPLIT_SETTINGS}
-            if changed := [f"{key} = {here[key]!r}, not {asked[key]!r}" for key in asked if here[key] != asked[key]]:
+                old |= {key: new[key] for key in _SPLIT_SETTINGS}
+            if changed := [f"{key} = {old[key]!r}, not {new[key]!r}" for key in new if old[key] != new[key]]:
                 raise ConfigError(
                     f"{self.path} was prepared with {', '.join(changed)}; use these settings, or another folder"
                 )
@@ -100,10 +100,10 @@ class DataFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other preparations out.
+        """Lock the folder against other runs of `prepare`.
 
         Raises:
-            ConfigError: another is at work.
+            ConfigError: another one is running.
         """
         from filelock import FileLock, Timeout
 
@@ -112,36 +112,36 @@ class DataFolder:
             with FileLock(self.path / ".lock", timeout=0):
                 yield
         except Timeout as error:
-            raise ConfigError(f"another marlin-sdk prepare is at work in {self.path}; wait for it to end") from error
+            raise ConfigError(f"another marlin-sdk prepare is running in {self.path}; wait for it to end") from error
 
-    def sides(self) -> dict[str, Split]:
-        """The side of each identity that has one.
+    def splits(self) -> dict[str, Split]:
+        """The split of each identity that has one.
 
         Raises:
-            ConfigError: an identity has shards on another side too, or the file cannot be read.
+            ConfigError: an identity also has shards in the other split, or the file cannot be read.
         """
         file = self.path / "split.json"
-        sides = _read_sides(file) if file.is_file() else {}
-        here = [(name, side, str(file)) for name, side in sides.items()]
+        splits = _read_splits(file) if file.is_file() else {}
+        listed = [(name, split, str(file)) for name, split in splits.items()]
         packed = [(one.identity, str(shard.split), str(shard.path)) for shard in self.shards() for one in shard.samples]
-        check_disjoint([*here, *packed])
-        return {**{name: cast(Split, side) for name, side, _ in packed}, **sides}
+        check_disjoint([*listed, *packed])
+        return {**{name: cast(Split, split) for name, split, _ in packed}, **splits}
 
-    def fix_sides(self, sides: dict[str, Split]) -> None:
-        """Write the side of each identity, for good."""
+    def save_splits(self, splits: dict[str, Split]) -> None:
+        """Write the split of each identity."""
         with atomic_path(self.path / "split.json") as part:
-            part.write_text(json.dumps(dict(sorted(sides.items())), indent=1) + "\n")
+            part.write_text(json.dumps(dict(sorted(splits.items())), indent=1) + "\n")
 
     def shards(self) -> list[Shard]:
         """The finished shards, in order."""
         return [read_shard(index) for index in sorted((self.path / "shards").glob("*.json"))]
 
     def part(self, source: str) -> Path:
-        """Where the tar of one video lies until it is joined with others."""
+        """The path of one video's tar until it is packed with others."""
         return self.path / "parts" / f"{sha256(source.encode()).hexdigest()[:24]}.tar"
 
     def drop_broken(self) -> list[str]:
-        """Remove shards and parts that are not whole, and what an earlier run left half done; a note for each shard."""
+        """Remove truncated shards and parts, and incomplete files of an earlier run; return a note for each shard."""
         notes = []
         for shard in self.shards():
             size = shard.path.stat().st_size if shard.path.is_file() else 0
@@ -154,21 +154,21 @@ class DataFolder:
                 shard.path.unlink(missing_ok=True)
         for folder in (self.path / "shards", self.path / "parts"):
             for tar in folder.glob("*.tar"):
-                if not tar.with_suffix(".json").is_file():  # stopped between tar and index; hidden ones half written
+                if not tar.with_suffix(".json").is_file():  # stopped between tar and index; hidden ones are incomplete
                     tar.unlink()
-            for rest in folder.glob(".*.part.*"):
-                rest.unlink()
+            for partial_file in folder.glob(".*.part.*"):
+                partial_file.unlink()
         packed = {sample.source for shard in self.shards() for sample in shard.samples}
         for index in (self.path / "parts").glob("*.json"):
             shard = read_shard(index)
-            whole = shard.path.is_file() and shard.path.stat().st_size == shard.num_bytes
-            if not whole or {sample.source for sample in shard.samples} <= packed:
+            complete = shard.path.is_file() and shard.path.stat().st_size == shard.num_bytes
+            if not complete or {sample.source for sample in shard.samples} <= packed:
                 index.unlink()
                 shard.path.unlink(missing_ok=True)
         return notes
 
     def outcomes(self) -> dict[str, Outcome]:
-        """The last line of the manifest for each video; a line that was cut off counts for nothing."""
+        """The last line of the manifest for each video; truncated lines are ignored."""
         known = {field.name for field in fields(Outcome)}
         last: dict[str, Outcome] = {}
         file = self.path / "manifest.jsonl"
@@ -193,43 +193,45 @@ class DataFolder:
             out.write(json.dumps(asdict(outcome)).encode() + b"\n")
 
 
-def _read_sides(file: Path) -> dict[str, Split]:
+def _read_splits(file: Path) -> dict[str, Split]:
     try:
-        sides: Any = json.loads(file.read_text())
+        splits: Any = json.loads(file.read_text())
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{file} cannot be read: {error}; delete it, and the sides are those of the shards"
+            f"{file} cannot be read: {error}; delete it, and the split is taken from the shards"
         ) from error
-    if not isinstance(sides, dict) or not all(side in get_args(Split) for side in sides.values()):
-        raise ConfigError(f"{file} holds no sides of identities; delete it, and the sides are those of the shards")
-    return sides
+    if not isinstance(splits, dict) or not all(split in get_args(Split) for split in splits.values()):
+        raise ConfigError(
+            f"{file} does not map identities to train or val; delete it, and the split is taken from the shards"
+        )
+    return splits
 
 
-def pack(folder: DataFolder, parts: Iterable[Shard], sides: Mapping[str, Split], shard_bytes: int) -> None:
-    """Join the parts of videos to shards of a good size, in the order in which they come, and remove them.
+def pack(folder: DataFolder, parts: Iterable[Shard], splits: Mapping[str, Split], shard_bytes: int) -> None:
+    """Join the parts of videos into larger shards, in their order, and remove them.
 
     Args:
         folder: of the data.
         parts: each of one identity.
-        sides: of each identity.
-        shard_bytes: a shard is closed when it has so many.
+        splits: of each identity.
+        shard_bytes: size at which a shard is closed.
     """
-    waiting: dict[Split, list[Shard]] = {"train": [], "val": []}
+    pending: dict[Split, list[Shard]] = {"train": [], "val": []}
     for part in parts:
-        side = sides[part.samples[0].identity]
-        waiting[side].append(part)
-        if sum(sample.num_bytes for one in waiting[side] for sample in one.samples) >= shard_bytes:
-            _close(folder, side, waiting[side])
-    for side, rest in waiting.items():
-        _close(folder, side, rest)
+        split = splits[part.samples[0].identity]
+        pending[split].append(part)
+        if sum(sample.num_bytes for one in pending[split] for sample in one.samples) >= shard_bytes:
+            _write_shard(folder, split, pending[split])
+    for split, remaining in pending.items():
+        _write_shard(folder, split, remaining)
 
 
-def _close(folder: DataFolder, side: Split, parts: list[Shard]) -> None:
+def _write_shard(folder: DataFolder, split: Split, parts: list[Shard]) -> None:
     if not parts:
         return
     shards = folder.path / "shards"
-    taken = [int(path.stem.rpartition("-")[2]) for path in shards.glob(f"{side}-*.tar")]
-    join_shards(shards / f"{side}-{max(taken, default=-1) + 1:06d}.tar", side, parts)
+    used = [int(path.stem.rpartition("-")[2]) for path in shards.glob(f"{split}-*.tar")]
+    join_shards(shards / f"{split}-{max(used, default=-1) + 1:06d}.tar", split, parts)
     for part in parts:
         part.path.with_suffix(".json").unlink()
         part.path.unlink()

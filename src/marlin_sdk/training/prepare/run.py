@@ -1,4 +1,4 @@
-"""A folder of videos to a folder of prepared faces: which are still to do, by whom, and what came of it."""
+"""Prepare a folder of videos: select those still to do, process them in workers, record outcomes, pack shards."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from marlin_sdk.training.prepare.split import Split, assign_splits, check_disjoi
 __all__ = ["PrepareResult", "prepare"]
 
 SHARD_BYTES = 256 * 2**20
-_PARTS_AHEAD = 4  # videos that wait for each worker, so that none is idle while the oldest result is outstanding
+_QUEUED_PER_WORKER = 4  # videos, so that no worker is idle while the oldest result is pending
 
 
 @dataclass
 class PrepareResult:
-    """What a run of `prepare` did.
+    """The result of a run of `prepare`.
 
     Attributes:
         outcomes: of the videos that this run tried, in order.
-        before: videos that an earlier run had settled.
-        samples: stretches of faces in the folder, on each side.
-        notes: what a person should know.
+        before: number of videos done by earlier runs.
+        samples: number of samples in the folder, in each split.
+        notes: messages for the user.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
@@ -59,25 +59,25 @@ def prepare(
     shard_bytes: int = SHARD_BYTES,
     on_outcome: Callable[[Outcome, int], None] | None = None,
 ) -> PrepareResult:
-    """Find, crop and parse the faces of videos, and write shards that a training job streams.
+    """Detect, crop and parse the faces of videos, and write shards for training.
 
-    It may be stopped at any time: what is there is whole, and the same call goes on. Videos that gave nothing are tried
-    again when their file changes.
+    It can be interrupted at any time without damage; the same call resumes. Videos that gave no samples are tried again
+    when their file changes.
 
     Args:
         videos: folders or video files; see `find_sources`.
         output: the folder of data.
-        config: how; the settings of one folder cannot change.
-        workers: processes; 1 works in this one.
+        config: the settings; those of a folder cannot change.
+        workers: number of processes; 1 uses this process.
         table: CSV with identities and splits; see `plan_sources`.
-        retry: try again what gave nothing, changed or not.
-        shard_bytes: a shard is closed when it has so many.
+        retry: also retry unchanged videos that gave no samples.
+        shard_bytes: size at which a shard is closed.
         on_outcome: called with each outcome and the number of videos to do.
     Raises:
-        NoFaceError: no video in the folder gave a face; the message says what they gave.
-        ConfigError: settings that cannot be used, an identity on both sides of the split, or only one identity.
+        NoFaceError: no video in the folder gave a sample; the message lists the reasons.
+        ConfigError: invalid settings, an identity in both splits, or only one identity.
         VideoNotFoundError: no such folder of videos.
-        WeightsError, DownloadError, MissingExtraError: the detector or the parser cannot be had.
+        WeightsError, DownloadError, MissingExtraError: the detector or the parser cannot be loaded.
         OSError: the output cannot be written.
     """
     config = config or PrepareConfig()
@@ -85,16 +85,16 @@ def prepare(
         raise ConfigError(f"workers is {workers}; expected at least 1")
     roots = [Path(one) for one in ([videos] if isinstance(videos, str | Path) else videos)]
     found = find_sources(roots)
-    load_tools(config)  # what every worker would fail at, before any starts
+    load_tools(config)  # so that errors are raised here instead of in each worker
     folder = DataFolder(Path(output))
     with folder.lock():
         folder.claim(config)
         result = PrepareResult(notes=folder.drop_broken())
         sources = plan_sources(found, identity=config.identity, table=None if table is None else Path(table))
-        _draw(folder, config, sources, {source.identity for source in sources})  # too few of them? before the work
+        _assign(folder, config, sources, {source.identity for source in sources})  # raises early if there are too few
         todo = _todo(sources, folder, retry=retry)
         result.before = len(sources) - len(todo)
-        for outcome in _work(todo, folder, config, workers):
+        for outcome in _process(todo, folder, config, workers):
             folder.record(outcome)
             result.outcomes.append(outcome)
             if on_outcome:
@@ -102,29 +102,29 @@ def prepare(
         parts = _parts(sources, folder)
         if not parts and not folder.shards():
             raise _no_face(folder, sources)
-        sides = _draw(folder, config, sources, {part.samples[0].identity for part in parts})
-        folder.fix_sides(sides)
-        pack(folder, parts, sides, shard_bytes)
+        splits = _assign(folder, config, sources, {part.samples[0].identity for part in parts})
+        folder.save_splits(splits)
+        pack(folder, parts, splits, shard_bytes)
         for shard in folder.shards():
             if shard.split:
                 result.samples[shard.split] = result.samples.get(shard.split, 0) + len(shard.samples)
     return result
 
 
-def _draw(folder: DataFolder, config: PrepareConfig, sources: list[Source], identities: set[str]) -> dict[str, Split]:
-    """The side of each identity: as before, as a table says, or drawn."""
-    before = folder.sides()
-    asked = [(source.identity, source.split, f"the table ({source.id})") for source in sources if source.split]
-    check_disjoint([*((name, side, "the data prepared before") for name, side in before.items()), *asked])
-    fixed = {**before, **{name: side for name, side, _ in asked if name in identities}}
+def _assign(folder: DataFolder, config: PrepareConfig, sources: list[Source], identities: set[str]) -> dict[str, Split]:
+    """The split of each identity: as before, as in the table, or random."""
+    before = folder.splits()
+    listed = [(source.identity, source.split, f"the table ({source.id})") for source in sources if source.split]
+    check_disjoint([*((name, split, "the data prepared before") for name, split in before.items()), *listed])
+    fixed = {**before, **{name: split for name, split, _ in listed if name in identities}}
     return assign_splits(identities, val_share=config.val_share, seed=config.seed, known=fixed)
 
 
 def _parts(sources: list[Source], folder: DataFolder) -> list[Shard]:
-    """The parts that wait to be packed, in the order of the videos.
+    """The parts to be packed, in the order of the videos.
 
     Raises:
-        ConfigError: one was prepared for another identity than it has now.
+        ConfigError: a part was prepared for another identity than it has now.
     """
     parts = []
     for source in sources:
@@ -144,31 +144,31 @@ def _todo(sources: list[Source], folder: DataFolder, *, retry: bool) -> list[Sou
     packed = {sample.source for shard in folder.shards() for sample in shard.samples}
     outcomes = folder.outcomes()
 
-    def settled(source: Source) -> bool:
+    def is_done(source: Source) -> bool:
         if source.id in packed or folder.part(source.id).with_suffix(".json").is_file():
             return True
         last = outcomes.get(source.id)
         return last is not None and last.status != "done" and last.stamp == source.stamp and not retry
 
-    return [source for source in sources if not settled(source)]
+    return [source for source in sources if not is_done(source)]
 
 
-def _work(todo: Iterable[Source], folder: DataFolder, config: PrepareConfig, workers: int) -> Iterator[Outcome]:
-    """The outcome of each video, in order, as soon as it and all before it are there."""
+def _process(todo: Iterable[Source], folder: DataFolder, config: PrepareConfig, workers: int) -> Iterator[Outcome]:
+    """The outcome of each video, in order, each as soon as it and all before it are available."""
     if workers == 1:
         yield from (prepare_source(source, folder, config) for source in todo)
         return
-    left = deque(todo)
-    while left:
+    remaining = deque(todo)
+    while remaining:
         with _pool(workers) as pool:
-            ahead = list(islice(left, workers * _PARTS_AHEAD))
-            running = deque(pool.submit(prepare_source, source, folder, config) for source in ahead)
-            following = deque(islice(left, len(ahead), None))
+            first = list(islice(remaining, workers * _QUEUED_PER_WORKER))
+            running = deque(pool.submit(prepare_source, source, folder, config) for source in first)
+            following = deque(islice(remaining, len(first), None))
             try:
                 while running:
                     outcome = running[0].result()
                     running.popleft()
-                    left.popleft()
+                    remaining.popleft()
                     yield outcome
                     if following:
                         running.append(pool.submit(prepare_source, following.popleft(), folder, config))
@@ -177,13 +177,13 @@ def _work(todo: Iterable[Source], folder: DataFolder, config: PrepareConfig, wor
             except BaseException:
                 _cancel(running)
                 raise
-        # A worker was killed, by the system for its memory or by a fault in a library: one of those at work did it.
-        for source in [left.popleft() for _ in range(min(len(left), len(running)))]:
-            yield _work_alone(source, folder, config)
+        # A worker was killed, for its memory or by a crash in a library, because of one of the running videos.
+        for source in [remaining.popleft() for _ in range(min(len(remaining), len(running)))]:
+            yield _process_isolated(source, folder, config)
 
 
-def _work_alone(source: Source, folder: DataFolder, config: PrepareConfig) -> Outcome:
-    """The outcome of a video in a process of its own, which it may bring down."""
+def _process_isolated(source: Source, folder: DataFolder, config: PrepareConfig) -> Outcome:
+    """The outcome of a video in a separate process, which may crash."""
     with _pool(1) as pool:
         try:
             return pool.submit(prepare_source, source, folder, config).result()
@@ -191,19 +191,19 @@ def _work_alone(source: Source, folder: DataFolder, config: PrepareConfig) -> Ou
             return Outcome(
                 source=source.id,
                 status="broken",
-                reason="the process that read it was killed: out of memory, or a fault in a library",
+                reason="the process that read it was killed: out of memory, or a crash in a library",
                 stamp=source.stamp,
                 identity=source.identity,
             )
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Not forked: OpenCV and torch may hold threads already.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_work)
+    # Not forked: OpenCV and torch may already have threads.
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_initialise_worker)
 
 
-def _begin_work() -> None:
-    """Let each worker use one core, for there are as many workers as cores, and end with the run."""
+def _initialise_worker() -> None:
+    """Let a worker use one core, since there are as many workers as cores, and end with its parent."""
     import cv2
 
     exit_with_parent()
@@ -221,8 +221,8 @@ def _no_face(folder: DataFolder, sources: list[Source]) -> NoFaceError:
     for source in sources:
         if source.id in last:
             reasons.setdefault(last[source.id].reason, []).append(source.id)
-    told = "; ".join(f"{len(ids)} ({ids[0]}{', ...' * (len(ids) > 1)}): {why}" for why, ids in reasons.items())
+    summary = "; ".join(f"{len(ids)} ({ids[0]}{', ...' * (len(ids) > 1)}): {why}" for why, ids in reasons.items())
     return NoFaceError(
-        f"no face to train on in {len(sources)} videos: {told}. Try another --detector, a smaller --min-face, or "
-        "--crop-face no for videos that are cropped already"
+        f"no face to train on in {len(sources)} videos: {summary}. Try another --detector, a smaller --min-face, or "
+        "--crop-face no for videos that are already cropped"
     )

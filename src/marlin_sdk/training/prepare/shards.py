@@ -1,8 +1,8 @@
 """The files of prepared faces: tars of WebP crops and region maps, each with an index beside it.
 
-A sample is a stretch of one face: `KEY.json` (who and when), `KEY.regions.npy` (uint8 (T, h, w), see `region_bits`) and
-`KEY.000000.webp` and so on, one for each frame. Any program that reads tars, webdataset too, can take them in turn. The
-index says where each member lies, so that a training job reads the sixteen frames it wants and no others.
+A sample is a segment of one face track: `KEY.json` (who and when), `KEY.regions.npy` (uint8 (T, h, w), see
+`region_bits`) and `KEY.000000.webp` and so on, one for each frame. Programs that read tars, such as webdataset, can
+read them sequentially. The index gives the offset of each member, so that training reads only the frames of a clip.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _END = b"\0" * 2 * _BLOCK
 
 @dataclass(frozen=True)
 class Sample:
-    """A stretch of one face, and where it lies in its shard.
+    """A segment of one face track, and its position in its shard.
 
     Attributes:
         id: of this sample, unique in a folder of data.
         source: the video's path below the folder of videos.
-        identity: whose face; never on both sides of the split.
-        track: number of the face in its video.
-        first_frame: number of the source frame that it begins with.
+        identity: whose face; never in both splits.
+        track: track id of the face in its video.
+        first_frame: index of its first source frame.
         offset: of its first byte in the shard.
         sizes: bytes of its members: description, regions, and each frame.
     """
@@ -65,16 +65,16 @@ class Sample:
 
     @property
     def num_frames(self) -> int:
-        """How many frames it has."""
+        """Number of its frames."""
         return len(self.sizes) - 2
 
     @property
     def num_bytes(self) -> int:
-        """What it takes in its shard, headers and padding too."""
+        """Its size in the shard, with headers and padding."""
         return int(_padded(self.sizes).sum())
 
-    def place(self, member: int) -> int:
-        """Where the content of a member begins in the shard."""
+    def member_offset(self, member: int) -> int:
+        """Offset of a member's content in the shard."""
         return self.offset + int(_padded(self.sizes[:member]).sum()) + _BLOCK
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,18 +83,18 @@ class Sample:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Sample:
-        """The reverse of `to_dict`."""
+        """The inverse of `to_dict`."""
         return cls(**{**values, "sizes": np.asarray(values["sizes"], dtype=np.int64)})
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar of samples, as its index describes it.
+    """A tar of samples, as described by its index.
 
     Attributes:
         path: of the tar; the index is beside it, with the suffix `.json`.
-        split: the side that all of its samples are on; None where that is not decided yet.
-        samples: in the order in which they lie.
+        split: of all of its samples; None if not assigned yet.
+        samples: in their order in the tar.
         num_bytes: of the whole tar.
     """
 
@@ -103,18 +103,18 @@ class Shard:
     samples: list[Sample]
     num_bytes: int
 
-    def check_whole(self) -> None:
-        """See that the tar is as long as it was written.
+    def check_size(self) -> None:
+        """Check that the tar has the size with which it was written.
 
         Raises:
-            VideoDecodeError: it is gone, or cut off.
+            VideoDecodeError: it is missing, or truncated.
         """
         size = self.path.stat().st_size if self.path.is_file() else None
         if size != self.num_bytes:
-            fault = "is not there" if size is None else f"is cut off: {size} bytes of {self.num_bytes}"
+            fault = "does not exist" if size is None else f"is truncated: {size} bytes of {self.num_bytes}"
             raise VideoDecodeError(
-                f"shard {self.path} {fault}; copy it anew, or run marlin-sdk prepare again with the same settings: it "
-                "makes up for what is missing"
+                f"shard {self.path} {fault}; copy it again, or run marlin-sdk prepare again with the same settings, "
+                "which recreates missing data"
             )
 
 
@@ -128,7 +128,7 @@ def write_sample(
 
     Args:
         file: open for writing, at the end of the last sample.
-        description: what a `Sample` says of it, but for offset and sizes.
+        description: the fields of its `Sample`, except offset and sizes.
         regions: uint8 (T, h, w).
         frames: T encoded images.
     """
@@ -150,13 +150,13 @@ def write_sample(
 
 
 def end_tar(file: BinaryIO) -> int:
-    """Write the end of a tar behind its last sample; the bytes it then has."""
+    """Write the end of a tar after its last sample, and return its size."""
     file.write(_END)
     return file.tell()
 
 
 def write_index(shard: Shard) -> None:
-    """Write what `read_shard` reads, whole or not at all; last of all, as the sign that the tar is whole."""
+    """Write the index that `read_shard` reads, atomically; written last, it marks the tar as complete."""
     values = {
         "format": _FORMAT,
         "split": shard.split,
@@ -171,9 +171,9 @@ def join_shards(path: Path, split: Split, shards: Iterable[Shard]) -> Shard:
     """Copy the samples of several shards into one, tar and index.
 
     Args:
-        path: of the tar to make.
-        split: its side.
-        shards: in order; what of their tars no sample names is left behind.
+        path: of the new tar.
+        split: of all samples.
+        shards: in order; content of their tars that belongs to no sample is not copied.
     """
     samples: list[Sample] = []
     with atomic_path(path) as part, part.open("wb") as file:
@@ -195,26 +195,26 @@ def read_shard(index: Path) -> Shard:
     Args:
         index: the `.json` file.
     Raises:
-        VideoDecodeError: it is no index, or one of another version.
+        VideoDecodeError: it is not an index, or one of another version.
     """
     try:
         values = json.loads(index.read_text())
         if values["format"] != _FORMAT:
             raise VideoDecodeError(
-                f"{index} has format {values['format']}; this version reads {_FORMAT}: prepare the data anew"
+                f"{index} has format {values['format']}; this version reads {_FORMAT}: prepare the data again"
             )
         samples = [Sample.from_dict(sample) for sample in values["samples"]]
         shard = Shard(index.with_suffix(".tar"), values["split"], samples, int(values["num_bytes"]))
-        if shard.split not in (None, *get_args(Split)) or not all(_lies_in(shard, sample) for sample in samples):
-            raise ValueError("a sample or a split that cannot be")
+        if shard.split not in (None, *get_args(Split)) or not all(_is_valid(sample, shard) for sample in samples):
+            raise ValueError("invalid sample or split")
         return shard
     except VideoDecodeError:
         raise
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise VideoDecodeError(f"{index} is no index of a shard: {error!r}; prepare the data anew") from error
+        raise VideoDecodeError(f"{index} is not the index of a shard: {error!r}; prepare the data again") from error
 
 
-def _lies_in(shard: Shard, sample: Sample) -> bool:
+def _is_valid(sample: Sample, shard: Shard) -> bool:
     texts, numbers = (sample.id, sample.source, sample.identity), (sample.track, sample.first_frame, sample.offset)
     return (
         all(isinstance(text, str) for text in texts)
@@ -230,12 +230,12 @@ def read_regions(shard: Shard, sample: Sample) -> NDArray[np.uint8]:
     """The regions of a sample, uint8 (T, h, w).
 
     Raises:
-        VideoDecodeError: the shard is cut off or damaged there.
+        VideoDecodeError: the shard is truncated or damaged there.
     """
-    content = _read(shard, sample, sample.place(1), int(sample.sizes[1]))
+    content = _read(shard, sample, sample.member_offset(1), int(sample.sizes[1]))
     try:
         regions: NDArray[np.uint8] = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError) as error:  # the last: a header that claims too much
+    except (ValueError, OSError, EOFError, MemoryError) as error:  # MemoryError: a header with a huge size
         raise _damaged(shard, sample, "its regions") from error
     if regions.dtype != np.uint8 or regions.ndim != 3 or len(regions) != sample.num_frames:
         raise _damaged(shard, sample, "its regions")
@@ -243,41 +243,41 @@ def read_regions(shard: Shard, sample: Sample) -> NDArray[np.uint8]:
 
 
 def read_clip(shard: Shard, sample: Sample, frames: Sequence[int]) -> NDArray[np.uint8]:
-    """Some frames of a sample, read at once and decoded.
+    """Read some frames of a sample with one access, and decode them.
 
     Args:
-        shard: where it lies.
-        sample: which.
-        frames: their numbers in the sample, ascending.
+        shard: of the sample.
+        sample: the sample.
+        frames: their indices in the sample, ascending.
     Returns:
         uint8 (T, S, S, 3), RGB.
     Raises:
-        VideoDecodeError: the shard is cut off or damaged there.
+        VideoDecodeError: the shard is truncated or damaged there.
     """
     import cv2
 
-    places = [sample.place(2 + frame) for frame in frames]
+    offsets = [sample.member_offset(2 + frame) for frame in frames]
     sizes = [int(sample.sizes[2 + frame]) for frame in frames]
-    content = _read(shard, sample, places[0], places[-1] + sizes[-1] - places[0])
+    content = _read(shard, sample, offsets[0], offsets[-1] + sizes[-1] - offsets[0])
     decoded: list[NDArray[np.uint8]] = []
-    for frame, place, size in zip(frames, places, sizes, strict=True):
-        begin = place - places[0]
-        bgr: Any = cv2.imdecode(np.frombuffer(content, dtype=np.uint8, count=size, offset=begin), cv2.IMREAD_COLOR)
+    for frame, offset, size in zip(frames, offsets, sizes, strict=True):
+        encoded = np.frombuffer(content, dtype=np.uint8, count=size, offset=offset - offsets[0])
+        bgr: Any = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
         if bgr is None or (decoded and bgr.shape != decoded[0].shape):
             raise _damaged(shard, sample, f"frame {frame}")
         decoded.append(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8))
     return np.stack(decoded)
 
 
-def _read(shard: Shard, sample: Sample, place: int, size: int) -> bytes:
+def _read(shard: Shard, sample: Sample, offset: int, size: int) -> bytes:
     try:
         with shard.path.open("rb") as file:
-            file.seek(place)
+            file.seek(offset)
             content = file.read(size)
     except OSError as error:
         raise VideoDecodeError(f"shard {shard.path} cannot be read: {error.strerror}") from error
     if len(content) != size:
-        shard.check_whole()
+        shard.check_size()
         raise _damaged(shard, sample, "its end")
     return content
 
@@ -294,5 +294,5 @@ def _padded(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _key(sample_id: str) -> str:
-    """A name for members of a tar: short, of plain letters, without the dots at which webdataset cuts."""
+    """A member name for a tar: short, alphanumeric, without dots, at which webdataset splits names."""
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', sample_id).strip('-')[-40:]}-{sha256(sample_id.encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Which videos a folder holds, and whose face each shows."""
+"""Find the videos of a folder, and assign an identity to each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Source:
         path: of the file, or of the folder of frames.
         id: its path below the folder of videos, "/" between its parts.
         identity: whose face it shows.
-        split: the side that a table puts it on; None where it is drawn.
+        split: as listed in a table; None if it is drawn at random.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Source:
 
     @property
     def stamp(self) -> str:
-        """Tells whether the file has changed: its size and time of change; empty where it is gone."""
+        """Size and modification time of the file, to detect changes; empty if it does not exist."""
         try:
             status = self.path.stat()
         except OSError:
@@ -46,26 +46,26 @@ class Source:
 
 
 def find_sources(roots: Sequence[Path]) -> dict[str, Path]:
-    """The videos below some folders, by id, sorted; hidden files are left out.
+    """The videos below some folders, by id, sorted; hidden files are ignored.
 
-    A folder `frame_images_DB` holds folders of frames, `NAME/NUMBER`. A folder without any video that holds images is
-    one video itself.
+    A folder `frame_images_DB` holds folders of frames, `NAME/NUMBER`. A folder that holds images and no videos is
+    itself one video.
 
     Args:
         roots: folders, or video files.
     Raises:
         VideoNotFoundError: no such file or folder.
-        ConfigError: there is no video at all.
+        ConfigError: there are no videos.
     """
     for root in roots:
         if not root.exists():
             raise VideoNotFoundError(f"no such folder of videos: {root}")
-    wholes = [Path(os.path.abspath(root)) for root in roots]  # noqa: PTH100 - resolve() would follow links
-    base = Path(os.path.commonpath([whole if whole.is_dir() else whole.parent for whole in wholes]))
+    absolute = [Path(os.path.abspath(root)) for root in roots]  # noqa: PTH100 - resolve() would follow links
+    base = Path(os.path.commonpath([root if root.is_dir() else root.parent for root in absolute]))
     if FRAME_FOLDERS in base.parts:
         base = Path(*base.parts[: base.parts.index(FRAME_FOLDERS)])
-    found = {path.relative_to(base).as_posix(): path for root in wholes for path in _videos(root)}
-    if "." in found:  # the one root is a folder of frames
+    found = {path.relative_to(base).as_posix(): path for root in absolute for path in _videos(root)}
+    if "." in found:  # the only root is a folder of frames
         found = {base.name: base}
     if not found:
         raise ConfigError(
@@ -76,15 +76,15 @@ def find_sources(roots: Sequence[Path]) -> dict[str, Path]:
 
 
 def plan_sources(found: dict[str, Path], *, identity: IdentityRule = "auto", table: Path | None = None) -> list[Source]:
-    """Say of each video whose face it shows.
+    """Assign an identity to each video.
 
     Args:
-        found: of `find_sources`.
+        found: from `find_sources`.
         identity: see `PrepareConfig`.
-        table: a CSV file with the columns source (an id), and identity, split (train or val), or both; an empty cell,
-            or a video that is not in it, is decided as without a table.
+        table: a CSV file with the columns source (an id), and identity, split (train or val), or both; empty cells and
+            videos that are not listed are handled as without a table.
     Raises:
-        ConfigError: an identity on both sides, or a table that cannot be used.
+        ConfigError: an identity in both splits, or an invalid table.
     """
     rows = _read_table(table, found) if table else {}
     sources = [
@@ -98,7 +98,7 @@ def plan_sources(found: dict[str, Path], *, identity: IdentityRule = "auto", tab
 
 @dataclass(frozen=True)
 class _Row:
-    """What a table says of a video."""
+    """A video's row in a table."""
 
     identity: str = ""
     split: Split | None = None
@@ -111,8 +111,8 @@ def _videos(root: Path) -> Iterable[Path]:
     videos = [path for path in below if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
     frames = {path.parent for path in below if path.suffix.lower() in IMAGE_SUFFIXES}
     folders = [folder for folder in frames if FRAME_FOLDERS in folder.parts]
-    alone = [root] if root in frames and not videos and not folders else []
-    return [*videos, *folders, *alone]
+    itself = [root] if root in frames and not videos and not folders else []
+    return [*videos, *folders, *itself]
 
 
 def _identity(source: str, rule: IdentityRule) -> str:
@@ -128,7 +128,7 @@ def _read_table(table: Path, found: dict[str, Path]) -> dict[str, _Row]:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"table {table} cannot be read: {error}") from error
-    read: dict[str, _Row] = {}
+    parsed: dict[str, _Row] = {}
     for number, row in enumerate(rows, start=2):
         source = (row.get("source") or "").strip()
         if source not in found:
@@ -139,5 +139,5 @@ def _read_table(table: Path, found: dict[str, Path]) -> dict[str, _Row]:
         split = (row.get("split") or "").strip()
         if split not in ("", *get_args(Split)):
             raise ConfigError(f"table {table}, line {number}: split is {split!r}; expected train or val")
-        read[source] = _Row((row.get("identity") or "").strip(), cast("Split | None", split or None))
-    return read
+        parsed[source] = _Row((row.get("identity") or "").strip(), cast("Split | None", split or None))
+    return parsed

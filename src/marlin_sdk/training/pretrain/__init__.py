@@ -1,3 +1,3 @@
-"""A masked autoencoder, trained on prepared faces."""
+"""Pretraining of a masked autoencoder on prepared faces."""
 
 __all__ = ["config", "data", "presets", "publish", "run"]

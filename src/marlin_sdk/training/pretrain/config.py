@@ -1,4 +1,4 @@
-"""What can be set in pretraining, and its YAML form."""
+"""Settings of pretraining, and their YAML form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from marlin_sdk.training.pretrain.presets import model_size, recipe
 __all__ = ["TASK", "PretrainConfig", "load_config", "save_config"]
 
 TASK = "pretraining"
-"""What its checkpoints call their settings."""
+"""The key of the settings in its checkpoints."""
 
 Masking = Literal["fasking", "fasking_opp", "tube", "random", "frame"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
@@ -26,7 +26,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": get_args(Precision),
     "strategy": get_args(Strategy),
 }
-_AT_LEAST = {
+_MINIMUM = {
     "batch_size": 1,
     "accumulate": 1,
     "d_steps": 1,
@@ -48,44 +48,45 @@ _OPTIONAL = ("max_steps", "clip_norm")
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """How a model is pretrained. The defaults are the recipe `marlin`; see `from_preset`.
+    """Settings of pretraining. The defaults are the recipe `marlin`; see `from_preset`.
 
     Attributes:
         model: the size of the autoencoder, decoder included.
-        masking: what is hidden; see `marlin_sdk.masking.patterns.make_masks`.
-        mask_ratio: share of the tokens that is hidden, in (0, 1).
-        normalise_target: rebuild tubelets normalised one by one, as VideoMAE does, instead of pixels in [0, 1].
-        adv_weight: weight of the game against the discriminator; 0 leaves it out.
+        masking: the masking strategy; see `marlin_sdk.masking.patterns.make_masks`.
+        mask_ratio: fraction of the tokens that is masked, in (0, 1).
+        normalise_target: reconstruct normalised tubelets, as in VideoMAE, instead of pixels in [0, 1].
+        adv_weight: weight of the adversarial loss; 0 trains without a discriminator.
         d_steps: steps of the discriminator for each batch.
         g_steps: steps of the autoencoder for each batch.
         gradient_penalty: weight of the discriminator's gradient penalty.
-        base_lr: learning rate for 256 clips a step; it grows in proportion to them.
-        base_min_lr: where the cosine ends, for 256 clips a step.
+        base_lr: learning rate for 256 clips a step; it scales linearly with their number.
+        base_min_lr: final learning rate of the cosine decay, for 256 clips a step.
         betas: of AdamW.
         weight_decay: of AdamW, on matrices only.
         clip_norm: largest norm of the autoencoder's gradient; None does not clip.
-        warmup: share of the steps in which the learning rate grows from 0.
-        epochs: passes over the data, where `max_steps` is not given.
-        max_steps: steps in all.
-        batch_size: clips at once on each device.
-        accumulate: batches whose gradients make one step. Then the autoencoder plays against the discriminator as it
-            was before the step, and `d_steps` and `g_steps` are 1.
+        warmup: fraction of the steps in which the learning rate grows from 0.
+        epochs: passes over the data, if `max_steps` is not given.
+        max_steps: total steps.
+        batch_size: clips in a batch on each device.
+        accumulate: batches whose gradients are accumulated for one step. The autoencoder's adversarial loss then uses
+            the discriminator before its step, and `d_steps` and `g_steps` are 1.
         precision: "bf16-mixed" or "32-true"; "auto" is the first on CUDA, the second on a CPU.
-        checkpoint_blocks: recompute each block in the backward pass instead of keeping it: less memory, a third slower.
-        strategy: "auto" is "ddp" where there are several devices; "fsdp" shards weights and optimiser states.
+        checkpoint_blocks: recompute each block in the backward pass instead of storing its activations: less memory, a
+            third slower.
+        strategy: "auto" is "ddp" on several devices; "fsdp" shards weights and optimiser states.
         devices: devices, or CPU processes, on each node.
         num_nodes: machines.
         accelerator: "auto", "cpu" or "cuda".
         seed: of weights, order, windows and masks.
-        num_workers: processes that read data, for each device.
-        val_clips: held-out clips that `val_every` looks at.
-        log_every: steps between two lines of the log.
+        num_workers: data loader processes, for each device.
+        val_clips: number of held-out clips to validate on.
+        log_every: steps between two log entries.
         save_every: steps between two checkpoints.
-        val_every: steps between two looks at the held-out clips.
+        val_every: steps between two validations on held-out clips.
         picture_every: steps between two pictures of reconstructions.
 
     Raises:
-        ConfigError: a value outside what is said above.
+        ConfigError: a value outside the ranges above.
     """
 
     model: ModelConfig
@@ -122,12 +123,12 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         if not self.model.has_decoder:
-            raise ConfigError("pretraining needs a decoder; give decoder_embed_dim, _depth and _num_heads of the model")
-        for name, least in _AT_LEAST.items():
+            raise ConfigError("pretraining needs a decoder; set decoder_embed_dim, _depth and _num_heads of the model")
+        for name, minimum in _MINIMUM.items():
             value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not (value is None and name in _OPTIONAL) and not (whole and value >= least):
-                raise ConfigError(f"{name} is {value!r}; expected a whole number of at least {least}{_spelling(value)}")
+            is_integer = isinstance(value, int) and not isinstance(value, bool)
+            if not (value is None and name in _OPTIONAL) and not (is_integer and value >= minimum):
+                raise ConfigError(f"{name} is {value!r}; expected an integer of at least {minimum}{_yaml_hint(value)}")
         for name, choices in {**_CHOICES, "accelerator": ("auto", "cpu", "cuda")}.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
@@ -136,76 +137,76 @@ class PretrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected true or false")
         self._check_numbers()
         if self.accumulate > 1 and (self.d_steps, self.g_steps) != (1, 1):
-            raise ConfigError("accumulate > 1 makes one step of each network a batch; leave d_steps and g_steps at 1")
+            raise ConfigError("accumulate > 1 does not support several steps per batch; leave d_steps and g_steps at 1")
 
     def _check_numbers(self) -> None:
-        self._lies("mask_ratio", 0, 1)
-        self._lies("warmup", 0, 1, closed=True)
+        self._check_range("mask_ratio", 0, 1)
+        self._check_range("warmup", 0, 1, closed=True)
         for name in ("base_lr", "adv_weight", "gradient_penalty", "weight_decay", "base_min_lr"):
-            self._lies(name, 0, float("inf"), closed=name != "base_lr")
+            self._check_range(name, 0, float("inf"), closed=name != "base_lr")
         if self.clip_norm is not None:
-            self._lies("clip_norm", 0, float("inf"))
+            self._check_range("clip_norm", 0, float("inf"))
         betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
         if len(betas) != 2 or not all(_is_number(beta) and 0 <= beta < 1 for beta in betas):
             raise ConfigError(f"betas is {self.betas!r}; expected two numbers in [0, 1)")
         object.__setattr__(self, "betas", betas)  # a YAML list
         if not 0 < self.num_visible < self.model.num_tokens:
             raise ConfigError(
-                f"mask_ratio {self.mask_ratio} shows {self.num_visible} of {self.model.num_tokens} tokens"
+                f"mask_ratio {self.mask_ratio} leaves {self.num_visible} of {self.model.num_tokens} tokens visible"
             )
 
-    def _lies(self, name: str, low: float, high: float, *, closed: bool = False) -> None:
+    def _check_range(self, name: str, low: float, high: float, *, closed: bool = False) -> None:
         value = getattr(self, name)
         fits = _is_number(value) and value != float("inf") and (low <= value <= high if closed else low < value < high)
         if not fits:
             limits = f"[{low}, {high}]" if closed else f"({low}, {high})"
-            raise ConfigError(f"{name} is {value!r}; expected a number in {limits}{_spelling(value)}")
+            raise ConfigError(f"{name} is {value!r}; expected a number in {limits}{_yaml_hint(value)}")
 
     @classmethod
     def from_preset(cls, name: str, model: str | ModelConfig, **settings: Any) -> PretrainConfig:
-        """Published settings, and what differs from them.
+        """Published settings, with changes.
 
         Args:
             name: "marlin" or "videomae".
             model: a published name ("marlin_vit_small"), for its size; or a size.
-            settings: what to set otherwise.
+            settings: the settings to change.
         Raises:
-            ConfigError: an unknown name or setting, or a value that cannot be used.
+            ConfigError: an unknown name or setting, or an invalid value.
         """
         return cls.from_dict({**recipe(name), "model": model, **settings})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PretrainConfig:
-        """Read `to_dict`'s form. `model` may be a published name, and `preset` may name a recipe to start from.
+        """Parse the output of `to_dict`. `model` may be a published name, and `preset` the name of a recipe to modify.
 
         Raises:
-            ConfigError: an unknown key or name, no model, or a value that cannot be used.
+            ConfigError: an unknown key or name, no model, or an invalid value.
         """
-        given = dict(values)
-        if "preset" in given:
-            given = {**recipe(str(given.pop("preset"))), **given}
-        unknown = set(given) - {field.name for field in fields(cls)}
+        settings = dict(values)
+        if "preset" in settings:
+            settings = {**recipe(str(settings.pop("preset"))), **settings}
+        unknown = set(settings) - {field.name for field in fields(cls)}
         if unknown:
             known = ", ".join(field.name for field in fields(cls))
             raise ConfigError(f"pretraining has no settings {sorted(unknown)}; known are {known}")
-        model = given.pop("model", None)
+        model = settings.pop("model", None)
         if isinstance(model, str):
             model = model_size(model)
         elif isinstance(model, Mapping):
             model = ModelConfig.from_dict(model)
         if not isinstance(model, ModelConfig):
             raise ConfigError(f"model is {model!r}; expected a published name, or a mapping of its sizes")
-        return cls(model=model, **given)
+        return cls(model=model, **settings)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, by name."""
         return {**asdict(self), "model": self.model.to_dict(), "betas": list(self.betas)}
 
     def but(self, **settings: Any) -> PretrainConfig:
-        """The same with other settings.
+        """A copy with changed settings.
 
         Raises:
-            ConfigError: a value that cannot be used.
+            ConfigError: an invalid value.
         """
         return replace(self, **settings)
 
@@ -216,7 +217,7 @@ class PretrainConfig:
 
     @property
     def clips_per_step(self) -> int:
-        """Clips that one step sees, over all devices."""
+        """Clips in one step, over all devices."""
         return self.batch_size * self.accumulate * self.devices * self.num_nodes
 
     @property
@@ -231,8 +232,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _spelling(value: object) -> str:
-    """What to say of a text that Python reads as a number, and YAML 1.1 does not: 1e-4."""
+def _yaml_hint(value: object) -> str:
+    """A hint for a string that Python parses as a number, but YAML 1.1 does not: 1e-4."""
     try:
         return f"; YAML reads {value} as text: write {float(value)}" if isinstance(value, str) else ""
     except ValueError:
@@ -243,7 +244,7 @@ def load_config(path: str | Path) -> dict[str, Any]:
     """Read the settings of a YAML file, for `PretrainConfig.from_dict`.
 
     Raises:
-        ConfigError: no such file, no YAML, or no mapping.
+        ConfigError: no such file, not YAML, or not a mapping.
         MissingExtraError: PyYAML is not installed.
     """
     yaml = _yaml()
@@ -252,12 +253,12 @@ def load_config(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path} holds no mapping of settings to values")
+        raise ConfigError(f"{path} is not a mapping of settings to values")
     return values
 
 
 def save_config(config: PretrainConfig, path: Path) -> None:
-    """Write a config as YAML, whole or not at all.
+    """Write a config as YAML, atomically.
 
     Raises:
         OSError: it cannot be written.

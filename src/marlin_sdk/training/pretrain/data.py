@@ -1,4 +1,4 @@
-"""Prepared faces as a stream of clips for training."""
+"""Data set of prepared faces: a stream of clips for training."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class ClipItem(TypedDict):
 
     Attributes:
         clip: uint8 (16, 224, 224, 3), RGB.
-        regions: uint8 (8, 14, 14), the regions of each tubelet's first frame: see `region_bits`.
-        id: of the sample it was cut from.
+        regions: uint8 (8, 14, 14), the regions of each token's first frame: see `region_bits`.
+        id: of its sample.
         identity: whose face.
-        start: number of its first frame in the sample.
+        start: index of its first frame in the sample.
     """
 
     clip: torch.Tensor
@@ -41,27 +41,27 @@ class ClipItem(TypedDict):
 
 
 class ClipDataset(IterableDataset[ClipItem]):
-    """Streams clips, each sample once an epoch, in an order that seed and epoch alone decide.
+    """Streams clips, each sample once per epoch, in an order that depends only on seed and epoch.
 
-    A pass is cut into global batches of `world_size * batch_size` clips. Worker w of n gives the batches w, w + n, ...,
-    which is how a `DataLoader` takes them; so the order of clips does not depend on the number of workers, and a job
-    may go on in mid-epoch with `set_epoch(epoch, step)`, without reading what came before.
+    An epoch is divided into global batches of `world_size * batch_size` clips. Worker w of n yields the batches w,
+    w + n, ..., the order in which a `DataLoader` consumes them; so the order of clips does not depend on the number of
+    workers, and a job can resume in mid-epoch with `set_epoch(epoch, step)`, without reading the batches before.
 
     Args:
-        folder: what `marlin-sdk prepare` wrote.
+        folder: written by `marlin-sdk prepare`.
         split: "train" or "val".
-        batch_size: that of the loader.
+        batch_size: of the loader.
         seed: of order and starts.
-        random_start: begin each clip anywhere in its sample, else in the middle of it.
-        drop_last: leave out what does not fill a global batch, so that every process has as many batches.
-        rank: of this process; by default torch.distributed's, where it runs, when a pass begins.
-        world_size: processes; as `rank`.
+        random_start: start each clip at a random frame of its sample; otherwise clips are centred.
+        drop_last: drop the last incomplete global batch, so that every process has the same number of batches.
+        rank: of this process; by default that of torch.distributed, if initialised, at the start of an epoch.
+        world_size: number of processes; default as for `rank`.
         clip_frames: frames of a clip.
         sample_rate: source frames from one frame of a clip to the next.
         tubelet_size: frames of a token.
     Raises:
-        ConfigError: no data there, none on that side, an identity on both sides, or nothing long enough for a clip.
-        VideoDecodeError: a shard is missing or cut off.
+        ConfigError: no data, none in this split, an identity in both splits, or no sample long enough for a clip.
+        VideoDecodeError: a shard is missing or truncated.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ClipDataset(IterableDataset[ClipItem]):
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
         if (rank is None) != (world_size is None) or (rank is not None and not 0 <= rank < (world_size or 0)):
-            raise ConfigError(f"rank {rank} of world_size {world_size}: give both, rank below world_size, or neither")
+            raise ConfigError(f"rank {rank} of world_size {world_size}: pass both, rank below world_size, or neither")
         data = DataFolder(Path(folder))
         self.settings = data.settings()
         self._samples = _samples(data, split, clip_frames * sample_rate - sample_rate + 1)
@@ -91,65 +91,65 @@ class ClipDataset(IterableDataset[ClipItem]):
         self._process = None if rank is None or world_size is None else (rank, world_size)
         self._steps = np.arange(clip_frames) * sample_rate
         self._tubelet_size = tubelet_size
-        # Shared, so that workers that outlive a pass see it too: epoch, step, rank, world size.
-        self._place = torch.zeros(4, dtype=torch.int64)
-        self._place.share_memory_()  # type: ignore[no-untyped-call]
+        # In shared memory, so that persistent workers see it too: epoch, step, rank, world size.
+        self._position = torch.zeros(4, dtype=torch.int64)
+        self._position.share_memory_()  # type: ignore[no-untyped-call]
         self.set_epoch(0)
 
     @property
     def num_clips(self) -> int:
-        """Clips of one pass, of all processes together."""
+        """Clips of one epoch, of all processes together."""
         return len(self._samples)
 
     @property
     def num_batches(self) -> int:
-        """Batches of one pass for this process."""
+        """Batches of one epoch for this process."""
         return self._count_batches(self._this_process()[1])
 
     def __len__(self) -> int:
-        """Clips of one whole pass for this process."""
+        """Clips of one whole epoch for this process."""
         rank, world_size = self._this_process()
         if self._drop_last:
             return self.num_batches * self._batch_size
         return len(range(rank, self.num_clips, world_size))
 
     def set_epoch(self, epoch: int, step: int = 0) -> None:
-        """Let the next pass be that of an epoch, from a batch on.
+        """Set the epoch of the next iteration, and the batch with which it starts.
 
         Args:
             epoch: from 0.
-            step: batches of this process that are left out at the start.
+            step: number of batches of this process to skip.
         """
         if epoch < 0 or step < 0:
             raise ConfigError(f"epoch and step are at least 0; got {epoch} and {step}")
-        self._place.copy_(torch.tensor([epoch, step, *self._this_process()]))
+        self._position.copy_(torch.tensor([epoch, step, *self._this_process()]))
 
     def __iter__(self) -> Iterator[ClipItem]:
-        """The clips of a pass.
+        """The clips of an epoch.
 
         Raises:
-            VideoDecodeError: a shard is cut off or damaged.
+            VideoDecodeError: a shard is truncated or damaged.
         """
         worker = get_worker_info()
         if worker is None:
-            self._place[2:] = torch.tensor(self._this_process())
-        epoch, step, rank, world_size = (int(value) for value in self._place)
+            self._position[2:] = torch.tensor(self._this_process())
+        epoch, step, rank, world_size = (int(value) for value in self._position)
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         order = np.random.default_rng([self._seed, epoch]).permutation(self.num_clips)
         for batch in range(step + number, self._count_batches(world_size), workers):
             begin = batch * world_size * self._batch_size
-            for place in range(begin + rank, min(begin + world_size * self._batch_size, len(order)), world_size):
-                yield self._cut(int(order[place]), epoch)
+            for position in range(begin + rank, min(begin + world_size * self._batch_size, len(order)), world_size):
+                yield self._load_clip(int(order[position]), epoch)
 
     def _count_batches(self, world_size: int) -> int:
-        whole, rest = divmod(self.num_clips, self._batch_size * world_size)
-        return whole + bool(rest and not self._drop_last)
+        full, remainder = divmod(self.num_clips, self._batch_size * world_size)
+        return full + bool(remainder and not self._drop_last)
 
-    def _cut(self, index: int, epoch: int) -> ClipItem:
+    def _load_clip(self, index: int, epoch: int) -> ClipItem:
         shard, sample = self._samples[index]
-        spare = sample.num_frames - int(self._steps[-1])
+        num_starts = sample.num_frames - int(self._steps[-1])
         rng = np.random.default_rng([self._seed, epoch, index])
-        start = int(rng.integers(spare)) if self._random_start else (spare - 1) // 2
+        start = int(rng.integers(num_starts)) if self._random_start else (num_starts - 1) // 2
         frames = start + self._steps
         regions = read_regions(shard, sample)[frames[:: self._tubelet_size]]
         pixels = read_clip(shard, sample, frames.tolist())
@@ -157,7 +157,7 @@ class ClipDataset(IterableDataset[ClipItem]):
         if pixels.shape[1:3] != (size_px, size_px) or regions.shape[1:] != (cells, cells):
             raise VideoDecodeError(
                 f"sample {sample.id!r} of shard {shard.path} has crops of {pixels.shape[1:3]} and regions of "
-                f"{regions.shape[1:]}; its data have {size_px} pixels in {cells} cells: prepare the data anew"
+                f"{regions.shape[1:]}; expected {size_px} pixels in {cells} cells: prepare the data again"
             )
         return ClipItem(
             clip=torch.from_numpy(pixels),
@@ -176,16 +176,16 @@ class ClipDataset(IterableDataset[ClipItem]):
 
 
 def open_clips(folder: str | Path, config: PretrainConfig) -> tuple[ClipDataset, ClipDataset | None, str]:
-    """The clips that a pretraining run needs.
+    """Open the clips for a pretraining run.
 
     Args:
-        folder: what `marlin-sdk prepare` wrote.
+        folder: written by `marlin-sdk prepare`.
         config: of the run.
     Returns:
-        Training clips, held-out clips (None where the data has none), and what they are, in a sentence.
+        Training clips, held-out clips (None if the data has none), and a description of them in one sentence.
     Raises:
         ConfigError: see `ClipDataset`, or crops or tokens of another size than the model's.
-        VideoDecodeError: a shard is missing or cut off.
+        VideoDecodeError: a shard is missing or truncated.
     """
     model = config.model
     data = DataFolder(Path(folder))
@@ -218,16 +218,16 @@ def open_clips(folder: str | Path, config: PretrainConfig) -> tuple[ClipDataset,
     return train, val, about
 
 
-def _samples(data: DataFolder, split: Split, least_frames: int) -> list[tuple[Shard, Sample]]:
+def _samples(data: DataFolder, split: Split, min_frames: int) -> list[tuple[Shard, Sample]]:
     shards = data.shards()
     check_disjoint((sample.identity, str(shard.split), str(shard.path)) for shard in shards for sample in shard.samples)
-    ours = [shard for shard in shards if shard.split == split]
-    if not ours:
-        sides = ", ".join(sorted({str(shard.split) for shard in shards})) or "nothing"
-        raise ConfigError(f"{data.path} holds no {split!r} shards, but {sides}; prepare it with marlin-sdk prepare")
-    for shard in ours:
-        shard.check_whole()
-    long_enough = [(shard, sample) for shard in ours for sample in shard.samples if sample.num_frames >= least_frames]
+    selected = [shard for shard in shards if shard.split == split]
+    if not selected:
+        found = ", ".join(sorted({str(shard.split) for shard in shards})) or "nothing"
+        raise ConfigError(f"{data.path} holds no {split!r} shards, only {found}; prepare it with marlin-sdk prepare")
+    for shard in selected:
+        shard.check_size()
+    long_enough = [(shard, sample) for shard in selected for sample in shard.samples if sample.num_frames >= min_frames]
     if not long_enough:
-        raise ConfigError(f"no {split!r} sample of {data.path} has the {least_frames} frames that a clip spans")
-    return sorted(long_enough, key=lambda pair: pair[1].id)  # so that another packing gives the same order
+        raise ConfigError(f"no {split!r} sample of {data.path} has the {min_frames} frames that a clip spans")
+    return sorted(long_enough, key=lambda pair: pair[1].id)  # so that the order does not depend on the packing

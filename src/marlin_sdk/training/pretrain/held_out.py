@@ -1,4 +1,4 @@
-"""Clips that nothing is learned from, with masks that stay the same for a whole run."""
+"""Validation on held-out clips, with masks that are fixed for a whole run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from marlin_sdk.training.strategy import gather, total
 
 __all__ = ["HeldOut"]
 
-_PICTURED_CLIPS = 4
-_PASS = 2**31  # the pass whose masks these are; no training pass gets so far
+_MAX_PICTURED_CLIPS = 4
+_MASK_EPOCH = 2**31  # the epoch in the seeds of the masks; no training run reaches it
 
 
 class HeldOut:
     """Held-out clips, in memory.
 
-    Every process looks at as many batches as the others, blank ones if need be: sharded weights need them all.
+    All processes evaluate the same number of batches, blank ones if necessary: sharded weights require it.
 
     Args:
-        dataset: yields the clips, the same in each run; None has none.
-        config: how many, and how they are masked.
+        dataset: yields the clips, the same in each run; None for no clips.
+        config: their number and masking.
         rank: of this process.
     """
 
@@ -41,22 +41,22 @@ class HeldOut:
         if dataset is not None:
             clips = cast("IterableDataset[Mapping[str, Any]]", dataset)
             loader = DataLoader(clips, batch_size=config.batch_size, collate_fn=collate)
-            seen = 0
+            num_clips = 0
             for items in islice(loader, math.ceil(config.val_clips / config.batch_size)):
-                places = range(seen, seen + len(items["clip"]))
-                seeds = [mask_seed(config.seed, _PASS, rank, place) for place in places]
+                indices = range(num_clips, num_clips + len(items["clip"]))
+                seeds = [mask_seed(config.seed, _MASK_EPOCH, rank, index) for index in indices]
                 self._batches.append(Batch(items["clip"], masks_for(items, config, seeds)))
-                seen = places.stop
-        self._passes = max(count for (count,) in gather([len(self._batches)]))
+                num_clips = indices.stop
+        self._num_batches = max(count for (count,) in gather([len(self._batches)]))
 
     def __bool__(self) -> bool:
         """Whether any process has a clip."""
-        return self._passes > 0
+        return self._num_batches > 0
 
     def loss(self, learner: Learner) -> float:
         """The mean reconstruction loss of all clips of all processes."""
         sums = torch.zeros(2, device=learner.fabric.device, dtype=torch.float64)
-        for index in range(self._passes):
+        for index in range(self._num_batches):
             errors = learner.evaluate(self._batch(index))
             if index < len(self._batches):
                 sums += torch.stack([errors.double().sum(), torch.tensor(len(errors), device=sums.device).double()])
@@ -64,12 +64,12 @@ class HeldOut:
         return float(sums[0] / sums[1])
 
     def picture(self, learner: Learner) -> NDArray[np.uint8]:
-        """A contact sheet of the first batch: its clips, what was visible, and what was rebuilt, uint8 (H, W, 3)."""
+        """A contact sheet of the first batch: its clips, masked and reconstructed, uint8 (H, W, 3)."""
         batch, model = self._batch(0), self._config.model
-        predicted = learner.rebuild(batch).cpu()
+        predicted = learner.reconstruct(batch).cpu()
         clips, mask = batch.pixels(torch.device("cpu"))
         result = compose(clips, mask, predicted, model, normalised_target=self._config.normalise_target)
-        shown = [result[index] for index in range(min(_PICTURED_CLIPS, len(clips)))]
+        shown = [result[index] for index in range(min(_MAX_PICTURED_CLIPS, len(clips)))]
         return contact_sheet(shown, model, frames=(0,))
 
     def _batch(self, index: int) -> Batch:

@@ -1,4 +1,4 @@
-"""Weights to start pretraining from: MARLIN's, or VideoMAE's in either of their formats."""
+"""Initial weights of pretraining: from MARLIN, or from VideoMAE in either of its formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from marlin_sdk.weights.hub import resolve_model
 
 __all__ = ["Initialisation", "initialise_from", "read_initial_weights"]
 
-# VideoMAE sees pixels with ImageNet's mean and deviation (its datasets.py and both its papers); MARLIN sees [0, 1].
+# VideoMAE normalises pixels by ImageNet's mean and standard deviation (datasets.py and both papers); MARLIN's are in
+# [0, 1].
 _MEAN = torch.tensor([0.485, 0.456, 0.406])
 _STD = torch.tensor([0.229, 0.224, 0.225])
 
@@ -53,19 +54,19 @@ _LEFT_OUT = {
     r"pos(ition)?_embed(dings?)?$": "positions are this model's own table",
     r"\.attn\.key\.bias$": "a key bias cancels in the softmax",
 }
-_OPTIONAL = ("encoder.norm.weight", "encoder.norm.bias")  # Hugging Face leaves it out where it pools by the mean
+_OPTIONAL = ("encoder.norm.weight", "encoder.norm.bias")  # Hugging Face omits it if it pools by the mean
 
 
 @dataclass
 class Initialisation:
-    """Where each tensor went.
+    """How each tensor was initialised.
 
     Attributes:
         source: the file.
         kind: "MARLIN", "VideoMAE" or "VideoMAE (Hugging Face)".
-        taken: our key, and the names in the file that it was made of, with what was changed.
-        left_out: names in the file, and why they are not used.
-        fresh: our keys that the file does not hold; they keep their random values, and positions their table.
+        taken: our keys, each with the names in the file that it comes from, and with conversions.
+        left_out: names in the file, each with the reason why it is not used.
+        fresh: our keys that the file does not hold; they keep their random values, positions their table.
         state: the tensors taken, under our keys.
     """
 
@@ -82,7 +83,7 @@ class Initialisation:
         return f"initialised from {self.source} ({self.kind}): {counts}"
 
     def lines(self) -> list[str]:
-        """Every tensor, for the log of a run."""
+        """A line for every tensor, for the log of a run."""
         return [
             str(self),
             *(f"taken     {key} <- {origin}" for key, origin in self.taken.items()),
@@ -95,11 +96,11 @@ def initialise_from(network: MaskedAutoencoder, source: str | Path, *, decoder: 
     """Load weights into an autoencoder, in place.
 
     Args:
-        network: of the size of the checkpoint. Its position tables stay, unless the file holds MARLIN's.
-        source: as `Marlin.from_pretrained` takes it, or a VideoMAE checkpoint.
-        decoder: take the decoder too where the file holds one.
+        network: of the size of the checkpoint. Its position tables are retained, unless the file is a MARLIN one.
+        source: as in `Marlin.from_pretrained`, or a VideoMAE checkpoint.
+        decoder: also load the decoder, if the file holds one.
     Returns:
-        Where each tensor went.
+        How each tensor was initialised.
     Raises:
         WeightsError: the file holds no encoder of these families, or one of another size; every difference is listed.
     """
@@ -108,7 +109,7 @@ def initialise_from(network: MaskedAutoencoder, source: str | Path, *, decoder: 
     if not decoder:
         dropped = [key for key in found.state if key.startswith("decoder.")]
         for key in dropped:
-            found.left_out[found.taken.pop(key)] = "the decoder is not asked for"
+            found.left_out[found.taken.pop(key)] = "the decoder is not requested"
             del found.state[key]
     has_decoder = any(key.startswith("decoder.") for key in found.state)
     fresh = set() if found.kind == "MARLIN" else {"encoder.positions", "decoder.positions", *_OPTIONAL}
@@ -122,11 +123,11 @@ def initialise_from(network: MaskedAutoencoder, source: str | Path, *, decoder: 
 
 
 def read_initial_weights(source: str | Path) -> Initialisation:
-    """Read a checkpoint of MARLIN or VideoMAE, and bring its tensors under this package's keys.
+    """Read a checkpoint of MARLIN or VideoMAE, and convert its tensors to this package's keys.
 
     Raises:
         WeightsError: it holds no encoder of these families.
-        DownloadError: it cannot be fetched.
+        DownloadError: it cannot be downloaded.
     """
     path = resolve_model(source).weights
     tensors = read_tensors(path, under=("state_dict", "model", "module"))[0]
@@ -135,16 +136,16 @@ def read_initial_weights(source: str | Path) -> Initialisation:
     if any(name.endswith("patch_embed.proj.weight") for name in tensors):
         return _from_official(tensors, str(source))
     found = Initialisation(str(source), "MARLIN", state=from_published_keys(tensors, path))
-    _note_published(found, tensors)
+    _record_published_names(found, tensors)
     return found
 
 
-def _note_published(found: Initialisation, tensors: Mapping[str, Tensor]) -> None:
-    """Say under which published name each tensor of a MARLIN file came."""
+def _record_published_names(found: Initialisation, tensors: Mapping[str, Tensor]) -> None:
+    """Record the published name of each tensor of a MARLIN file."""
     by_identity = {id(tensor): name for name, tensor in tensors.items()}
     found.taken = {key: by_identity[id(tensor)] for key, tensor in found.state.items()}
     used = set(found.taken.values())
-    found.left_out = {name: "the discriminator starts anew" for name in tensors if name not in used}
+    found.left_out = {name: "the discriminator is initialised at random" for name in tensors if name not in used}
 
 
 def _from_official(tensors: Mapping[str, Tensor], source: str) -> Initialisation:
@@ -161,7 +162,7 @@ def _from_hugging_face(tensors: Mapping[str, Tensor], source: str) -> Initialisa
         stem = key.removesuffix("query.weight")
         parts = [f"{stem}{name}.weight" for name in ("query", "key", "value")]
         if missing := [part for part in parts if part not in found.state]:
-            raise WeightsError(f"{source} lacks {', '.join(missing)}, without which there is no attention")
+            raise WeightsError(f"{source} is missing {', '.join(missing)}, which attention needs")
         found.state[f"{stem}qkv.weight"] = torch.cat([found.state.pop(part) for part in parts])
         found.taken[f"{stem}qkv.weight"] = " + ".join(found.taken.pop(part) for part in parts)
     _to_marlin(found)
@@ -183,10 +184,10 @@ def _rename(found: Initialisation, tensors: Mapping[str, Tensor], rules: tuple[t
 
 
 def _to_marlin(found: Initialisation) -> None:
-    """Fold ImageNet's normalisation into the patch embedding, and give the head's rows MARLIN's pixel order.
+    """Fold ImageNet's normalisation into the patch embedding, and reorder the head's rows to MARLIN's pixel order.
 
-    With W' = W / std and b' = b - sum(W mean / std), an encoder of pixels in [0, 1] computes what VideoMAE computes of
-    normalised ones. VideoMAE's head gives (pt, ph, pw, c), MARLIN's (c, pt, ph, pw).
+    With W' = W / std and b' = b - sum(W mean / std), the encoder computes from pixels in [0, 1] the same as VideoMAE's
+    from normalised ones. The pixel order of VideoMAE's head is (pt, ph, pw, c), that of MARLIN's (c, pt, ph, pw).
     """
     weight_key, bias_key = (f"encoder.patch_embedding.projection.{name}" for name in ("weight", "bias"))
     weight, bias = found.state.get(weight_key), found.state.get(bias_key)
@@ -196,7 +197,7 @@ def _to_marlin(found: Initialisation) -> None:
     shift = (scaled * _MEAN.double()[None, :, None, None, None]).flatten(1).sum(1)
     found.state[weight_key], found.state[bias_key] = scaled.float(), (bias.double() - shift).float()
     for key in (weight_key, bias_key):
-        found.taken[key] += " (mean and deviation of ImageNet folded in)"
+        found.taken[key] += " (mean and standard deviation of ImageNet folded in)"
     for name in ("weight", "bias"):
         key = f"decoder.head.{name}"
         if key in found.state:

@@ -1,4 +1,4 @@
-"""The two networks that learn, and one step of both."""
+"""The networks in training, autoencoder and discriminator, and one step of both."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["Batch", "Learner", "Losses", "build_networks"]
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step sees.
+    """A batch of masked clips.
 
     Attributes:
         clips: uint8 (B, 16, 224, 224, 3), RGB.
@@ -57,7 +57,7 @@ class Losses:
 
     Attributes:
         reconstruction: mean squared error of the masked tubelets.
-        fooling: minus the discriminator's mean score of rebuilt tubelets, not yet weighted.
+        fooling: minus the discriminator's mean score of reconstructed tubelets, not yet weighted.
         critic: the discriminator's own loss, gradient penalty included.
     """
 
@@ -66,13 +66,13 @@ class Losses:
     critic: Tensor
 
     def numbers(self, *, adversarial: bool) -> dict[str, float]:
-        """By name, on the CPU; those of the discriminator only where there is one."""
+        """By name, on the CPU; those of the discriminator only if there is one."""
         values = torch.stack([self.reconstruction, self.fooling, self.critic]).tolist()
         return dict(zip(("reconstruction", "fooling", "critic")[: 3 if adversarial else 1], values, strict=False))
 
 
 def build_networks(config: PretrainConfig) -> tuple[MaskedAutoencoder, Discriminator | None]:
-    """Fresh networks; each from a seed of its own, so that the discriminator does not change the autoencoder's draw."""
+    """Networks with random weights, from separate seeds, so that the discriminator does not affect the autoencoder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         autoencoder = MaskedAutoencoder(config.model)
@@ -87,13 +87,13 @@ def build_networks(config: PretrainConfig) -> tuple[MaskedAutoencoder, Discrimin
 class Learner:
     """Autoencoder and discriminator with their optimisers.
 
-    The discriminator is small. It is not wrapped by a strategy: each process holds it whole, and gradients are averaged
-    before its step. So the autoencoder can play against it without touching its gradients, sharded or not.
+    The discriminator is small, so the strategy does not wrap it: each process has a full copy, and gradients are
+    averaged before its step. So the autoencoder's loss can use it without changing its gradients, sharded or not.
 
     Args:
         config: losses, optimisers.
-        autoencoder: as `build_networks` makes it, weights loaded.
-        discriminator: beside it.
+        autoencoder: from `build_networks`, with its weights loaded.
+        discriminator: from `build_networks`.
         fabric: launched; wraps the autoencoder for its strategy and precision.
     """
 
@@ -106,7 +106,7 @@ class Learner:
     ) -> None:
         self.config = config
         self.fabric = fabric
-        # One module for the forward pass: under DDP and FSDP, everything goes through the wrapper's forward().
+        # One module for the forward pass: DDP and FSDP require all calls to go through the wrapper's forward().
         self.autoencoder = fabric.setup_module(autoencoder)
         self.network = cast(MaskedAutoencoder, self.autoencoder.module)
         self.adamw = _adamw(self.network, config)
@@ -115,18 +115,18 @@ class Learner:
         self.critic_optimizer = None if self.discriminator is None else _adamw(self.discriminator, config)
 
     def step(self, batches: Sequence[Batch], *, learning_rate: float, seed: int) -> Losses:
-        """Learn from the batches of one step: first the discriminator, then the autoencoder.
+        """Train on the batches of one step: first the discriminator, then the autoencoder.
 
-        The forward pass of the autoencoder serves both: the discriminator's step does not change it. Only further
+        Both use the same forward pass of the autoencoder, which the discriminator's step does not change. Only further
         steps of the autoencoder on the same batch (`g_steps > 1`) compute it again.
 
         Args:
             batches: `config.accumulate` of them.
             learning_rate: of both optimisers.
-            seed: of the gradient penalty's draws.
+            seed: of the gradient penalty's random numbers.
         Raises:
-            FloatingPointError: a loss, or a gradient that is to be clipped, is NaN or infinite on any process; no
-                weight has changed but the discriminator's.
+            FloatingPointError: a loss, or a gradient to be clipped, is NaN or infinite on any process; only the
+                discriminator's weights have changed.
         """
         for optimizer in self._optimizers():
             for group in optimizer.param_groups:
@@ -135,11 +135,11 @@ class Learner:
         sums: list[Tensor] = []
         for index, batch in enumerate(batches):
             with self._no_sync(enabled=index + 1 < len(batches)):
-                sums.append(self._learn(batch, generator, alone=len(batches) == 1))
+                sums.append(self._compute_gradients(batch, generator, step_critic=len(batches) == 1))
         losses = average(torch.stack(sums).mean(0))
         if not losses.isfinite().all():
             values = ", ".join(f"{value:.4g}" for value in losses.tolist())
-            raise FloatingPointError(f"its loss is no number (reconstruction, fooling, critic: {values})")
+            raise FloatingPointError(f"its loss is not finite (reconstruction, fooling, critic: {values})")
         if len(batches) > 1:
             self._step_critic()
         self._step_autoencoder()
@@ -151,7 +151,7 @@ class Learner:
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> Tensor:
-        """The reconstruction loss of held-out clips, one for each, (B,); of normalised tubelets where so trained."""
+        """The reconstruction loss of each held-out clip, (B,); of normalised tubelets if those are the target."""
         self.autoencoder.eval()
         clips, target, mask = self._targets(batch)
         errors: Tensor = (self.autoencoder(clips, mask).float() - target).square().mean(dim=(1, 2))
@@ -159,7 +159,7 @@ class Learner:
         return errors
 
     @torch.no_grad()
-    def rebuild(self, batch: Batch) -> Tensor:
+    def reconstruct(self, batch: Batch) -> Tensor:
         """The predicted tubelets of held-out clips, (B, masked, 1536), float32."""
         self.autoencoder.eval()
         clips, _, mask = self._targets(batch)
@@ -172,8 +172,8 @@ class Learner:
         target = masked_tubelets(clips, mask, self.config.model)
         return clips, normalise_tubelets(target) if self.config.normalise_target else target, mask
 
-    def _learn(self, batch: Batch, generator: torch.Generator, *, alone: bool) -> Tensor:
-        """The gradients of one batch, and, where it is alone in its step, the discriminator's steps; (3,) losses."""
+    def _compute_gradients(self, batch: Batch, generator: torch.Generator, *, step_critic: bool) -> Tensor:
+        """Compute the gradients of one batch, and optionally make the discriminator's steps; returns (3,) losses."""
         clips, target, mask = self._targets(batch)
         prediction = self.autoencoder(clips, mask)
         scale = 1 / self.config.accumulate
@@ -181,7 +181,7 @@ class Learner:
         if self.discriminator is not None:
             for _ in range(self.config.d_steps):
                 critic = self._critic_backward(prediction.detach(), target, generator, scale)
-                if alone:
+                if step_critic:
                     self._step_critic()
         return torch.stack([*self._backward(prediction, target, scale), critic])
 
@@ -197,7 +197,7 @@ class Learner:
         return loss.detach()
 
     def _backward(self, prediction: Tensor, target: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """The autoencoder's gradients; the discriminator's weights enter as constants."""
+        """Compute the autoencoder's gradients, with the discriminator's weights as constants."""
         error = reconstruction_loss(prediction, target)
         loss, fooling = error, torch.zeros_like(error)
         if self.discriminator is not None:
@@ -225,7 +225,7 @@ class Learner:
             except RuntimeError as error:
                 if "non-finite" not in str(error):
                     raise
-                raise FloatingPointError("the norm of its gradient is no number") from error
+                raise FloatingPointError("its gradient norm is not finite") from error
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -239,10 +239,10 @@ class Learner:
 
 
 def _adamw(network: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
-    """AdamW; vectors (biases, norms) do not decay, as in VideoMAE."""
-    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in learned if parameter.ndim > 1]
-    vectors = [parameter for parameter in learned if parameter.ndim <= 1]
+    """AdamW without weight decay of vectors (biases, norms), as in VideoMAE."""
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trainable if parameter.ndim > 1]
+    vectors = [parameter for parameter in trainable if parameter.ndim <= 1]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
@@ -251,7 +251,7 @@ def _adamw(network: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
 
 
 def _recompute(block: nn.Module) -> None:
-    """Keep a block's input instead of its insides."""
+    """Activation checkpointing: store a block's input instead of its activations."""
     forward = block.forward
 
     def recomputed(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What pretraining minimises: the error of rebuilt tubelets, and the game against the discriminator."""
+"""The losses of pretraining: reconstruction error and adversarial losses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.model.masks import pick
@@ -25,7 +25,7 @@ _VARIANCE_EPS = 1e-6  # VideoMAE's (arXiv 2203.12602): a flat tubelet has no var
 
 
 def masked_tubelets(clips: Tensor, mask: Tensor, config: ModelConfig) -> Tensor:
-    """The true pixels of what a mask hides.
+    """The original pixels of the masked tubelets.
 
     Args:
         clips: (B, 3, 16, 224, 224), range [0, 1].
@@ -38,7 +38,7 @@ def masked_tubelets(clips: Tensor, mask: Tensor, config: ModelConfig) -> Tensor:
 
 
 def normalise_tubelets(tubelets: Tensor) -> Tensor:
-    """Each colour channel of each tubelet with mean 0 and variance 1: VideoMAE's target (arXiv 2203.12602, section 4).
+    """Normalise each colour channel of each tubelet: VideoMAE's target (arXiv 2203.12602, section 4).
 
     Args:
         tubelets: (..., 1536), pixels in (c, pt, ph, pw) order.
@@ -55,31 +55,31 @@ def reconstruction_loss(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def critic_loss(fake_scores: Tensor, real_scores: Tensor) -> Tensor:
-    """What the discriminator minimises: mean score of rebuilt tubelets minus mean score of true ones (Wasserstein)."""
+    """The discriminator's loss: mean score of reconstructed tubelets minus that of real ones (Wasserstein)."""
     return fake_scores.mean() - real_scores.mean()
 
 
 def fooling_loss(fake_scores: Tensor) -> Tensor:
-    """What the autoencoder minimises beside the error: minus the mean score of its tubelets."""
+    """The autoencoder's adversarial loss: minus the mean score of its tubelets."""
     return -fake_scores.mean()
 
 
 def gradient_penalty(
     discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """How far the discriminator's slope is from 1 between true and rebuilt tubelets (WGAN-GP, arXiv 1704.00028).
+    """The gradient penalty of WGAN-GP (arXiv 1704.00028), between real and reconstructed tubelets.
 
     Args:
         discriminator: tubelets (B, M, 1536) to scores (B, M, 1).
-        real: true tubelets.
-        fake: rebuilt tubelets, of the same shape; no gradient flows into them.
+        real: original tubelets.
+        fake: reconstructed tubelets, of the same shape; no gradient flows into them.
         generator: draws the point between each pair; on their device.
     Returns:
-        The mean of (slope - 1)^2 over tubelets, a scalar.
+        The mean of (gradient norm - 1)^2 over tubelets, a scalar.
     """
-    share = torch.rand(*real.shape[:-1], 1, generator=generator, device=real.device, dtype=real.dtype)
-    between = torch.lerp(real.detach(), fake.detach(), share).requires_grad_()
-    scores = discriminator(between)
-    (slopes,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-    penalty: Tensor = (slopes.norm(dim=-1) - 1).square().mean()
+    weight = torch.rand(*real.shape[:-1], 1, generator=generator, device=real.device, dtype=real.dtype)
+    interpolated = torch.lerp(real.detach(), fake.detach(), weight).requires_grad_()
+    scores = discriminator(interpolated)
+    (gradients,) = torch.autograd.grad(scores.sum(), interpolated, create_graph=True)
+    penalty: Tensor = (gradients.norm(dim=-1) - 1).square().mean()
     return penalty

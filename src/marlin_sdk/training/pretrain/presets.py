@@ -48,21 +48,23 @@ def recipe(name: str) -> Mapping[str, Any]:
     """The settings of a published recipe.
 
     Raises:
-        ConfigError: no such name; the message lists those there are.
+        ConfigError: unknown name; the message lists the known ones.
     """
     if name not in RECIPES:
-        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(RECIPES)}")
+        raise ConfigError(f"unknown preset {name!r}; expected one of {', '.join(RECIPES)}")
     return RECIPES[name]
 
 
 def model_size(name: str) -> ModelConfig:
-    """The size of a published model, also by its name without `_ytf`, the data set that one was trained on.
+    """The size of a published model, by its name with or without `_ytf`, the data set of the published weights.
 
     Raises:
-        ConfigError: no such name; the message lists those there are.
+        ConfigError: unknown name; the message lists the known ones.
     """
     full = name if name.endswith("_ytf") else f"{name}_ytf"
     if full not in PRESETS:
         known = ", ".join(published.removesuffix("_ytf") for published in PRESETS)
-        raise ConfigError(f"unknown model {name!r}; there are {known}, or give its sizes as `model:` of a config file")
+        raise ConfigError(
+            f"unknown model {name!r}; expected one of {known}, or set its sizes as `model:` of a config file"
+        )
     return PRESETS[full]

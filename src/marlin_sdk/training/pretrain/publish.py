@@ -1,4 +1,4 @@
-"""A run as a Hub-ready folder: config.json, model.safetensors and a model card; and on the Hub."""
+"""Export a run as a Hub-ready folder (config.json, model.safetensors, a model card), and upload it to the Hub."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _NON_COMMERCIAL = (
 
 @dataclass(frozen=True)
 class Card:
-    """What a model card says.
+    """The contents of a model card.
 
     Attributes:
         name: of the model.
-        data: what it was trained on, in a sentence.
+        data: the training data, in one sentence.
         metrics: numbers by name, of `step`.
         step: steps done.
-        init: what it was initialised from; None for random weights.
-        licence: an identifier of the Hub's list; "other" where nobody has chosen one.
+        init: the initial weights; None for random weights.
+        licence: an identifier of the Hub's list; "other" if none is chosen.
     """
 
     name: str
@@ -51,21 +51,21 @@ class Card:
 def export_model(
     folder: Path, state: Mapping[str, Tensor], config: PretrainConfig, card: Card, *, decoder: bool = True
 ) -> None:
-    """Write what `Marlin.from_pretrained(folder)` and the Hub take, each file whole or not at all.
+    """Write the files for `Marlin.from_pretrained(folder)` and the Hub, each atomically.
 
     Args:
-        folder: made where it is not there.
+        folder: created if it does not exist.
         state: the autoencoder's, under this package's keys.
         config: of the run.
-        card: what the README says.
+        card: the contents of the README.
         decoder: write the decoder too, so that `Marlin.reconstruct` works.
     Raises:
         OSError: a file cannot be written.
     """
     from safetensors.torch import save_file
 
-    kept = {key: tensor for key, tensor in state.items() if decoder or key.startswith("encoder.")}
-    published = {f"marlin.{key}": tensor.contiguous() for key, tensor in to_published_keys(kept).items()}
+    selected = {key: tensor for key, tensor in state.items() if decoder or key.startswith("encoder.")}
+    published = {f"marlin.{key}": tensor.contiguous() for key, tensor in to_published_keys(selected).items()}
     size = config.model if decoder else config.model.without_decoder()
     with atomic_path(folder / "model.safetensors") as part:
         save_file(published, part, metadata={"format": "pt"})
@@ -76,7 +76,7 @@ def export_model(
 
 
 def model_card(config: PretrainConfig, card: Card) -> str:
-    """The README of a model, with the Hub's metadata at its head."""
+    """The README of a model, with the Hub's metadata at the top."""
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in card.metrics.items())
     start = card.init or "random weights"
     licence_note = _NON_COMMERCIAL if card.licence == _PUBLISHED_LICENCE else "See the licence field of this card."
@@ -141,46 +141,48 @@ def push_to_hub(
     private: bool = True,
     message: str | None = None,
 ) -> str:
-    """Upload a run's model to the Hub: `config.json`, `model.safetensors` and `README.md`, nothing else of the folder.
+    """Upload a run's model to the Hub: only `config.json`, `model.safetensors` and `README.md`.
 
     Args:
-        folder: as `pretrain` or `export_model` writes it.
-        repo_id: "owner/name"; made where it is not there.
-        token: to write with; None takes the one that you are logged in with.
-        private: of a repo that is made.
+        folder: written by `pretrain` or `export_model`.
+        repo_id: "owner/name"; created if it does not exist.
+        token: a write token; None uses the one you are logged in with.
+        private: whether a new repo is private.
         message: of the commit.
     Returns:
-        The address of the commit.
+        The URL of the commit.
     Raises:
-        WeightsError: the folder is not a whole model.
-        DownloadError: the Hub cannot be reached, or refuses.
+        WeightsError: files of the model are missing.
+        DownloadError: the Hub cannot be reached, or rejects the upload.
     """
     import os
 
     from huggingface_hub import HfApi
 
-    where = Path(folder)
-    if missing := [name for name in MODEL_FILES if not (where / name).is_file()]:
-        raise WeightsError(f"{where} is no Hub-ready folder: {', '.join(missing)} missing; a finished run writes them")
+    path = Path(folder)
+    if missing := [name for name in MODEL_FILES if not (path / name).is_file()]:
+        raise WeightsError(
+            f"{path} is not a Hub-ready folder: {', '.join(missing)} missing; a finished run writes them"
+        )
     try:
         api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
-        done = api.upload_folder(
+        commit = api.upload_folder(
             repo_id=repo_id,
-            folder_path=where,
+            folder_path=path,
             allow_patterns=list(MODEL_FILES),
             commit_message=message or f"Upload a model pretrained with marlin-sdk {__version__}",
         )
-    except Exception as error:  # its HTTP client, and so the errors, differ with its version
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DownloadError(f"cannot upload {where} to Hub repo {repo_id}: {said}; log in or pass token=") from error
-    return str(done.commit_url)
+    except Exception as error:  # of its HTTP client: requests, httpx or hf_xet, by version
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DownloadError(f"cannot upload {path} to Hub repo {repo_id}: {reason}; log in or pass token=") from error
+    return str(commit.commit_url)
 
 
 def licence_of(init: str | None, licence: str | None) -> str:
-    """The licence of a card: as chosen, but what starts from MARLIN's or VideoMAE's weights stays under theirs.
+    """The licence of a card: as chosen, unless the model was initialised from MARLIN's or VideoMAE's weights.
 
-    Both are CC BY-NC 4.0. A published file under another name cannot be told from one of your own.
+    Those are CC BY-NC 4.0, and so is the model. Published files under other names are not recognised.
     """
     from marlin_sdk.config import PRESETS
 

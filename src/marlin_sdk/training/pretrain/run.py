@@ -1,4 +1,4 @@
-"""A pretraining run: steps, looks at held-out clips, checkpoints, a model at its end."""
+"""A pretraining run: steps, validation on held-out clips, checkpoints, export of the model."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ __all__ = ["PretrainResult", "Run", "pretrain", "run_folder"]
 
 logger = logging.getLogger("marlin_sdk")
 
-# What may change when a run goes on. It changes nothing of what a step computes, but for the length of the schedule,
+# Settings that may change when a run resumes: those that do not affect a step, except the length of the schedule,
 _MAY_CHANGE = frozenset(
     {"max_steps", "epochs", "num_workers", "log_every", "save_every", "val_every", "picture_every", "val_clips"}
     | {"checkpoint_blocks", "accelerator", "strategy"}
-    | {"base_lr", "base_min_lr", "clip_norm", "gradient_penalty"}  # and what helps a run whose loss is not finite
+    | {"base_lr", "base_min_lr", "clip_norm", "gradient_penalty"}  # and remedies for a loss that is not finite
 )
 
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What a run has made.
+    """The result of a run.
 
     Attributes:
-        folder: takes `Marlin.from_pretrained`.
+        folder: for `Marlin.from_pretrained`.
         step: steps done.
-        reconstruction: the last training loss; NaN where no step was left to do.
+        reconstruction: the last training loss; NaN if no step was left to do.
         best: the smallest loss on held-out clips; None without any.
     """
 
@@ -61,15 +61,15 @@ class PretrainResult:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run starts from, and what its model card says.
+    """How a run starts, and the contents of its model card.
 
     Attributes:
-        init: weights to start from: MARLIN's (as `Marlin.from_pretrained` takes them) or VideoMAE's.
-        resume: go on from the last checkpoint of the folder.
+        init: weights to start from: MARLIN's (as in `Marlin.from_pretrained`) or VideoMAE's.
+        resume: continue from the last checkpoint of the folder.
         name: of the model, for its card; by default the folder's.
-        data: what it was trained on, for its card.
+        data: the training data, for its card.
         licence: of the model, for its card: an identifier of the Hub's list.
-        progress: show a bar on stderr.
+        progress: show a progress bar on stderr.
     """
 
     init: str | None = None
@@ -95,43 +95,43 @@ def pretrain(
     `metrics.jsonl`, `logs/` for TensorBoard and `pictures/`.
 
     Args:
-        config: how.
+        config: the settings.
         output: the folder.
         train: yields {"clip": uint8 (16, 224, 224, 3), "regions": uint8 (8, 14, 14), "id": str, ...}, in an order that
-            depends on its `set_epoch` alone.
+            depends only on its `set_epoch`.
         val: the same for held-out clips.
-        run: where it starts from, what its card says.
+        run: initial weights or resuming, and the model card.
     Raises:
-        ConfigError: settings that cannot be used, or a folder that holds a run already, or where one is at work.
-        TrainingError: a loss or a gradient is no number (the batch is saved), a checkpoint cannot be written, too few
+        ConfigError: invalid settings, or a folder that already holds a run, or that another run is using.
+        TrainingError: a loss or a gradient is not finite (the batch is saved), a checkpoint cannot be written, too few
             clips.
         WeightsError: `init` or the checkpoint does not fit.
         MissingExtraError: the extra [train] is not installed.
     """
-    asked, folder = run or Run(), run_folder(output)
-    folder.check(config.to_dict(), resume=asked.resume, init=asked.init)
+    options, folder = run or Run(), run_folder(output)
+    folder.check(config.to_dict(), resume=options.resume, init=options.init)
     steps = _count_steps(config, train)
     fabric = launch(config)
     with folder.lock(fabric):
-        return _Training(config, folder, fabric, asked, steps).run(train, val)
+        return _Training(config, folder, fabric, options, steps).run(train, val)
 
 
 class _Training:
     """One process of a run."""
 
-    def __init__(self, config: PretrainConfig, files: RunFolder, fabric: Fabric, asked: Run, steps: int) -> None:
-        self.config, self.files, self.fabric, self.asked, self.steps = config, files, fabric, asked, steps
+    def __init__(self, config: PretrainConfig, files: RunFolder, fabric: Fabric, options: Run, steps: int) -> None:
+        self.config, self.files, self.fabric, self.options, self.steps = config, files, fabric, options, steps
         self.folder = files.path
         self.first_step, self.best = 0, math.inf
         self.metrics: dict[str, float] = {}
-        self.init = asked.init
+        self.init = options.init
 
     def run(self, train: Dataset, val: Dataset | None) -> PretrainResult:
         learner = self._learner()
         stream = BatchStream(train, self.config, rank=self.fabric.global_rank)
-        if self.asked.resume:
+        if self.options.resume:
             self._resume(learner, stream)
-        held = HeldOut(val, self.config, rank=self.fabric.global_rank)
+        held_out = HeldOut(val, self.config, rank=self.fabric.global_rank)
         if self.fabric.is_global_zero:
             save_config(self.config, self.files.settings_file)
         loss = math.nan
@@ -143,25 +143,25 @@ class _Training:
             log_every=self.config.log_every,
             clips_per_step=self.config.clips_per_step,
             gflop_per_step=step_gflop(self.config),
-            progress=self.asked.progress,
+            progress=self.options.progress,
         )
         with monitor:
             batches = iter(stream)
             for step in range(self.first_step, self.steps):
-                with monitor.waiting():
-                    drawn = [next(batches) for _ in range(self.config.accumulate)]
+                with monitor.waiting_for_data():
+                    loaded = [next(batches) for _ in range(self.config.accumulate)]
                 rate = learning_rate(step, self.steps, self.config)
                 seed = mask_seed(self.config.seed, step, self.fabric.global_rank)
                 try:
-                    losses = learner.step([batch for batch, _ in drawn], learning_rate=rate, seed=seed)
+                    losses = learner.step([batch for batch, _ in loaded], learning_rate=rate, seed=seed)
                 except FloatingPointError as error:
-                    raise self._stop(step, drawn, error) from error
+                    raise self._save_bad_batch(step, loaded, error) from error
                 done = step + 1
-                monitor.stepped(done, partial(losses.numbers, adversarial=self.config.is_adversarial), rate)
+                monitor.log_step(done, partial(losses.numbers, adversarial=self.config.is_adversarial), rate)
                 loss = float(losses.reconstruction)
-                better = self._look(learner, held, monitor, done)
-                with monitor.saving():
-                    if better:
+                improved = self._validate(learner, held_out, monitor, done)
+                with monitor.not_training():
+                    if improved:
                         self._save(learner, stream, done, self.files.best)
                     if done % self.config.save_every == 0 or done == self.steps:
                         self._save(learner, stream, done, self.files.last)
@@ -169,13 +169,14 @@ class _Training:
 
     def _learner(self) -> Learner:
         autoencoder, discriminator = build_networks(self.config)
-        if self.asked.init is not None:
-            found = initialise_from(autoencoder, self.asked.init)
-            logger.info("%s", found)
-            self.init = f"{found.source} ({found.kind})"
+        if self.options.init is not None:
+            initialisation = initialise_from(autoencoder, self.options.init)
+            logger.info("%s", initialisation)
+            self.init = f"{initialisation.source} ({initialisation.kind})"
             if self.fabric.is_global_zero:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                (self.folder / "initialised.txt").write_text("\n".join(found.lines()) + "\n", encoding="utf-8")
+                lines = "\n".join(initialisation.lines()) + "\n"
+                (self.folder / "initialised.txt").write_text(lines, encoding="utf-8")
         return Learner(self.config, autoencoder, discriminator, self.fabric)
 
     def _resume(self, learner: Learner, stream: BatchStream) -> None:
@@ -183,30 +184,30 @@ class _Training:
         places = progress["places"]
         if len(places) != self.fabric.world_size:
             raise ConfigError(
-                f"the run in {self.folder} used {len(places)} processes; it cannot go on in mid-pass with "
+                f"the run in {self.folder} used {len(places)} processes; it cannot resume in mid-epoch with "
                 f"{self.fabric.world_size}"
             )
         stream.seek(*places[self.fabric.global_rank])
         self.first_step, self.best = progress["step"], progress["best"]
         self.metrics, self.init = dict(progress["metrics"]), progress["init"] or None
         if self.first_step > self.steps:
-            raise ConfigError(f"the run in {self.folder} has done {self.first_step} of {self.steps} steps already")
-        logger.info("going on behind step %d of %d", self.first_step, self.steps)
+            raise ConfigError(f"the run in {self.folder} has already done {self.first_step} of {self.steps} steps")
+        logger.info("resuming after step %d of %d", self.first_step, self.steps)
 
-    def _look(self, learner: Learner, held: HeldOut, monitor: Monitor, done: int) -> bool:
-        """Held-out loss and pictures, where it is time; whether it was the best so far."""
-        last, better = done == self.steps, False
-        if held and (last or done % self.config.val_every == 0):
-            loss = held.loss(learner)
-            better, self.best = loss < self.best, min(self.best, loss)
+    def _validate(self, learner: Learner, held_out: HeldOut, monitor: Monitor, done: int) -> bool:
+        """Held-out loss and pictures, when they are due; returns whether the loss was the best so far."""
+        last, improved = done == self.steps, False
+        if held_out and (last or done % self.config.val_every == 0):
+            loss = held_out.loss(learner)
+            improved, self.best = loss < self.best, min(self.best, loss)
             self.metrics = {"val/reconstruction": loss}
-            monitor.held_out(done, self.metrics)
-        if held and (last or done % self.config.picture_every == 0):
-            monitor.picture(done, "reconstruction", held.picture(learner))
-        return better
+            monitor.log_validation(done, self.metrics)
+        if held_out and (last or done % self.config.picture_every == 0):
+            monitor.log_picture(done, "reconstruction", held_out.picture(learner))
+        return improved
 
     def _save(self, learner: Learner, stream: BatchStream, done: int, path: Path) -> None:
-        """A checkpoint, and the model beside it: that of the best weights where there are held-out clips."""
+        """Write a checkpoint, and export the model: that of the best weights if there are held-out clips."""
         progress = {
             "step": done,
             "epoch": stream.epoch,
@@ -223,28 +224,30 @@ class _Training:
     def _export(self, checkpoint: Path, done: int) -> None:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         card = Card(
-            name=self.asked.name or self.folder.resolve().name,
-            data=self.asked.data,
+            name=self.options.name or self.folder.resolve().name,
+            data=self.options.data,
             step=done,
             metrics=self.metrics,
             init=self.init,
-            licence=licence_of(self.init, self.asked.licence),
+            licence=licence_of(self.init, self.options.licence),
         )
         try:
             export_model(self.folder, from_published_keys(content["state_dict"], checkpoint), self.config, card)
         except OSError as error:
             raise TrainingError(
-                f"cannot write the model of step {done} to {self.folder}: {error}; {checkpoint} is whole, and "
-                "Marlin.from_pretrained takes it as it is"
+                f"cannot write the model of step {done} to {self.folder}: {error}; {checkpoint} is complete, and "
+                "Marlin.from_pretrained can load it"
             ) from error
 
-    def _stop(self, step: int, drawn: list[tuple[Batch, dict[str, Any]]], error: FloatingPointError) -> TrainingError:
-        """Save what the step saw, and say where."""
+    def _save_bad_batch(
+        self, step: int, loaded: list[tuple[Batch, dict[str, Any]]], error: FloatingPointError
+    ) -> TrainingError:
+        """Save the batches of a failed step, and return an error that says where."""
         path = self.folder / f"bad-batch-step{step + 1}-rank{self.fabric.global_rank}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         batches = [
             {"clips": batch.clips, "mask": batch.mask, **{key: items[key] for key in items if key != "clip"}}
-            for batch, items in drawn
+            for batch, items in loaded
         ]
         try:
             torch.save({"step": step + 1, "batches": batches}, path)
@@ -252,7 +255,7 @@ class _Training:
         except (OSError, RuntimeError) as full:  # torch's zip writer reports a full disk as a RuntimeError
             saved = f"the batch cannot be saved as {path} ({str(full).partition(chr(10))[0]})"
         return TrainingError(
-            f"step {step + 1} stopped: {error}; {saved}. Look at its clips, then go on with --resume and a lower "
+            f"step {step + 1} stopped: {error}; {saved}. Inspect its clips, then continue with --resume and a lower "
             "base_lr, or with clip_norm or gradient_penalty set"
         )
 
@@ -260,5 +263,5 @@ class _Training:
 def _count_steps(config: PretrainConfig, train: Iterable[Any]) -> int:
     num_clips = getattr(train, "num_clips", None)
     if config.max_steps is None and num_clips is None:
-        raise ConfigError("the data set does not say how many clips it has; give max_steps")
+        raise ConfigError("the data set has no num_clips; set max_steps")
     return total_steps(config, num_clips or 0)

@@ -1,4 +1,4 @@
-"""A learner to a checkpoint and back: autoencoder, discriminator, and their optimisers."""
+"""Save a learner to a checkpoint and restore it: autoencoder, discriminator, and their optimisers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def save_learner(learner: Learner, path: Path, progress: dict[str, Any]) -> None
     """Write weights, optimisers and progress; see `write_checkpoint`.
 
     Args:
-        learner: what has learned.
+        learner: the learner.
         path: the file, `.ckpt`.
-        progress: plain values: step, place in the data, best loss.
+        progress: plain values: step, position in the data, best loss.
     Raises:
-        TrainingError: it cannot be written, or weights are NaN or infinite; whatever lay at `path` is as it was.
+        TrainingError: it cannot be written, or weights are NaN or infinite; an existing file at `path` is unchanged.
     """
     state = to_published_keys(model_state(learner.network))
     content: dict[str, Any] = {
@@ -48,18 +48,18 @@ def save_learner(learner: Learner, path: Path, progress: dict[str, Any]) -> None
 
 
 def load_learner(learner: Learner, path: Path) -> dict[str, Any]:
-    """Put a learner back where a checkpoint was written.
+    """Restore a learner from a checkpoint.
 
     Returns:
-        The `progress` given to `save_learner`.
+        The `progress` passed to `save_learner`.
     Raises:
-        WeightsError: the file is not whole, is no checkpoint of a run, or is of a model of another size.
+        WeightsError: the file is truncated, is not a checkpoint of a run, or is of a model of another size.
     """
     content = read_checkpoint(path, task=TASK)
     model, own = content["hyper_parameters"], learner.config.model.to_dict()
     if model != own:
-        differing = [f"{key} {model.get(key)} here {own.get(key)}" for key in own if own.get(key) != model.get(key)]
-        raise WeightsError(f"{path} is a checkpoint of a model of another size: {', '.join(differing)}")
+        differing = [f"{key} {model.get(key)}, here {own.get(key)}" for key in own if own.get(key) != model.get(key)]
+        raise WeightsError(f"{path} is a checkpoint of a model of another size: {'; '.join(differing)}")
     has_critic = "critic_optimizer" in content
     if has_critic != (learner.discriminator is not None):
         raise WeightsError(
@@ -69,8 +69,8 @@ def load_learner(learner: Learner, path: Path) -> dict[str, Any]:
     weights: dict[str, Any] = dict(from_published_keys(content["state_dict"], path))
     restore_state(learner.network, learner.adamw, weights, content["optimizer"])
     if learner.discriminator is not None and learner.critic_optimizer is not None:
-        named = content["state_dict"].items()
-        critic = {key.removeprefix(_CRITIC): tensor for key, tensor in named if key.startswith(_CRITIC)}
+        tensors = content["state_dict"].items()
+        critic = {key.removeprefix(_CRITIC): tensor for key, tensor in tensors if key.startswith(_CRITIC)}
         learner.discriminator.load_state_dict(critic)
         learner.critic_optimizer.load_state_dict(content["critic_optimizer"])
     progress: dict[str, Any] = content["progress"]

@@ -1,4 +1,4 @@
-"""An endless stream of batches with a place in it that can be saved and found again."""
+"""An endless stream of batches whose position can be saved and restored."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _REGION_STRATEGIES = ("fasking", "fasking_opp")
 
 
 class Dataset(Protocol):
-    """Yields {"clip": uint8 (16, 224, 224, 3), "regions": uint8 (8, 14, 14), "id": str, ...}, as `training.data` does.
+    """Yields {"clip": uint8 (16, 224, 224, 3), "regions": uint8 (8, 14, 14), "id": str, ...}, as `ClipDataset` does.
 
-    An `IterableDataset` of batches of the run's size, whose order depends on its epoch alone.
+    An `IterableDataset` of batches of the run's size, whose order depends only on its epoch.
     """
 
     def set_epoch(self, epoch: int, step: int = 0) -> None:
-        """Let the next pass be that of an epoch, from a batch on; workers that outlive a pass must see it too."""
+        """Set the epoch of the next iteration, and the batch with which it starts; also in persistent workers."""
 
     def __iter__(self) -> Iterator[Any]:
-        """The clips of a pass."""
+        """The clips of an epoch."""
 
 
 class BatchStream:
-    """Batches of clips with their masks, pass after pass.
+    """Batches of clips with their masks, epoch after epoch.
 
-    What a batch holds depends on the seed, the process and its place alone, so a run that goes on in the middle of a
-    pass sees what it would have seen.
+    The contents of a batch depend only on seed, process and position, so a run that resumes in mid-epoch gets the same
+    batches as without the interruption.
 
     Args:
         dataset: see `Dataset`.
@@ -53,14 +53,14 @@ class BatchStream:
         self.epoch, self.batch_index = 0, 0
 
     def seek(self, epoch: int, batch_index: int) -> None:
-        """Go on behind so many batches of a pass; takes effect with the next `__iter__`."""
+        """Continue after `batch_index` batches of an epoch; takes effect with the next `__iter__`."""
         self.epoch, self.batch_index = epoch, batch_index
 
     def __iter__(self) -> Iterator[tuple[Batch, dict[str, Any]]]:
-        """Batches, and what the data set says of their clips.
+        """Batches, and the data set's entries for their clips.
 
         Raises:
-            TrainingError: a whole pass gives less than one batch.
+            TrainingError: a whole epoch has less than one batch.
         """
         while True:
             self._dataset.set_epoch(self.epoch, self.batch_index)
@@ -69,7 +69,7 @@ class BatchStream:
                 yield self._batch(items, index), items
             if self.batch_index == 0:
                 raise TrainingError(
-                    f"a pass over the training clips gives less than one batch of {self._config.batch_size}; prepare "
+                    f"an epoch of the training clips has less than one batch of {self._config.batch_size}; prepare "
                     "more videos, or lower --batch-size"
                 )
             self.epoch, self.batch_index = self.epoch + 1, 0
@@ -90,8 +90,8 @@ class BatchStream:
 
     def _batch(self, items: Mapping[str, Any], index: int) -> Batch:
         seeds = [
-            mask_seed(self._config.seed, self.epoch, self._rank, index * self._config.batch_size + place)
-            for place in range(len(items["clip"]))
+            mask_seed(self._config.seed, self.epoch, self._rank, index * self._config.batch_size + offset)
+            for offset in range(len(items["clip"]))
         ]
         return Batch(items["clip"], masks_for(items, self._config, seeds))
 
@@ -108,12 +108,12 @@ def masks_for(items: Mapping[str, Any], config: PretrainConfig, seeds: list[int]
 
 
 def mask_seed(*parts: int) -> int:
-    """One seed of several whole numbers, far from those of their neighbours."""
+    """A seed from several integers, unrelated to those of neighbouring integers."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Stack clips and regions; keep the rest as lists."""
+    """Stack clips and regions; all other entries are lists."""
     stacked = ("clip", "regions")
     out: dict[str, Any] = {key: [item[key] for item in items] for key in items[0] if key not in stacked}
     for key in stacked:

@@ -1,4 +1,4 @@
-"""Labels to regions of tokens; landmarks, SegFormer and label maps behind one Protocol."""
+"""Face parsing: labels to regions of tokens; landmarks, SegFormer and label maps behind one protocol."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ def centre(labels: NDArray[np.uint8], *names: str) -> NDArray[np.float64]:
 
 
 class Points:
-    """A detector that sees one face in the middle of crops, on those that it is told to."""
+    """A detector that returns one face in the middle of given crops."""
 
     name = "points"
 
     def __init__(self, points: dict[int, NDArray[np.float64]]) -> None:
         self.points = points  # by the crop's grey value
-        self.seen: list[int] = []
+        self.detected: list[int] = []
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        self.seen += [int(frame[0, 0, 0]) for frame in frames]
+        self.detected += [int(frame[0, 0, 0]) for frame in frames]
         return [self._one(int(frame[0, 0, 0])) for frame in frames]
 
     def _one(self, grey: int) -> Detections:
@@ -99,7 +99,7 @@ def test_cell_holds_every_region_that_one_of_its_pixels_touches() -> None:
     assert bits[1].tolist() == [[1, 1 | 1 << REGIONS.index("nose"), 1], [1, 1, 1 | 1 << REGIONS.index("hair")]]
 
 
-def test_value_that_is_no_label_is_refused() -> None:
+def test_value_that_is_not_a_label_is_refused() -> None:
     with pytest.raises(ShapeError, match="values from 0 to 11; expected 0 to 10"):
         region_bits(np.array([[[0, 11]]], dtype=np.uint8), 1)
     with pytest.raises(ShapeError, match="multiples of 16"):
@@ -146,28 +146,28 @@ def test_outline_of_a_head_turned_aside_does_not_shrink_with_the_eyes() -> None:
     assert 0.6 < ratio < 1
 
 
-def test_points_between_two_looks_are_interpolated() -> None:
+def test_points_between_two_detections_are_interpolated() -> None:
     detector = Points({0: FACE, 4: FACE + 8, 8: FACE})
     parser = FivePointParser(detector)
     points = parser.points(crops_of(greys(9)))
-    assert detector.seen == [0, 4, 8]
+    assert detector.detected == [0, 4, 8]
     np.testing.assert_allclose(points[2], FACE + 4)
     np.testing.assert_allclose(points[:, 0, 0], FACE[0, 0] + np.array([0, 2, 4, 6, 8, 6, 4, 2, 0]))
     np.testing.assert_array_equal(parser.parse(crops_of(greys(9)))[4], draw_face(FACE + 8, 224))
 
 
-def test_crop_in_which_nothing_is_seen_takes_the_points_of_its_neighbours() -> None:
+def test_crop_without_a_detection_gets_the_points_of_its_neighbours() -> None:
     points = FivePointParser(Points({4: FACE})).points(crops_of(greys(9)))
     np.testing.assert_allclose(points, np.tile(FACE, (9, 1, 1)))
 
 
-def test_face_beside_the_one_that_was_cropped_is_left_alone() -> None:
-    """The better score is the stranger's."""
+def test_face_beside_the_cropped_one_is_ignored() -> None:
+    """The other face has the better score."""
     np.testing.assert_allclose(FivePointParser(Points({0: FACE})).points(crops_of(greys(1)))[0], FACE)
 
 
 @pytest.mark.parametrize("detector", [Points({}), LbpDetector()], ids=["unseen", "lbp"])
-def test_without_points_the_proportions_of_a_box_stand_in(detector: Points | LbpDetector) -> None:
+def test_without_landmarks_average_proportions_are_used(detector: Points | LbpDetector) -> None:
     points = FivePointParser(detector).points(crops_of(greys(3)))
     assert points.shape == (3, 5, 2)
     right_eye, left_eye, nose, right_mouth, left_mouth = points[0] / 224
@@ -177,7 +177,7 @@ def test_without_points_the_proportions_of_a_box_stand_in(detector: Points | Lbp
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["video01", "video03", "cropped01", "cropped04"])
-def test_yunets_points_are_found_again_in_its_crops(name: str, shared: Path) -> None:
+def test_yunets_landmarks_agree_in_its_crops(name: str, shared: Path) -> None:
     detector = load_detector(shared / "weights/face_detection_yunet_2023mar.onnx")
     with open_video(shared / f"media/{name}.mp4") as reader:
         frame = next(frame.rgb for frame in reader if frame.index == 14)
@@ -230,7 +230,7 @@ def fan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_68_points_come_from_the_peaks_of_the_networks_heat(fan_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_68_points_are_the_peaks_of_the_networks_heatmaps(fan_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = SixtyEightPointParser(fan_file)
     crop = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     heat = torch.zeros(1, 68, 64, 64)
@@ -271,7 +271,7 @@ CLASSES += ["u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth"]
 
 
 def write_segformer(folder: Path, classes: Sequence[str], favourite: str) -> Path:
-    """A SegFormer of a few thousand weights that sees one class everywhere."""
+    """A SegFormer of a few thousand weights that predicts one class everywhere."""
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
     torch.manual_seed(0)
@@ -311,7 +311,7 @@ def test_segformers_classes_become_labels_of_lapa(favourite: str, label: str, tm
     assert set(np.unique(labels)) == {LABELS.index(label)}
 
 
-def test_segformer_that_parses_no_faces_is_refused(tmp_path: Path) -> None:
+def test_segformer_with_other_classes_is_refused(tmp_path: Path) -> None:
     folder = write_segformer(tmp_path / "streets", ["road", "skin", "sky"], "sky")
     with pytest.raises(WeightsError, match="has no classes hair, l_eye, mouth, nose, r_eye"):
         SegformerParser(str(folder))
@@ -323,7 +323,7 @@ def test_segformer_without_transformers_names_the_extra(monkeypatch: pytest.Monk
         load_parser("segformer", detector=Points({}))
 
 
-def test_segformer_that_cannot_be_had_says_how_to_provide_it(tmp_path: Path) -> None:
+def test_unavailable_segformer_says_how_to_provide_it(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match='parser="segformer:path/to/folder"'):
         load_parser(f"segformer:{tmp_path / 'nothing'}", detector=Points({}), local_files_only=True)
 
@@ -340,7 +340,7 @@ def framed(squares: list[list[int]], size_px: int, source: str, names: Sequence[
     return FaceCrops(pixels, np.arange(len(squares)) * 2, np.array(squares), (60, 80), source, tuple(names))
 
 
-def test_map_of_a_frame_is_cut_as_the_frame_was(tmp_path: Path) -> None:
+def test_map_of_a_frame_is_cropped_like_the_frame(tmp_path: Path) -> None:
     whole = a_map(60, 80)
     (tmp_path / "ann" / "1").mkdir(parents=True)
     np.save(tmp_path / "ann/1/0007.npy", whole)
@@ -360,7 +360,7 @@ def test_map_is_scaled_with_its_crop_by_the_nearest_pixel(tmp_path: Path) -> Non
     np.testing.assert_array_equal(parsed, np.kron(whole[:16, :16], np.ones((2, 2), dtype=np.uint8)))
 
 
-def test_map_of_the_crops_size_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_map_of_the_crops_size_is_used_unchanged(tmp_path: Path) -> None:
     maps = np.stack([a_map(32, 32, seed) for seed in range(5)])
     np.save(tmp_path / "talk.npy", maps)
     parsed = PrecomputedParser(tmp_path).parse(framed([[10, 20, 42, 52]] * 3, 32, "talk.mp4"))
@@ -368,26 +368,26 @@ def test_map_of_the_crops_size_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("maps", "says"),
+    ("maps", "message"),
     [
         (np.zeros((2, 60, 80), np.uint8), "with a row for frame 4"),
         (np.zeros((5, 50, 80), np.uint8), r"a label map of \(50, 80\); expected the frame's size \(60, 80\)"),
         (np.full((5, 60, 80), 19, np.uint8), "values from 19 to 19"),
-        (np.zeros((5, 60, 80), np.float32), "is float32; expected whole numbers"),
-        (None, "no label map can be read"),
+        (np.zeros((5, 60, 80), np.float32), "is float32; expected integers"),
+        (None, "cannot read a label map"),
     ],
     ids=["short", "size", "labels", "dtype", "missing"],
 )
-def test_maps_that_do_not_fit_are_refused(maps: NDArray[np.uint8] | None, says: str, tmp_path: Path) -> None:
+def test_maps_that_do_not_fit_are_refused(maps: NDArray[np.uint8] | None, message: str, tmp_path: Path) -> None:
     if maps is not None:
         np.save(tmp_path / "talk.npy", maps)
-    with pytest.raises((VideoDecodeError, ShapeError), match=says):
+    with pytest.raises((VideoDecodeError, ShapeError), match=message):
         PrecomputedParser(tmp_path).parse(framed([[0, 0, 32, 32]] * 3, 32, "talk.mp4"))
 
 
 def test_pickled_map_is_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "talk.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(VideoDecodeError, match="no label map can be read"):
+    with pytest.raises(VideoDecodeError, match="cannot read a label map"):
         PrecomputedParser(tmp_path).parse(framed([[0, 0, 32, 32]], 32, "talk.mp4"))
 
 
@@ -395,15 +395,15 @@ def test_pickled_map_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_every_parser_fits_the_protocol(tmp_path: Path, fan_file: Path) -> None:
-    asked = ["landmarks", f"landmarks68:{fan_file}", f"precomputed:{tmp_path}"]
-    parsers = [load_parser(name, detector=Points({})) for name in asked]
+    parser = ["landmarks", f"landmarks68:{fan_file}", f"precomputed:{tmp_path}"]
+    parsers = [load_parser(name, detector=Points({})) for name in parser]
     assert all(isinstance(parser, RegionParser) for parser in parsers)
     assert [parser.name for parser in parsers] == ["landmarks", "landmarks68", "precomputed"]
     assert load_parser(parsers[0], detector=Points({})) is parsers[0]
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("parser", "message"),
     [
         (
             "landmark",
@@ -413,12 +413,12 @@ def test_every_parser_fits_the_protocol(tmp_path: Path, fan_file: Path) -> None:
         ("landmarks:fan.pth", 'did you mean "landmarks68:fan.pth"'),
     ],
 )
-def test_parser_that_there_is_none_of_is_refused(asked: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
-        check_parser(asked)
+def test_unknown_parser_is_refused(parser: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_parser(parser)
 
 
-def test_what_is_no_parser_is_refused(tmp_path: Path) -> None:
+def test_object_without_the_parser_protocol_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="parser is a int; expected a name, or a RegionParser"):
         load_parser(7, detector=Points({}))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="no folder of label maps"):

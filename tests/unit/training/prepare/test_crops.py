@@ -1,4 +1,4 @@
-"""Faces followed and cropped for training, several at once; which folders and files are videos."""
+"""Tracking and cropping faces for training, several at once; which folders and files are videos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.making import PaintedFace, lay, painted
 from marlin_sdk import ConfigError, Detections, ShapeError
 from marlin_sdk.face.regions.labels import FaceCrops
 from marlin_sdk.training.prepare.config import PrepareConfig
-from marlin_sdk.training.prepare.crops import follow_faces, prepare_source
+from marlin_sdk.training.prepare.crops import prepare_source, track_faces
 from marlin_sdk.training.prepare.folder import DataFolder, Outcome
 from marlin_sdk.training.prepare.shards import read_clip, read_shard
 from marlin_sdk.training.prepare.sources import Source, find_sources, plan_sources
@@ -53,29 +53,29 @@ def two_faces(num_frames: int, leaves_at: int) -> NDArray[np.uint8]:
     return frames
 
 
-def test_each_face_makes_stretches_of_its_own() -> None:
-    stretches = list(follow_faces(ArrayReader(two_faces(100, 64), None), CONFIG, TwoFaces()))
+def test_each_face_has_its_own_segments() -> None:
+    segments = list(track_faces(ArrayReader(two_faces(100, 64), None), CONFIG, TwoFaces()))
     lengths: dict[int, list[int]] = {}
-    for stretch in stretches:
-        lengths.setdefault(stretch.track, []).append(len(stretch.pixels))
-        assert stretch.frame_index == list(range(stretch.frame_index[0], stretch.frame_index[0] + len(stretch.pixels)))
-        assert all((crop[8:24, 8:24] == (255, 0, 0)).all() for crop in stretch.pixels)
-        assert stretch.face_px == (40 if stretch.track == 0 else 18)
-    assert lengths == {0: [40, 60], 1: [61]}  # what was last seen at a look, every fourth frame
+    for segment in segments:
+        lengths.setdefault(segment.track, []).append(len(segment.pixels))
+        assert segment.frame_index == list(range(segment.frame_index[0], segment.frame_index[0] + len(segment.pixels)))
+        assert all((crop[8:24, 8:24] == (255, 0, 0)).all() for crop in segment.pixels)
+        assert segment.face_px == (40 if segment.track == 0 else 18)
+    assert lengths == {0: [40, 60], 1: [61]}  # last detected on an every fourth frame
 
 
 def test_frames_without_cropping_must_have_the_size() -> None:
     frames = painted(40, {}, 32, 32)
-    (stretch,) = follow_faces(ArrayReader(frames, None), CONFIG, None)
-    assert np.array_equal(np.stack(stretch.pixels), frames)
+    (segment,) = track_faces(ArrayReader(frames, None), CONFIG, None)
+    assert np.array_equal(np.stack(segment.pixels), frames)
     with pytest.raises(ShapeError, match="frame 0 is 128x96; without cropping, frames must be 32x32"):
-        list(follow_faces(ArrayReader(painted(40, {}), None), CONFIG, None))
+        list(track_faces(ArrayReader(painted(40, {}), None), CONFIG, None))
 
 
 def prepared(
     folder: Path, frames: NDArray[np.uint8], config: PrepareConfig, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Outcome, DataFolder, Source]:
-    """One video, with these detectors and parsers in the place of those that have a name."""
+    """Prepare one video, with these detectors and parsers instead of the built-in ones."""
     import cv2
 
     (folder / "v").mkdir(parents=True)
@@ -86,7 +86,7 @@ def prepared(
     return prepare_source(source, DataFolder(folder / "data"), config), DataFolder(folder / "data"), source
 
 
-def test_all_faces_are_kept_or_the_largest_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faces_are_kept_or_only_the_largest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for faces, tracks in (("all", [1, 0, 0]), ("largest", [0, 0])):
         config = PrepareConfig(**{**CONFIG.to_dict(), "faces": faces})
         outcome, folder, source = prepared(tmp_path / faces, two_faces(100, 64), config, monkeypatch)
@@ -97,7 +97,7 @@ def test_all_faces_are_kept_or_the_largest_alone(tmp_path: Path, monkeypatch: py
         assert np.abs(last[:, 10:22, 10:22].astype(int) - (255, 0, 0)).mean() < 8
 
 
-def test_small_and_short_faces_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_faces_and_short_tracks_are_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = PrepareConfig(**{**CONFIG.to_dict(), "min_face_px": 20})
     outcome, folder, source = prepared(tmp_path / "small", two_faces(100, 64), config, monkeypatch)
     assert (outcome.status, outcome.samples, outcome.left_out) == ("done", 2, 1)
@@ -107,7 +107,7 @@ def test_small_and_short_faces_are_left_out(tmp_path: Path, monkeypatch: pytest.
     assert not folder.part(source.id).exists()
 
 
-def test_fault_of_one_video_is_its_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_one_video_is_its_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(self: Blank, crops: FaceCrops) -> NDArray[np.uint8]:
         raise ZeroDivisionError("parser")
 
@@ -117,7 +117,7 @@ def test_fault_of_one_video_is_its_outcome(tmp_path: Path, monkeypatch: pytest.M
     assert not list((folder.path / "parts").iterdir())
 
 
-def test_file_that_is_gone_is_an_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_file_is_an_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("marlin_sdk.training.prepare.crops.load_tools", lambda _: (TwoFaces(), Blank()))
     source = Source(tmp_path / "gone.mp4", "gone.mp4", "gone")
     outcome = prepare_source(source, DataFolder(tmp_path / "data"), CONFIG)
@@ -166,7 +166,7 @@ def test_videos_beside_youtube_faces_are_found_too(tmp_path: Path) -> None:
         {"parser": "precomputed"},
     ],
 )
-def test_setting_that_cannot_be_used_is_refused(values: dict[str, object]) -> None:
+def test_invalid_setting_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(values))):
         PrepareConfig(**values)  # type: ignore[arg-type]
 
@@ -178,7 +178,7 @@ def test_settings_survive_their_file() -> None:
         PrepareConfig.from_dict({**config.to_dict(), "colour": 1})
 
 
-def test_line_of_the_manifest_that_was_cut_off_counts_for_nothing(tmp_path: Path) -> None:
+def test_truncated_line_of_the_manifest_is_ignored(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     folder.record(Outcome("a.mp4", "broken", "why"))
     folder.record(Outcome("b.mp4", "no_face", warnings=("w",)))

@@ -1,4 +1,4 @@
-"""Shards: plain tars that any program reads, and an index that finds a frame in them."""
+"""Shards: plain tars, and an index with the offset of each frame."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from marlin_sdk.training.prepare.shards import (
 )
 
 
-def test_shard_is_a_tar_of_what_it_says(tmp_path: Path) -> None:
+def test_shard_is_a_tar_of_its_samples(tmp_path: Path) -> None:
     write_shard(tmp_path / "a.tar", "train", {"ann": 5, "bob": 3})
     with tarfile.open(tmp_path / "a.tar") as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
@@ -38,10 +38,10 @@ def test_shard_is_a_tar_of_what_it_says(tmp_path: Path) -> None:
         "regions.npy",
         *(f"{index:06d}.webp" for index in range(5)),
     ]
-    said = json.loads(members[f"{keys[1]}.json"])
-    assert said["identity"] == "bob"
-    assert said["source"] == "bob.mp4"
-    assert said["num_frames"] == 3
+    description = json.loads(members[f"{keys[1]}.json"])
+    assert description["identity"] == "bob"
+    assert description["source"] == "bob.mp4"
+    assert description["num_frames"] == 3
     assert np.load(io.BytesIO(members[f"{keys[1]}.regions.npy"])).shape == (3, 2, 2)
     frame = cv2.imdecode(np.frombuffer(members[f"{keys[0]}.000004.webp"], np.uint8), cv2.IMREAD_COLOR)
     assert frame is not None
@@ -56,7 +56,7 @@ for sample in webdataset.WebDataset(f"file:{sys.argv[1]}", shardshuffle=False, e
 
 
 def test_webdataset_reads_a_shard(tmp_path: Path) -> None:
-    """In a process of its own, where its open files are no errors."""
+    """In a separate process, where its unclosed files raise no errors."""
     write_shard(tmp_path / "a.tar", "train", {"ann": 5, "bob": 3})
     command = [sys.executable, "-c", READ, str(tmp_path / "a.tar")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -80,35 +80,35 @@ def test_joined_shards_hold_the_samples_of_each_and_nothing_else(tmp_path: Path)
     del parts[0].samples[0]
     join_shards(tmp_path / "all.tar", "train", parts)
     joined = read_shard(tmp_path / "all.json")
-    joined.check_whole()
+    joined.check_size()
     assert [sample.identity for sample in joined.samples] == ["ann2", "bob", "bob2"]
     assert [number_of(read_clip(joined, sample, [31])[0]) for sample in joined.samples] == [31] * 3
     with tarfile.open(tmp_path / "all.tar") as tar:
         assert len(tar.getnames()) == 35 + 33 + 35 + 3 * 2
 
 
-def test_shard_that_is_cut_off_says_so(tmp_path: Path) -> None:
+def test_truncated_shard_is_reported(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "a.tar", "train", {"ann": 40})
     whole = shard.path.read_bytes()
     shard.path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(VideoDecodeError, match=r"a\.tar is cut off: \d+ bytes of \d+; .*prepare again"):
-        shard.check_whole()
-    with pytest.raises(VideoDecodeError, match="is cut off"):
+    with pytest.raises(VideoDecodeError, match=r"a\.tar is truncated: \d+ bytes of \d+; .*prepare again"):
+        shard.check_size()
+    with pytest.raises(VideoDecodeError, match="is truncated"):
         read_clip(shard, shard.samples[0], [39])
     shard.path.unlink()
-    with pytest.raises(VideoDecodeError, match="is not there"):
-        shard.check_whole()
+    with pytest.raises(VideoDecodeError, match="does not exist"):
+        shard.check_size()
     with pytest.raises(VideoDecodeError, match="cannot be read"):
         read_regions(shard, shard.samples[0])
 
 
-def test_shard_of_the_right_length_but_damaged_says_which_sample(tmp_path: Path) -> None:
+def test_damaged_shard_of_the_right_size_names_the_sample(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "a.tar", "train", {"ann": 40})
     content = bytearray(shard.path.read_bytes())
     sample = shard.samples[0]
-    content[sample.place(2 + 7) :][:1] = b""
+    content[sample.member_offset(2 + 7) :][:1] = b""
     for member in (1, 2 + 7):
-        content[sample.place(member) : sample.place(member) + 60] = bytes(60)
+        content[sample.member_offset(member) : sample.member_offset(member) + 60] = bytes(60)
     shard.path.write_bytes(content)
     shard.path.write_bytes(content.ljust(shard.num_bytes, b"\0"))
     with pytest.raises(VideoDecodeError, match=r"frame 7 of sample 'ann\.mp4#0-0' cannot be decoded"):
@@ -118,9 +118,9 @@ def test_shard_of_the_right_length_but_damaged_says_which_sample(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 1, "split": null, "samples": [{}], "num_bytes": 1}'])
-def test_file_that_is_no_index_is_refused(content: str, tmp_path: Path) -> None:
+def test_file_that_is_not_an_index_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(VideoDecodeError, match="is no index of a shard"):
+    with pytest.raises(VideoDecodeError, match="is not the index of a shard"):
         read_shard(tmp_path / "a.json")
 
 
@@ -146,20 +146,20 @@ def test_index_of_another_version_is_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_index_of_a_sample_that_cannot_be_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+def test_index_with_an_invalid_sample_is_refused(change: dict[str, object], tmp_path: Path) -> None:
     index = write_shard(tmp_path / "a.tar", "train", {"ann": 40}).path.with_suffix(".json")
     values = json.loads(index.read_text())
     values["samples"][0].update(change)
     index.write_text(json.dumps(values))
-    with pytest.raises(VideoDecodeError, match="is no index of a shard"):
+    with pytest.raises(VideoDecodeError, match="is not the index of a shard"):
         read_shard(index)
 
 
 @pytest.mark.parametrize("change", [{"split": "test"}, {"split": ["train"]}, {"num_bytes": 1e400}], ids=str)
-def test_index_of_a_shard_that_cannot_be_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+def test_index_with_an_invalid_shard_is_refused(change: dict[str, object], tmp_path: Path) -> None:
     index = write_shard(tmp_path / "a.tar", "train", {"ann": 40}).path.with_suffix(".json")
     index.write_text(json.dumps({**json.loads(index.read_text()), **change}))
-    with pytest.raises(VideoDecodeError, match="is no index of a shard"):
+    with pytest.raises(VideoDecodeError, match="is not the index of a shard"):
         read_shard(index)
 
 
@@ -187,7 +187,7 @@ def test_pickled_regions_are_not_opened(tmp_path: Path, monkeypatch: pytest.Monk
     packed = io.BytesIO()
     np.save(packed, np.array([_Opened()], dtype=object), allow_pickle=True)
     content = bytearray(shard.path.read_bytes())
-    content[sample.place(1) : sample.place(1) + int(sample.sizes[1])] = packed.getvalue().ljust(
+    content[sample.member_offset(1) : sample.member_offset(1) + int(sample.sizes[1])] = packed.getvalue().ljust(
         int(sample.sizes[1]), b"\0"
     )
     shard.path.write_bytes(content)

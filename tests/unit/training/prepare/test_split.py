@@ -1,4 +1,4 @@
-"""The split by identity: fixed, seeded, and nobody on both sides."""
+"""The split by identity: fixed, seeded, and disjoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ names = st.sets(st.text(min_size=1, max_size=8), min_size=2, max_size=40)
 
 
 @given(names, st.floats(0.01, 0.99), st.integers(0, 100))
-def test_share_of_identities_validates_and_neither_side_is_empty(found: set[str], share: float, seed: int) -> None:
+def test_fraction_of_identities_is_held_out_and_neither_split_is_empty(
+    found: set[str], share: float, seed: int
+) -> None:
     sides = assign_splits(found, val_share=share, seed=seed)
     assert set(sides) == found
     held_out = list(sides.values()).count("val")
@@ -23,7 +25,7 @@ def test_share_of_identities_validates_and_neither_side_is_empty(found: set[str]
 
 
 @given(names, st.integers(0, 100), st.randoms())
-def test_split_depends_on_names_and_seed_alone(found: set[str], seed: int, random: Random) -> None:
+def test_split_depends_only_on_names_and_seed(found: set[str], seed: int, random: Random) -> None:
     order = sorted(found)
     random.shuffle(order)
     assert assign_splits(order, val_share=0.3, seed=seed) == assign_splits(sorted(found), val_share=0.3, seed=seed)
@@ -40,21 +42,21 @@ def test_split_is_the_same_on_every_machine() -> None:
     ]
 
 
-def test_other_seed_makes_another_split() -> None:
+def test_another_seed_makes_another_split() -> None:
     people = [f"person {index}" for index in range(20)]
     splits = {tuple(sorted(assign_splits(people, val_share=0.3, seed=seed).items())) for seed in range(10)}
     assert len(splits) == 10
 
 
 @given(names, names, st.integers(0, 100))
-def test_side_that_is_known_stays_when_the_folder_grows(before: set[str], more: set[str], seed: int) -> None:
+def test_known_splits_are_retained_when_the_folder_grows(before: set[str], more: set[str], seed: int) -> None:
     known = assign_splits(before, val_share=0.3, seed=seed)
     grown = assign_splits(before | more, val_share=0.3, seed=seed, known=known)
     assert {name: grown[name] for name in before} == known
     assert set(grown) == before | more
 
 
-def test_no_share_holds_out_nobody() -> None:
+def test_fraction_zero_holds_out_nobody() -> None:
     assert set(assign_splits(["a", "b"], val_share=0, seed=0).values()) == {"train"}
     assert assign_splits(["a"], val_share=0, seed=0) == {"a": "train"}
 
@@ -70,8 +72,8 @@ def test_share_outside_0_and_1_is_refused(share: float) -> None:
         assign_splits(["a", "b"], val_share=share, seed=0)
 
 
-def test_identity_on_both_sides_is_refused_with_both_places() -> None:
+def test_identity_in_both_splits_is_refused_with_both_origins() -> None:
     rows = [("a", "train", "x"), ("b", "val", "y"), ("a", "train", "z"), ("b", "train", "w")]
-    with pytest.raises(ConfigError, match=r"'b' is on both sides of the split: val in y, train in w"):
+    with pytest.raises(ConfigError, match=r"'b' is in both splits: val in y, train in w"):
         check_disjoint(rows)
     check_disjoint(rows[:3])

@@ -1,4 +1,4 @@
-"""Settings of pretraining: presets, YAML, what is refused."""
+"""Settings of pretraining: presets, YAML, validation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_defaults_are_the_preset_marlin() -> None:
     assert PretrainConfig(model=TINY) == PretrainConfig.from_preset("marlin", TINY)
 
 
-def test_yaml_form_comes_back_the_same(tmp_path: Path) -> None:
+def test_yaml_is_a_round_trip(tmp_path: Path) -> None:
     config = PretrainConfig.from_preset("videomae", TINY, batch_size=3, max_steps=7, betas=(0.5, 0.6))
     save_config(config, tmp_path / "run.yaml")
     assert PretrainConfig.from_dict(load_config(tmp_path / "run.yaml")) == config
@@ -48,10 +48,10 @@ def test_yaml_may_name_preset_and_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        (b"- 1\n", "no mapping"),
-        (b"1: 2\n", "no mapping"),
+        (b"- 1\n", "not a mapping"),
+        (b"1: 2\n", "not a mapping"),
         (b"a: [\n", "cannot be read as YAML"),
         (b"\xff\xfe\x00", "cannot be read as YAML"),
         (b"seed: !!python/object/apply:os.getpid []\n", "cannot be read as YAML"),
@@ -59,18 +59,18 @@ def test_yaml_may_name_preset_and_model(tmp_path: Path) -> None:
     ],
     ids=["list", "number", "open", "binary", "object", "deep"],
 )
-def test_file_that_is_no_config_is_refused(tmp_path: Path, text: bytes, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_file_that_is_not_a_config_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_config(lay(tmp_path / "run.yaml", text))
 
 
-def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run\.yaml"):
         load_config(tmp_path / "run.yaml")
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"mask_ratio": 0.0}, "mask_ratio"),
         ({"mask_ratio": 1.0}, "mask_ratio"),
@@ -94,16 +94,16 @@ def test_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ({"normalise_target": 1}, "normalise_target"),
         ({"accumulate": 2, "d_steps": 2}, "accumulate > 1"),
         ({"learning_rate": 0.1}, "no settings.*learning_rate"),
-        ({"model": "marlin_vit_huge"}, "unknown model 'marlin_vit_huge'; there are marlin_vit_small"),
+        ({"model": "marlin_vit_huge"}, "unknown model 'marlin_vit_huge'; expected one of marlin_vit_small"),
         ({"model": None}, "model is None"),
         ({"model": TINY.without_decoder()}, "needs a decoder"),
         ({"preset": "mae"}, "unknown preset 'mae'"),
     ],
 )
-def test_value_that_cannot_be_used_is_named(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_invalid_value_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         PretrainConfig.from_dict({"model": TINY, **settings})
 
 
-def test_whole_numbers_are_numbers() -> None:
+def test_integers_are_numbers() -> None:
     assert PretrainConfig.from_dict({"model": TINY, "betas": [0, 0.9], "adv_weight": 1}).betas == (0, 0.9)

@@ -1,4 +1,4 @@
-"""The stream of clips: each sample once an epoch, over workers and processes, from anywhere in it."""
+"""The data set of clips: each sample once an epoch, over workers and processes, from any position."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_sockets() -> Iterator[None]:
-    """Between processes torch hands tensors over by files: the sockets that it takes otherwise are blocked here."""
+    """Tensors are passed between processes by files: sockets, the default, are blocked in tests."""
     sharing: Any = torch.multiprocessing
     usual = sharing.get_sharing_strategy()
     sharing.set_sharing_strategy("file_system")
@@ -63,7 +63,7 @@ def test_clip_has_16_frames_two_apart_and_the_regions_of_each_tubelets_first(dat
     assert starts[True] > 8
 
 
-def test_each_start_that_fits_is_drawn(tmp_path: Path) -> None:
+def test_each_possible_start_is_drawn(tmp_path: Path) -> None:
     dataset = ClipDataset(write_data(tmp_path, {"a": 34}), batch_size=1)
     drawn = Counter[int]()
     for epoch in range(200):
@@ -73,7 +73,7 @@ def test_each_start_that_fits_is_drawn(tmp_path: Path) -> None:
     assert min(drawn.values()) > 25
 
 
-def test_epoch_gives_every_sample_once_in_an_order_of_its_own(data: Path) -> None:
+def test_epoch_gives_every_sample_once_in_its_own_order(data: Path) -> None:
     dataset = ClipDataset(data, batch_size=1)
     orders = []
     for epoch in (0, 1, 0):
@@ -97,7 +97,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(data: Path, workers: int
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("step", [0, 1, 3, 4, 5])
-def test_pass_goes_on_from_any_step(data: Path, step: int, workers: int) -> None:
+def test_epoch_resumes_at_any_step(data: Path, step: int, workers: int) -> None:
     dataset = ClipDataset(data, batch_size=4)
     dataset.set_epoch(3)
     whole = seen(loaded(dataset, 4))
@@ -106,22 +106,22 @@ def test_pass_goes_on_from_any_step(data: Path, step: int, workers: int) -> None
     assert seen(loaded(dataset, 4, workers, **context)) == whole[step:]
 
 
-def test_step_that_is_left_out_is_not_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipped_step_is_not_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    cut = ClipDataset._cut
+    cut = ClipDataset._load_clip
 
     def counted(self: ClipDataset, index: int, epoch: int) -> ClipItem:
         reads.append(str(index))
         return cut(self, index, epoch)
 
-    monkeypatch.setattr(ClipDataset, "_cut", counted)
+    monkeypatch.setattr(ClipDataset, "_load_clip", counted)
     dataset = ClipDataset(data, batch_size=4)
     dataset.set_epoch(0, 4)
     loaded(dataset, 4)
     assert len(reads) == 4
 
 
-def test_workers_that_outlive_a_pass_see_the_next_epoch(data: Path) -> None:
+def test_persistent_workers_get_the_next_epoch(data: Path) -> None:
     dataset = ClipDataset(data, batch_size=4)
     loader = DataLoader(dataset, batch_size=4, num_workers=2, persistent_workers=True, multiprocessing_context="fork")
     passes = []
@@ -134,7 +134,7 @@ def test_workers_that_outlive_a_pass_see_the_next_epoch(data: Path) -> None:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_processes_share_a_pass_and_have_as_many_batches(data: Path, world_size: int) -> None:
+def test_processes_share_an_epoch_and_have_the_same_number_of_batches(data: Path, world_size: int) -> None:
     ranks = [ClipDataset(data, batch_size=3, rank=rank, world_size=world_size) for rank in range(world_size)]
     batches = [loaded(dataset, 3, drop_last=True) for dataset in ranks]
     assert {len(one) for one in batches} == {23 // (3 * world_size)}
@@ -143,14 +143,14 @@ def test_processes_share_a_pass_and_have_as_many_batches(data: Path, world_size:
     assert len(set(together)) == len(together) == 23 // (3 * world_size) * 3 * world_size
 
 
-def test_two_processes_draw_together_what_one_draws_with_twice_the_batch(data: Path) -> None:
+def test_two_processes_together_get_the_batches_of_one_with_twice_the_size(data: Path) -> None:
     one = seen(loaded(ClipDataset(data, batch_size=6), 6))
     two = [seen(loaded(ClipDataset(data, batch_size=3, rank=rank, world_size=2), 3)) for rank in (0, 1)]
     for whole, *halves in zip(one, *two, strict=True):
         assert sorted(whole[0]) == sorted(name for names, _ in halves for name in names)
 
 
-def test_held_out_clips_are_all_there_and_always_the_same(data: Path) -> None:
+def test_held_out_clips_are_complete_and_always_the_same(data: Path) -> None:
     for rank, world_size in ((0, 1), (0, 2), (1, 2)):
         options = {"batch_size": 2, "random_start": False, "drop_last": False}
         dataset = ClipDataset(data, "val", rank=rank, world_size=world_size, **options)  # type: ignore[arg-type]
@@ -173,17 +173,17 @@ def test_order_does_not_depend_on_how_samples_are_packed(tmp_path: Path) -> None
     assert [item["id"] for item in ClipDataset(first)] == [item["id"] for item in ClipDataset(other)]
 
 
-def test_longer_clips_leave_out_samples_that_are_too_short(data: Path) -> None:
+def test_longer_clips_skip_samples_that_are_too_short(data: Path) -> None:
     dataset = ClipDataset(data, sample_rate=3)  # 46 frames
     assert dataset.num_clips == sum(length >= 46 for length in PEOPLE.values())
     with pytest.raises(ConfigError, match=r"no 'train' sample of .* has the 151 frames"):
         ClipDataset(data, sample_rate=10)
 
 
-# What a training run asks for -----------------------------------------------------------------------------------------
+# Data of a training run -----------------------------------------------------------------------------------------------
 
 
-def test_run_gets_both_sides_and_a_sentence_for_its_card(data: Path) -> None:
+def test_run_gets_both_splits_and_a_sentence_for_its_card(data: Path) -> None:
     train, val, about = open_clips(data, PretrainConfig(model=TINY, batch_size=4))
     assert train.num_clips == 23
     assert val is not None
@@ -208,7 +208,7 @@ def test_crops_of_another_size_than_the_data_say_are_refused(tmp_path: Path) -> 
         next(iter(ClipDataset(folder)))
 
 
-def test_data_that_hold_out_nobody_give_no_held_out_clips(tmp_path: Path) -> None:
+def test_data_without_a_validation_split_give_no_held_out_clips(tmp_path: Path) -> None:
     _, val, _ = open_clips(write_data(tmp_path, PEOPLE), PretrainConfig(model=TINY))
     assert val is None
 
@@ -222,42 +222,42 @@ def test_data_of_another_size_than_the_models_are_refused(data: Path) -> None:
 
 
 def test_folder_without_prepared_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no prepared data; marlin-sdk prepare VIDEOS -o"):
+    with pytest.raises(ConfigError, match="holds no prepared data; create it with marlin-sdk prepare VIDEOS -o"):
         ClipDataset(tmp_path)
 
 
-def test_side_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no 'val' shards, but train"):
+def test_missing_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no 'val' shards, only train"):
         ClipDataset(write_data(tmp_path, PEOPLE), "val")
 
 
-def test_shard_that_is_cut_off_is_refused_before_training(tmp_path: Path) -> None:
+def test_truncated_shard_is_refused_before_training(tmp_path: Path) -> None:
     write_data(tmp_path, PEOPLE)
     tar = tmp_path / "shards/train-000001.tar"
     tar.write_bytes(tar.read_bytes()[:-5000])
-    with pytest.raises(VideoDecodeError, match=r"train-000001\.tar is cut off"):
+    with pytest.raises(VideoDecodeError, match=r"train-000001\.tar is truncated"):
         ClipDataset(tmp_path)
 
 
-def test_shard_that_is_cut_off_while_training_says_so_out_of_a_worker(tmp_path: Path) -> None:
+def test_shard_truncated_while_training_is_reported_by_a_worker(tmp_path: Path) -> None:
     dataset = ClipDataset(write_data(tmp_path, PEOPLE))
     tar = tmp_path / "shards/train-000001.tar"
     tar.write_bytes(tar.read_bytes()[:600])
-    with pytest.raises(VideoDecodeError, match=r"train-000001\.tar is cut off"):
+    with pytest.raises(VideoDecodeError, match=r"train-000001\.tar is truncated"):
         loaded(dataset, 1, 2, multiprocessing_context="fork")
 
 
-def test_identity_on_both_sides_is_refused(tmp_path: Path) -> None:
+def test_identity_in_both_splits_is_refused(tmp_path: Path) -> None:
     write_data(tmp_path, PEOPLE)
     write_shard(tmp_path / "shards/val-000000.tar", "val", {"p07": 40})
-    with pytest.raises(ConfigError, match=r"'p07' is on both sides of the split: train in .*, val in"):
+    with pytest.raises(ConfigError, match=r"'p07' is in both splits: train in .*, val in"):
         ClipDataset(tmp_path)
 
 
 @pytest.mark.parametrize(
     "options", [{"batch_size": 0}, {"rank": 1}, {"rank": 2, "world_size": 2}, {"rank": -1, "world_size": 2}]
 )
-def test_options_that_make_no_sense_are_refused(data: Path, options: dict[str, int]) -> None:
+def test_invalid_options_are_refused(data: Path, options: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
         ClipDataset(data, **options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="at least 0; got 0 and -1"):
@@ -273,9 +273,9 @@ def test_pixels_are_rgb(tmp_path: Path) -> None:
     red = np.zeros((1, 32, 32, 3), dtype=np.uint8)
     red[..., 0] = 200
     with (tmp_path / "a.tar").open("wb") as file:
-        said = {"id": "a", "source": "a", "identity": "a", "track": 0, "first_frame": 0}
+        description = {"id": "a", "source": "a", "identity": "a", "track": 0, "first_frame": 0}
         encoded = encode(red, 95)
-        sample = write_sample(file, said, np.zeros((1, 2, 2), np.uint8), encoded)
+        sample = write_sample(file, description, np.zeros((1, 2, 2), np.uint8), encoded)
         shard = Shard(tmp_path / "a.tar", "train", [sample], end_tar(file))
     assert np.abs(read_clip(shard, sample, [0])[0].reshape(-1, 3).mean(axis=0) - (200, 0, 0)).max() < 8
     bgr = cv2.imdecode(np.frombuffer(encoded[0], np.uint8), cv2.IMREAD_COLOR)

@@ -27,7 +27,7 @@ def test_width_follows_the_decoder() -> None:
     assert critic.state_dict()["layers.0.linear.weight"].shape == (4 * 384, 1536)
 
 
-def test_score_is_two_layers_with_a_leaky_bend_between() -> None:
+def test_score_is_two_layers_with_a_leaky_relu_between() -> None:
     critic = Discriminator(TINY)
     tubelets = torch.randn(2, 3, 1536)
     state = critic.state_dict()
@@ -39,7 +39,7 @@ def test_score_is_two_layers_with_a_leaky_bend_between() -> None:
     assert critic(tubelets).shape == (2, 3, 1)
 
 
-def test_each_tubelet_is_judged_on_its_own() -> None:
+def test_each_tubelet_is_scored_independently() -> None:
     critic = Discriminator(TINY)
     tubelets = torch.randn(1, 4, 1536)
     assert torch.allclose(critic(tubelets)[:, 2:], critic(tubelets[:, 2:]), atol=1e-6)

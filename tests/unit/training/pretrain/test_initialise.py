@@ -1,4 +1,4 @@
-"""Weights to start from: what a checkpoint computes is what the model computes after it took it."""
+"""Initial weights: a model initialised from a checkpoint computes the same as the original."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from tests.making import TINY, lay
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.errors import WeightsError
@@ -79,7 +79,7 @@ def hugging_face(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def videomae(state: Mapping[str, Tensor], clips: Tensor, mask: Tensor, positions: MaskedAutoencoder) -> Tensor:
-    """VideoMAE's forward pass, written plainly: pixels (pt, ph, pw, c) of the masked tubelets of normalised clips."""
+    """A plain implementation of VideoMAE: pixels (pt, ph, pw, c) of the masked tubelets of normalised clips."""
 
     def norm(x: Tensor, stem: str) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], state[f"{stem}.weight"], state[f"{stem}.bias"], 1e-5)
@@ -112,7 +112,7 @@ def videomae(state: Mapping[str, Tensor], clips: Tensor, mask: Tensor, positions
 
 @pytest.mark.parametrize("form", ["model", "module", "hugging face", "hugging face 5"])
 def test_videomae_weights_compute_what_videomae_computes(tmp_path: Path, form: str) -> None:
-    """Normalisation folded in, the head's channels in front, positions kept, nothing of the file lost."""
+    """Normalisation folded in, the head's channels first, positions retained, nothing of the file lost."""
     state = official()
     names = state.keys()
     if form.startswith("hugging face"):
@@ -137,13 +137,13 @@ def test_videomae_weights_compute_what_videomae_computes(tmp_path: Path, form: s
     assert found.fresh == ["encoder.positions", "decoder.positions"]
     assert found.left_out == {}
     assert found.taken.keys() | set(found.fresh) == made.state_dict().keys()
-    told = " ".join(found.taken.values())
-    assert all(name in told for name in names)
+    origins = " ".join(found.taken.values())
+    assert all(name in origins for name in names)
     assert "ImageNet folded in" in found.taken["encoder.patch_embedding.projection.weight"]
     assert "(c, pt, ph, pw)" in found.taken["decoder.head.weight"]
 
 
-def test_fine_tuned_videomae_gives_the_encoder_and_says_what_is_left_out(tmp_path: Path) -> None:
+def test_fine_tuned_videomae_gives_the_encoder_and_reports_omitted_tensors(tmp_path: Path) -> None:
     state = {key.removeprefix("encoder."): tensor for key, tensor in official().items() if key.startswith("encoder.")}
     state |= {f"fc_norm.{name}": state.pop(f"norm.{name}") for name in ("weight", "bias")}
     state |= {"head.weight": torch.zeros(400, 32), "head.bias": torch.zeros(400)}
@@ -165,7 +165,7 @@ def test_marlin_weights_with_decoder_and_discriminator(tmp_path: Path) -> None:
     made = network(1)
     found = initialise_from(made, tmp_path / "run.ckpt")
     assert all(torch.equal(tensor, source.state_dict()[key]) for key, tensor in made.state_dict().items())
-    assert found.left_out == dict.fromkeys(critic, "the discriminator starts anew")
+    assert found.left_out == dict.fromkeys(critic, "the discriminator is initialised at random")
     assert found.fresh == []
     assert found.taken["encoder.blocks.1.mlp.up.weight"] == "encoder.blocks.1.mlp.layers.0.linear.weight"
 
@@ -189,7 +189,7 @@ def test_checkpoint_of_another_size_lists_every_difference(tmp_path: Path) -> No
         initialise_from(network(1), tmp_path / "wide.pt")
 
 
-def test_half_a_decoder_is_no_decoder(tmp_path: Path) -> None:
+def test_incomplete_decoder_is_refused(tmp_path: Path) -> None:
     state = official()
     del state["decoder.norm.weight"]
     torch.save({"model": state}, tmp_path / "half.pt")
@@ -201,7 +201,7 @@ def test_hugging_face_attention_without_keys_is_refused(tmp_path: Path) -> None:
     state = hugging_face(official())
     del state["videomae.encoder.layer.0.attention.attention.key.weight"]
     save_file(state, tmp_path / "model.safetensors")
-    with pytest.raises(WeightsError, match=r"lacks encoder\.blocks\.0\.attn\.key\.weight"):
+    with pytest.raises(WeightsError, match=r"is missing encoder\.blocks\.0\.attn\.key\.weight"):
         initialise_from(network(1), tmp_path / "model.safetensors")
 
 
@@ -209,5 +209,5 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     torch.save({"layer.weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="no MARLIN encoder"):
         initialise_from(network(1), tmp_path / "other.pt")
-    with pytest.raises(WeightsError, match="no plain checkpoint"):
+    with pytest.raises(WeightsError, match="not a plain checkpoint"):
         initialise_from(network(1), lay(tmp_path / "junk.pt"))

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from tests.making import TINY
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 from marlin_sdk.model import MaskedAutoencoder
 from marlin_sdk.model.tubelets import to_tubelets
@@ -40,7 +40,7 @@ def weights(made: Learner) -> dict[str, Tensor]:
 
 
 def plain_step(network: MaskedAutoencoder, optimizer: torch.optim.Optimizer, seen: Batch) -> Tensor:
-    """Masked MSE training written once more, with nothing of this package but the model."""
+    """A plain implementation of masked MSE training, which uses only the model of this package."""
     clips = seen.clips.permute(0, 4, 1, 2, 3).float() / 255
     target = to_tubelets(clips, TINY)[~seen.mask].view(len(clips), -1, 1536)
     loss = F.mse_loss(network(clips, seen.mask), target)
@@ -50,9 +50,9 @@ def plain_step(network: MaskedAutoencoder, optimizer: torch.optim.Optimizer, see
     return loss.detach()
 
 
-def test_without_adversary_it_is_plain_mse_training_to_the_bit() -> None:
+def test_without_a_discriminator_it_is_bit_identical_to_mse_training() -> None:
     made = learner(adv_weight=0)
-    network = build_networks(config())[0]  # drawn beside a discriminator: the same weights all the same
+    network = build_networks(config())[0]  # also built with a discriminator: the same weights
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=LR, betas=(0.9, 0.95), weight_decay=0.0)
     for step in range(5):
@@ -63,7 +63,7 @@ def test_without_adversary_it_is_plain_mse_training_to_the_bit() -> None:
         assert torch.equal(made.network.state_dict()[key], tensor), key
 
 
-def test_adversary_changes_what_is_learned() -> None:
+def test_discriminator_changes_the_weights() -> None:
     with_critic, without = learner(adv_weight=0.01), learner(adv_weight=0)
     for made in (with_critic, without):
         made.step([batch()], learning_rate=LR, seed=0)
@@ -94,14 +94,14 @@ def test_autoencoders_step_leaves_the_critic_without_gradients_or_change() -> No
     assert all(torch.equal(tensor, before[key]) for key, tensor in made.discriminator.state_dict().items())
 
 
-def test_adversarial_gradient_is_that_of_the_written_out_loss() -> None:
-    """MSE - 0.01 * mean D(rebuilt), with D as it is after its own step."""
+def test_adversarial_gradient_is_that_of_the_explicit_loss() -> None:
+    """MSE - 0.01 * mean D(reconstructed), with D after its own step."""
     made = learner(adv_weight=0.01)
     twin = learner(adv_weight=0.01)
     assert made.discriminator is not None
     assert twin.discriminator is not None
     clips, target, mask = twin._targets(batch())
-    # D by hand: mean D(rebuilt) - mean D(true), one AdamW step.
+    # D by hand: mean D(reconstructed) - mean D(real), one AdamW step.
     critic = twin.discriminator
     optimizer = torch.optim.AdamW(critic.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=0.0)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_adversarial_gradient_is_that_of_the_written_out_loss() -> None:
     for key, tensor in critic.state_dict().items():
         if (
             key != "layers.1.linear.bias"
-        ):  # it cancels in the loss: its gradient is rounding alone, which Adam scales up
+        ):  # it cancels in the loss: its gradient is only rounding error, which Adam scales up
             assert torch.allclose(made.discriminator.state_dict()[key], tensor, atol=2e-5), key
 
 
@@ -137,7 +137,7 @@ def test_forward_pass_is_computed_once_for_both() -> None:
     assert len(passes) == 1
 
 
-def test_further_steps_of_the_autoencoder_see_its_new_weights() -> None:
+def test_further_steps_of_the_autoencoder_use_its_new_weights() -> None:
     once, twice = learner(g_steps=1), learner(g_steps=2)
     for made in (once, twice):
         made.step([batch()], learning_rate=LR, seed=0)
@@ -160,7 +160,7 @@ def test_gradient_penalty_enters_the_critics_loss() -> None:
     assert second > first + 0.1
 
 
-def test_two_accumulated_batches_are_one_of_twice_the_size() -> None:
+def test_two_accumulated_batches_equal_one_of_twice_the_size() -> None:
     halves, whole = learner(adv_weight=0, accumulate=2), learner(adv_weight=0)
     both = batch(clips=8)
     parts = [Batch(both.clips[:4], both.mask[:4]), Batch(both.clips[4:], both.mask[4:])]
@@ -172,15 +172,15 @@ def test_two_accumulated_batches_are_one_of_twice_the_size() -> None:
 
 
 def test_recomputed_blocks_give_the_same_weights() -> None:
-    kept, recomputed = learner(), learner(checkpoint_blocks=True)
-    for made in (kept, recomputed):
+    plain, recomputed = learner(), learner(checkpoint_blocks=True)
+    for made in (plain, recomputed):
         for step in range(2):
             made.step([batch(step)], learning_rate=LR, seed=0)
-    for key, tensor in weights(kept).items():
+    for key, tensor in weights(plain).items():
         assert torch.equal(tensor, recomputed.network.state_dict()[key]), key
 
 
-def test_loss_that_is_no_number_changes_nothing_of_the_autoencoder() -> None:
+def test_loss_that_is_not_finite_does_not_change_the_autoencoder() -> None:
     made = learner(adv_weight=0)
     with torch.no_grad():
         made.network.decoder.head.bias[0] = torch.nan
@@ -190,7 +190,7 @@ def test_loss_that_is_no_number_changes_nothing_of_the_autoencoder() -> None:
     assert all(torch.equal(tensor.nan_to_num(), before[key].nan_to_num()) for key, tensor in weights(made).items())
 
 
-def test_positions_do_not_learn_and_vectors_do_not_decay() -> None:
+def test_positions_are_not_trained_and_vectors_do_not_decay() -> None:
     made = learner(weight_decay=0.5, adv_weight=0)
     before = weights(made)
     groups = made.adamw.param_groups
@@ -216,7 +216,7 @@ def test_gradient_is_clipped_to_its_largest_norm() -> None:
     assert norms == [pytest.approx(1e-3, rel=1e-3)]
 
 
-def test_bfloat16_learns_about_the_same() -> None:
+def test_bfloat16_training_is_close() -> None:
     made = config(adv_weight=0.01)
     low = Learner(made, *build_networks(made), Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"))
     full = learner()
@@ -243,10 +243,10 @@ def test_each_clip_of_an_evaluation_has_its_own_loss() -> None:
     assert made.network.training
 
 
-def test_clipped_gradient_that_is_no_number_changes_nothing_of_the_autoencoder() -> None:
+def test_clipped_gradient_that_is_not_finite_does_not_change_the_autoencoder() -> None:
     made = learner(adv_weight=0, clip_norm=1.0)
     made.network.decoder.head.weight.register_hook(lambda gradient: gradient * torch.inf)  # type: ignore[no-untyped-call]
     before = weights(made)
-    with pytest.raises(FloatingPointError, match="the norm of its gradient is no number"):
+    with pytest.raises(FloatingPointError, match="its gradient norm is not finite"):
         made.step([batch()], learning_rate=LR, seed=0)
     assert all(torch.equal(tensor, before[key]) for key, tensor in weights(made).items())

@@ -1,4 +1,4 @@
-"""Losses against values worked out by hand."""
+"""Losses against values computed by hand."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def test_reconstruction_loss_is_the_mean_square_over_masked_pixels() -> None:
     assert reconstruction_loss(prediction, target).item() == pytest.approx((0.25 + 0 + 1 + 0.0625) / 4)
 
 
-def test_critic_wants_true_tubelets_high_and_rebuilt_ones_low() -> None:
+def test_critic_scores_real_tubelets_high_and_reconstructed_ones_low() -> None:
     fake, real = torch.tensor([[[1.0], [3.0]]]), torch.tensor([[[4.0], [5.0]]])
     assert critic_loss(fake, real).item() == 2.0 - 4.5
 
 
-def test_autoencoder_wants_its_tubelets_high() -> None:
+def test_autoencoder_maximises_the_scores_of_its_tubelets() -> None:
     assert fooling_loss(torch.tensor([[[1.0], [3.0]]])).item() == -2.0
 
 
-def test_targets_are_the_hidden_tubelets_in_token_order() -> None:
+def test_targets_are_the_masked_tubelets_in_token_order() -> None:
     clips = torch.rand(2, *TINY.clip_shape)
     mask = torch.ones(2, TINY.num_tokens, dtype=torch.bool)
     mask[0, [3, 30]] = False
@@ -47,7 +47,7 @@ def test_targets_are_the_hidden_tubelets_in_token_order() -> None:
 
 
 def test_normalised_target_has_mean_0_and_variance_1_in_each_channel() -> None:
-    """By hand: channel (0, 2) has mean 1 and deviation sqrt(2), with n - 1 as VideoMAE has it."""
+    """By hand: channel (0, 2) has mean 1 and standard deviation sqrt(2), with n - 1 as in VideoMAE."""
     tubelet = torch.tensor([0.0, 2.0, 5.0, 5.0, -1.0, 1.0])
     root = 2**-0.5
     expected = torch.tensor([-root, root, 0.0, 0.0, -root, root])
@@ -55,7 +55,7 @@ def test_normalised_target_has_mean_0_and_variance_1_in_each_channel() -> None:
 
 
 def test_gradient_penalty_of_a_linear_critic_is_by_hand() -> None:
-    """Its slope is the length of its weights, 5, everywhere: (5 - 1)^2."""
+    """The norm of its gradient is that of its weights, 5, everywhere: (5 - 1)^2."""
     weight = torch.tensor([3.0, 4.0], requires_grad=True)
 
     def critic(tubelets: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def test_gradient_penalty_of_a_linear_critic_is_by_hand() -> None:
     assert torch.allclose(weight.grad, torch.tensor([8 * 3 / 5, 8 * 4 / 5]), atol=1e-5)
 
 
-def test_gradient_penalty_looks_between_true_and_rebuilt() -> None:
+def test_gradient_penalty_is_computed_between_real_and_reconstructed() -> None:
     seen: list[Tensor] = []
     weight = torch.ones(2, requires_grad=True)
 

@@ -19,7 +19,7 @@ CONFIG = PretrainConfig(model=TINY, batch_size=4)
 CARD = Card(name="lab/faces", data="12 faces of 3 people.", step=7, metrics={"val/reconstruction": 0.0123})
 
 
-def test_folder_is_what_from_pretrained_takes(tmp_path: Path) -> None:
+def test_folder_can_be_loaded_by_from_pretrained(tmp_path: Path) -> None:
     network, _ = build_networks(CONFIG)
     export_model(tmp_path, network.state_dict(), CONFIG, CARD)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
@@ -30,14 +30,14 @@ def test_folder_is_what_from_pretrained_takes(tmp_path: Path) -> None:
         assert torch.equal(model.extract_clip(clips), network.encoder(clips))
 
 
-def test_files_of_a_model_may_be_read_by_whom_other_new_files_may(tmp_path: Path) -> None:
+def test_files_of_a_model_have_default_permissions(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.touch()
     export_model(tmp_path / "run", build_networks(CONFIG)[0].state_dict(), CONFIG, CARD)
     assert {file.stat().st_mode for file in (tmp_path / "run").iterdir()} == {other.stat().st_mode}
 
 
-def test_encoder_alone_says_so_in_its_config(tmp_path: Path) -> None:
+def test_config_of_an_encoder_alone_has_no_decoder(tmp_path: Path) -> None:
     network, _ = build_networks(CONFIG)
     export_model(tmp_path, network.state_dict(), CONFIG, CARD, decoder=False)
     assert "decoder_depth" not in json.loads((tmp_path / "config.json").read_text())
@@ -73,12 +73,10 @@ def test_card_holds_licence_data_training_and_metrics(tmp_path: Path) -> None:
         ("runs/other (MARLIN)", "mit", "mit"),
     ],
 )
-def test_weights_from_published_ones_stay_under_their_licence(
-    init: str | None, licence: str | None, expected: str
-) -> None:
+def test_weights_from_published_ones_keep_their_licence(init: str | None, licence: str | None, expected: str) -> None:
     assert licence_of(init, licence) == expected
 
 
-def test_folder_that_is_no_model_is_not_pushed(tmp_path: Path) -> None:
+def test_folder_that_is_not_a_model_is_not_pushed(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"config\.json, model\.safetensors, README\.md missing"):
         push_to_hub(tmp_path, "lab/faces")

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: whole or not at all, and readable by everything that reads MARLIN files."""
+"""Checkpoints of a run: atomic, and readable by everything that reads MARLIN files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def progress(step: int) -> dict[str, Any]:
 
 @contextmanager
 def full_disk(limit_bytes: int) -> Iterator[None]:
-    """No file grows beyond the limit: what a write beyond it gets is what a full disk gives."""
+    """A limit of the file size: writes beyond it fail as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
     try:
@@ -43,7 +43,7 @@ def full_disk(limit_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_what_is_saved_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+def test_restored_learner_continues_identically(tmp_path: Path) -> None:
     straight, stopped, resumed = learner(), learner(), learner(seed=9)
     for step in range(3):
         straight.step([BATCH], learning_rate=1e-3, seed=step)
@@ -61,7 +61,7 @@ def test_what_is_saved_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
         assert torch.equal(resumed.discriminator.state_dict()[key], tensor), key
 
 
-def test_names_are_the_published_ones_and_from_pretrained_takes_it(tmp_path: Path, shared_keys: set[str]) -> None:
+def test_names_are_the_published_ones_and_from_pretrained_loads_it(tmp_path: Path, shared_keys: set[str]) -> None:
     made = learner()
     made.step([BATCH], learning_rate=1e-3, seed=0)
     save_learner(made, tmp_path / "last.ckpt", progress(1))
@@ -102,10 +102,10 @@ def test_full_disk_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     assert load_learner(learner(), path)["step"] == 10
 
 
-def test_first_checkpoint_on_a_full_disk_says_there_is_none(tmp_path: Path) -> None:
+def test_first_checkpoint_on_a_full_disk_reports_no_earlier_one(tmp_path: Path) -> None:
     with (
         full_disk(1000),
-        pytest.raises(TrainingError, match=r"full\?\); there is none yet. Make room, then go on from the start"),
+        pytest.raises(TrainingError, match=r"full\?\); there is no earlier one. Free some space, then start again"),
     ):
         save_learner(learner(), tmp_path / "last.ckpt", progress(20))
     assert list(tmp_path.iterdir()) == []
@@ -114,18 +114,18 @@ def test_first_checkpoint_on_a_full_disk_says_there_is_none(tmp_path: Path) -> N
 def test_checkpoint_of_another_size_names_what_differs(tmp_path: Path) -> None:
     save_learner(learner(), tmp_path / "last.ckpt", progress(1))
     wide = ModelConfig(**{**TINY.to_dict(), "encoder_embed_dim": 64})
-    with pytest.raises(WeightsError, match="another size: encoder_embed_dim 32 here 64"):
+    with pytest.raises(WeightsError, match="another size: encoder_embed_dim 32, here 64"):
         load_learner(learner(model=wide), tmp_path / "last.ckpt")
 
 
-def test_checkpoint_without_discriminator_cannot_go_on_with_one(tmp_path: Path) -> None:
+def test_checkpoint_without_discriminator_cannot_be_resumed_with_one(tmp_path: Path) -> None:
     save_learner(learner(adv_weight=0), tmp_path / "last.ckpt", progress(1))
     with pytest.raises(WeightsError, match=r"has no discriminator, but adv_weight is 0\.01"):
         load_learner(learner(), tmp_path / "last.ckpt")
 
 
-def test_weights_that_are_no_numbers_do_not_take_the_place_of_good_ones(tmp_path: Path) -> None:
-    """A loss may still be a number when the step behind it is not."""
+def test_weights_that_are_not_finite_do_not_replace_good_ones(tmp_path: Path) -> None:
+    """A loss may still be finite when the weights after the step are not."""
     made, path = learner(), tmp_path / "last.ckpt"
     save_learner(made, path, progress(10))
     good = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Batches pass after pass, and the way back into the middle of one."""
+"""Batches epoch after epoch, and resuming in the middle of one."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def ids(made: BatchStream, count: int) -> list[list[str]]:
     return [items["id"] for _, items in islice(made, count)]
 
 
-def test_each_pass_has_whole_batches_and_an_order_of_its_own() -> None:
+def test_each_epoch_has_full_batches_and_its_own_order() -> None:
     seen = ids(stream(), 4)
     assert [len(batch) for batch in seen] == [4, 4, 4, 4]
-    assert len({*seen[0], *seen[1]}) == 8  # no clip twice in a pass
+    assert len({*seen[0], *seen[1]}) == 8  # no clip twice in an epoch
     assert seen[:2] != seen[2:]
 
 
@@ -38,7 +38,7 @@ def test_batch_holds_clips_and_masks_of_the_ratio() -> None:
     assert len(items["identity"]) == 4
 
 
-def test_going_on_in_the_middle_of_a_pass_gives_the_same_batches() -> None:
+def test_resuming_in_the_middle_of_an_epoch_gives_the_same_batches() -> None:
     straight = [(batch.clips, batch.mask) for batch, _ in islice(stream(), 6)]
     first = stream()
     list(islice(first, 3))
@@ -52,7 +52,7 @@ def test_going_on_in_the_middle_of_a_pass_gives_the_same_batches() -> None:
         assert torch.equal(mask, same)
 
 
-def test_masks_differ_between_processes_passes_and_places() -> None:
+def test_masks_differ_between_processes_epochs_and_positions() -> None:
     masks = [batch.mask for rank in (0, 1) for batch, _ in islice(stream(rank=rank, masking="random"), 4)]
     rows = {tuple(row.tolist()) for mask in masks for row in mask}
     assert len(rows) == 32

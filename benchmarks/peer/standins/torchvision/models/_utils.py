@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class IntermediateLayerGetter(nn.ModuleDict):
-    """Runs a model's children in order, and gives the outputs of those that are named.
+    """Runs a model's children in order, and returns the outputs of the named ones.
 
     Args:
         model: its children are run one after another, up to the last one named.
-        return_layers: child to the name its output gets.
+        return_layers: maps the name of a child to the name of its output.
     """
 
     def __init__(self, model: nn.Module, return_layers: Mapping[str, object]) -> None:
@@ -22,7 +22,7 @@ class IntermediateLayerGetter(nn.ModuleDict):
         self.return_layers = {name: str(given) for name, given in return_layers.items()}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, C, H, W) to the named outputs, in order."""
+        """(B, C, H, W) -> the named outputs, in order."""
         outputs = {}
         for name, child in self.items():
             x = child(x)
