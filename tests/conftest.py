@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from tests.making import TINY
@@ -14,6 +15,10 @@ from marlin_sdk import Marlin
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("MARLIN_SHARED", ROOT.parent / "shared"))
+
+# An example may take as long as a busy machine needs.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 # Every reason for which a test may be skipped; tests/integration/test_skips.py reads the list.
 ALLOWED_SKIPS = {

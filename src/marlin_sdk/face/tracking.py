@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.face.boxes import box_overlaps
+from marlin_sdk.face.continuity import FrameSketch, is_abrupt
 from marlin_sdk.face.detections import FaceDetector, detect_one
 
 __all__ = ["FaceTracker", "TrackedFace"]
@@ -19,7 +21,11 @@ MIN_OVERLAP = 0.2  # of a face in consecutive detections; heads seldom move furt
 STATIONARY_WEIGHT = 0.9  # of the overlap with a track's last box; below 1, so that crossing faces keep their tracks
 SMOOTH_STEPS = 8  # reach of the median to either side: half a clip
 GAP_STEPS = 8  # a face that reappears after more than half a clip starts a new track
-CUT_CHANGE = 30.0  # mean absolute change of a 16x16 thumbnail, of 255; PySceneDetect's content threshold is 27
+SCENE_CHANGE = 30.0  # of the thumbnails, of 255: a cut even where the frames around it change as much
+SCENE_RATIO, MIN_SCENE_CHANGE = 3.0, 3.0  # dark scenes and equal backgrounds differ by as little as 6 at a cut
+FACE_RATIO, MIN_FACE_CHANGE = 4.0, 0.1  # between people: at least 0.25, and 10 times the changes around it
+SAME_FACE = 0.93  # similarity of one face in consecutive frames; of two people in one place, 0.90 at most
+OTHER_FACE = 0.7  # below this they differ even where the change is not abrupt
 
 
 class HasPixels(Protocol):
@@ -50,19 +56,43 @@ class TrackedFace:
 
 @dataclass(eq=False)
 class _Track:
-    """The detections of one face: step, (centre x, centre y, width, height), box, score."""
+    """The detections of one face: step, (centre x, centre y, width, height), box, score; a sketch of the last frame.
+
+    A track is in doubt from an abrupt change on, until a detection shows the same face.
+    """
 
     track_id: int
     steps: list[int] = field(default_factory=list)
     shapes: list[NDArray[np.float64]] = field(default_factory=list)
     boxes: list[NDArray[np.float64]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    sketch: FrameSketch | None = None
+    is_in_doubt: bool = False
 
-    def add(self, step: int, box: NDArray[np.float64], score: float) -> None:
+    def add(self, step: int, box: NDArray[np.float64], score: float, sketch: FrameSketch) -> None:
         self.steps.append(step)
         self.boxes.append(box)
         self.shapes.append(np.concatenate([(box[:2] + box[2:]) / 2, box[2:] - box[:2]]))
         self.scores.append(score)
+        self.sketch, self.is_in_doubt = sketch, False
+
+    def is_same_face(self, sketch: FrameSketch, box: NDArray[np.float64], seam: _Seam | None) -> bool:
+        """Whether a face behind an abrupt change is the one in front of it.
+
+        Args:
+            sketch: of the frame behind.
+            box: of the face in it.
+            seam: the change, where it lies between the last detection and this one.
+        """
+        assert self.sketch is not None
+        if sketch.shape != self.sketch.shape:
+            return False
+        similarity = sketch.face_similarity(box, self.sketch, self.boxes[-1])
+        if similarity is None:
+            return seam is None or seam.scene_change <= SCENE_CHANGE
+        if similarity >= SAME_FACE:
+            return True
+        return similarity >= OTHER_FACE and (seam is None or not seam.is_face_doubtful(self))
 
     def at(self, step: int, reach: int) -> TrackedFace | None:
         """The face at a step: detected, or interpolated between two detections."""
@@ -104,8 +134,9 @@ class _Track:
 class FaceTracker:
     """Tracks the faces of a video, with detection on every k-th frame only.
 
-    Detection also runs on the first and last frame and on both sides of a scene cut; every track ends at a cut. Between
-    two detections of a face its box is interpolated; nothing is extrapolated.
+    Detection also runs on the first and last frame, and on both sides of a step where the picture, or a face in it,
+    changes abruptly. There a track continues only if the face is the same on both sides. Between two detections of a
+    face its box is interpolated; nothing is extrapolated.
 
     Args:
         detector: finds the faces of a frame.
@@ -122,9 +153,10 @@ class FaceTracker:
         self._open: list[_Track] = []  # those of them that the next detection may extend
         self._next_id = 0
         self._last_detected = -1
+        self._sketches: deque[FrameSketch] = deque(maxlen=4)
 
     def follow(self, frames: Iterable[FrameT]) -> Iterator[tuple[FrameT, list[TrackedFace]]]:
-        """Yield each frame with its faces, in order, `delay` frames late.
+        """Yield each frame with its faces, in order, at most `delay` frames late.
 
         Args:
             frames: the sampled frames of one video.
@@ -132,49 +164,87 @@ class FaceTracker:
             ConfigError: the detector returned an invalid box.
         """
         pending: deque[tuple[int, FrameT]] = deque()
-        thumbnail = None
+        held: NDArray[np.uint8] | None = None  # pixels of the newest frame, read once: a large frame is converted anew
         for step, frame in enumerate(frames):
-            rgb = frame.rgb  # read once: a large frame is converted at each access
-            thumbnail, previous = _Thumbnail.of(rgb), thumbnail
-            if previous is not None and thumbnail.is_cut_from(previous):
-                self._detect(pending[-1][0], pending[-1][1].rgb)
-                self._open = []
-                self._detect(step, rgb)
-            elif step == 0 or step - self._last_detected >= self._every:
-                self._detect(step, rgb)
-            del rgb
+            rgb = frame.rgb
+            self._sketches.append(FrameSketch.of(rgb))
+            if held is not None:  # one frame late, since a cut is told by the frames on both sides of it
+                self._process(step - 1, held, pending, after=True)
+            held = rgb
             pending.append((step, frame))
-            while pending[0][0] + self.delay <= self._last_detected:
+            while pending[0][0] + self._settling <= self._last_detected:
                 yield self._finish(*pending.popleft())
-        if pending:
-            self._detect(pending[-1][0], pending[-1][1].rgb)
+        if held is not None:
+            last = pending[-1][0]
+            self._process(last, held, pending, after=False)
+            self._detect(last, held, self._sketches[-1])
         while pending:
             yield self._finish(*pending.popleft())
 
     @property
     def delay(self) -> int:
-        """Frames between a frame and the detection that finalises its faces: longest gap plus reach of the median."""
+        """Frames from one to the detection that makes its faces final, and the one that rules out a cut before it."""
+        return self._settling + 1
+
+    @property
+    def _settling(self) -> int:
+        """The longest gap, plus the reach of the median."""
         return self._gap + self._reach
 
-    def _detect(self, step: int, rgb: NDArray[np.uint8]) -> None:
+    def _process(self, step: int, rgb: NDArray[np.uint8], pending: deque[tuple[int, FrameT]], *, after: bool) -> None:
+        """Detect at a step where it is time, or where the picture or a face changes abruptly.
+
+        Args:
+            step: the step.
+            rgb: its pixels.
+            pending: frames up to this one.
+            after: whether the newest sketch is of the frame behind it.
+        """
+        sketch = self._sketches[-2 if after else -1]
+        seam = _Seam.at(self._sketches, [track.boxes[-1] for track in self._open], after=after)
+        if seam is not None and (seam.is_scene_doubtful or any(map(seam.is_face_doubtful, self._open))):
+            if self._last_detected != step - 1:
+                previous = next(frame for earlier, frame in reversed(pending) if earlier == step - 1)
+                self._detect(step - 1, previous.rgb, seam.sketches[1])
+            self._detect(step, rgb, sketch, seam)
+        elif step == 0 or step - self._last_detected >= self._every:
+            self._detect(step, rgb, sketch)
+
+    def _detect(self, step: int, rgb: NDArray[np.uint8], sketch: FrameSketch, seam: _Seam | None = None) -> None:
+        """Detect the faces of a frame, and link them to the open tracks.
+
+        Args:
+            step: the step; a second call for it does nothing.
+            rgb: its pixels.
+            sketch: of the same frame.
+            seam: what lies between this step and the one before, where that is doubtful.
+        """
         if step == self._last_detected:
             return
         found = detect_one(self._detector, rgb)
         boxes = found.boxes.astype(np.float64)
         self._open = [track for track in self._open if track.steps[-1] >= step - self._gap]
         overlaps = self._overlaps(step, boxes)
+        for row, track in enumerate(self._open):
+            if seam is not None and (seam.is_scene_doubtful or seam.is_face_doubtful(track)):
+                track.is_in_doubt = True
+            for index, box in enumerate(boxes) if track.is_in_doubt else ():
+                if overlaps[row, index] >= MIN_OVERLAP and not track.is_same_face(sketch, box, seam):
+                    overlaps[row, index] = -1
         matched: dict[int, _Track] = {}
         while overlaps.size and overlaps.max() >= MIN_OVERLAP:
-            row, column = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
-            matched[int(column)] = self._open[row]
-            overlaps[row, :] = overlaps[:, column] = -1
+            best, column = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
+            matched[int(column)] = self._open[best]
+            overlaps[best, :] = overlaps[:, column] = -1
+        if seam is not None and seam.is_scene_doubtful:  # a face that is not on the other side of a cut is gone
+            self._open = [track for track in self._open if track in matched.values()]
         for index, box in enumerate(boxes):
             if index not in matched:
                 matched[index] = _Track(self._next_id)
                 self._next_id += 1
                 self._open.append(matched[index])
                 self._tracks.append(matched[index])
-            matched[index].add(step, box, float(found.scores[index]))
+            matched[index].add(step, box, float(found.scores[index]), sketch)
         self._last_detected = step
 
     def _overlaps(self, step: int, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -192,19 +262,56 @@ class FaceTracker:
 
 
 @dataclass(frozen=True)
-class _Thumbnail:
-    """A frame's shape and 16x16 thumbnail, for the detection of scene cuts."""
+class _Seam:
+    """What changes between a frame and the one before it, beside the changes one frame earlier and later.
 
-    shape: tuple[int, ...]
-    pixels: NDArray[np.float32]
+    Attributes:
+        sketches: of the frames at steps -2, -1, 0 and 1; None where there is none.
+        faces: boxes of the tracked faces, which may be covered or uncovered without a cut.
+    """
+
+    sketches: tuple[FrameSketch | None, FrameSketch, FrameSketch, FrameSketch | None]
+    faces: tuple[NDArray[np.float64], ...]
 
     @classmethod
-    def of(cls, rgb: NDArray[np.uint8]) -> _Thumbnail:
-        import cv2
+    def at(cls, sketches: Sequence[FrameSketch], faces: Sequence[NDArray[np.float64]], *, after: bool) -> _Seam | None:
+        """The seam before the newest frame, or the one before that; None at the start of a video."""
+        known: list[FrameSketch | None] = [*sketches] if after else [*sketches, None]
+        if len(known) < 3:
+            return None
+        earlier = known[-4] if len(known) > 3 else None
+        before, here = known[-3], known[-2]
+        assert before is not None
+        assert here is not None
+        return cls((earlier, before, here, known[-1]), tuple(faces))
 
-        every = max(1, min(rgb.shape[:2]) // 64)
-        small = cv2.resize(rgb[::every, ::every], (16, 16), interpolation=cv2.INTER_AREA)
-        return cls(rgb.shape, small.astype(np.float32))
+    @property
+    def scene_change(self) -> float:
+        """How much the whole picture changes here, 0 to 255."""
+        return self.sketches[2].change_from(self.sketches[1])
 
-    def is_cut_from(self, previous: _Thumbnail) -> bool:
-        return self.shape != previous.shape or bool(np.abs(self.pixels - previous.pixels).mean() > CUT_CHANGE)
+    @cached_property
+    def is_scene_doubtful(self) -> bool:
+        """Whether the whole picture may be cut here; a change of its size is a cut."""
+        if self.sketches[1].shape != self.sketches[2].shape:
+            return True
+        change, before, after = self._changes(lambda here, there: here.change_from(there, self.faces))
+        is_isolated = change > MIN_SCENE_CHANGE and is_abrupt(before, change, after, ratio=SCENE_RATIO)
+        return is_isolated or self.scene_change > SCENE_CHANGE
+
+    def is_face_doubtful(self, track: _Track) -> bool:
+        """Whether the picture at a face changes as it does where another face takes its place."""
+        if self.sketches[1].shape != self.sketches[2].shape:
+            return True
+        box = track.boxes[-1]
+        change, before, after = self._changes(lambda here, there: here.face_change_from(there, box))
+        return change > MIN_FACE_CHANGE and is_abrupt(before, change, after, ratio=FACE_RATIO)
+
+    def _changes(self, change: Callable[[FrameSketch, FrameSketch], float]) -> tuple[float, float | None, float | None]:
+        """The change here, one frame earlier and one later; None where there is no frame of the same size."""
+        earlier, before, here, later = self.sketches
+        return (
+            change(here, before),
+            change(before, earlier) if earlier is not None and earlier.shape == before.shape else None,
+            change(later, here) if later is not None and later.shape == here.shape else None,
+        )

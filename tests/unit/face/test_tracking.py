@@ -6,6 +6,8 @@ import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,9 @@ from numpy.typing import NDArray
 
 from marlin_sdk import ConfigError, Detections
 from marlin_sdk.face.boxes import box_overlaps
+from marlin_sdk.face.detectors import load_detector
 from marlin_sdk.face.tracking import FaceTracker, TrackedFace
+from marlin_sdk.video.reader import open_video
 
 Box = tuple[float, float, float, float]
 Scene = Mapping[int, Sequence[Box]]
@@ -338,3 +342,110 @@ NONE = Detections.from_rows([], [])
 def test_detector_that_breaks_the_protocol_is_named(found: Any) -> None:
     with pytest.raises(ConfigError, match="detector 'wrong' returned"):
         list(FaceTracker(Wrong(found)).follow([Still.of(0)]))
+
+
+# Cuts, on real faces ------------------------------------------------------------------------------------------------
+
+FACE = (90.0, 40.0, 190.0, 140.0)
+"""Where the astronaut's face is in `astronaut_frames`, roughly: it sways."""
+
+
+@pytest.fixture(scope="module")
+def astronaut_frames(astronaut: Path) -> list[NDArray[np.uint8]]:
+    """Every second frame, close up: uint8 (225, 300, 3)."""
+    with open_video(astronaut) as reader:
+        return [np.ascontiguousarray(frame.rgb[14:239, 69:369]) for frame in reader][::2]
+
+
+def graded(rgb: NDArray[np.uint8], *gains: float) -> NDArray[np.uint8]:
+    brighter: NDArray[np.uint8] = np.clip(rgb * np.array(gains), 0, 255).astype(np.uint8)
+    return brighter
+
+
+def tracks_of(
+    frames: Sequence[NDArray[np.uint8]], scene: Callable[[int], Sequence[Box]] = lambda _: [FACE]
+) -> list[set[int]]:
+    """The tracks of each frame, with a detector that follows a script."""
+    stills = []
+    for step, rgb in enumerate(frames):
+        numbered = rgb.copy()
+        numbered[0, 0] = (step, 0, 0)
+        stills.append(Still(numbered))
+    return [{face.track_id for face in faces} for _, faces in FaceTracker(Scripted(scene)).follow(stills)]
+
+
+@pytest.mark.parametrize("cut", [9, 10, 11, 12])
+@pytest.mark.parametrize("gain", [1.0, 0.25])
+def test_cut_between_two_faces_in_one_place_starts_a_new_track(
+    astronaut_frames: list[NDArray[np.uint8]], cut: int, gain: float
+) -> None:
+    """Another person, of the same size in the same place: the same face mirrored, in another light."""
+    first = [graded(rgb, 0.8 * gain, 0.8 * gain, 0.8 * gain) for rgb in astronaut_frames[:cut]]
+    second = [graded(rgb[:, ::-1], 0.9 * gain, gain, 0.9 * gain) for rgb in astronaut_frames[cut : cut + 12]]
+    assert tracks_of([*first, *second]) == [{0}] * cut + [{1}] * 12
+
+
+def test_face_that_is_replaced_while_the_rest_of_the_picture_stays_starts_a_new_track(
+    astronaut_frames: list[NDArray[np.uint8]],
+) -> None:
+    x1, y1, x2, y2 = (int(edge) for edge in FACE)
+    frames = [astronaut_frames[0].copy() for _ in range(24)]
+    for rgb in frames[13:]:
+        rgb[y1:y2, x1:x2] = rgb[y1:y2, x1:x2][:, ::-1].copy()
+    assert tracks_of(frames) == [{0}] * 13 + [{1}] * 11
+
+
+@pytest.mark.parametrize("flash_frames", [1, 2, 3])
+def test_flash_is_no_cut(astronaut_frames: list[NDArray[np.uint8]], flash_frames: int) -> None:
+    frames = list(astronaut_frames[:40])
+    for step in range(20, 20 + flash_frames):
+        frames[step] = np.clip(frames[step] * 1.3 + 40, 0, 255).astype(np.uint8)
+    assert tracks_of(frames) == [{0}] * 40
+
+
+def test_fade_is_no_cut(astronaut_frames: list[NDArray[np.uint8]]) -> None:
+    faded = [graded(rgb, *[max(0.2, abs(step - 20) / 20)] * 3) for step, rgb in enumerate(astronaut_frames[:40])]
+    assert tracks_of(faded) == [{0}] * 40
+
+
+def test_shaken_camera_is_no_cut(astronaut_frames: list[NDArray[np.uint8]]) -> None:
+    def shift(step: int) -> int:
+        return 12 * (step % 4 - 2)
+
+    shaken = [np.roll(rgb, shift(step), axis=1) for step, rgb in enumerate(astronaut_frames[:40])]
+    x1, y1, x2, y2 = FACE
+    assert tracks_of(shaken, lambda step: [(x1 + shift(step), y1, x2 + shift(step), y2)]) == [{0}] * 40
+
+
+def test_hand_before_the_face_for_a_moment_is_no_cut(astronaut_frames: list[NDArray[np.uint8]]) -> None:
+    frames = [rgb.copy() for rgb in astronaut_frames[:30]]
+    for rgb in frames[12:16]:
+        rgb[30:150, 80:200] = (180, 130, 110)
+    tracks = tracks_of(frames, lambda step: [] if 12 <= step < 16 else [FACE])
+    assert set().union(*tracks) == {0}
+
+
+@pytest.mark.shared
+def test_joined_clips_of_two_people_share_no_track(shared: Path) -> None:
+    """Hard cuts between the speakers of GRID (a blue wall behind each) and of MEAD, in full light and in the dark."""
+    detector = load_detector(shared / "weights" / "face_detection_yunet_2023mar.onnx")
+    clips: dict[str, list[NDArray[np.uint8]]] = {}
+    for path in [*sorted((shared / "media/grid/others").glob("*.mp4")), *sorted((shared / "media/mead").glob("*.mp4"))]:
+        every = 1 if path.parent.name == "others" else 3  # GRID is 360x288, MEAD 1920x1080
+        with open_video(path) as reader:
+            clips[path.stem] = [frame.rgb[::every, ::every] for frame, _ in zip(reader, range(26), strict=False)][::2]
+    pairs = [
+        (first, second)
+        for first, second in permutations(clips, 2)
+        if clips[first][0].shape == clips[second][0].shape and first.split("_")[0] != second.split("_")[0]
+    ]
+    mixed = []
+    for index, (first, second) in enumerate(pairs[::9]):  # all 130, each in both lights: measured once, none mixed
+        gain = (1.0, 0.25)[index % 2]
+        frames = [Still(graded(rgb, gain, gain, gain)) for rgb in (*clips[first], *clips[second])]
+        tracks = [{face.track_id for face in faces} for _, faces in FaceTracker(detector).follow(frames)]
+        cut = len(clips[first])
+        if set().union(*tracks[:cut]) & set().union(*tracks[cut:]):
+            mixed.append((first, second, gain))
+    assert len(pairs) > 100
+    assert mixed == []
