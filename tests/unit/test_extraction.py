@@ -60,9 +60,12 @@ def test_no_face_at_all_is_an_error_that_says_what_to_do(finder: Marlin) -> None
 
 def test_faces_between_scene_cuts_are_not_one_face(finder: Marlin) -> None:
     video = painted(48, dict.fromkeys(range(48), FACE))
-    for start in range(0, 48, 12):  # a new shot each six steps
-        video[start : start + 6, :, 90:] = 255
-        video[start : start + 6, 70:] = 255
+    x1, y1, x2, y2 = FACE
+    for shot, start in enumerate(range(0, 48, 6)):  # of three steps each, every other one of another person
+        video[start : start + 6, :, 90:] = 255 * (shot % 2)
+        video[start : start + 6, 70:] = 255 * (shot % 2)
+        stripes = video[start : start + 6, y1:y2, x1:x2]
+        (stripes[:, ::4] if shot % 2 else stripes[:, :, ::4])[:] = (205, 55, 55)
     with pytest.raises(
         NoFaceError, match=r"faces in 16 of 16 frames, but the longest-seen one in only \d; 8 are needed"
     ):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,15 @@ class Clip(FaceWindow):
 
 @dataclass(frozen=True)
 class _Step:
-    """A sampled frame with its faces."""
+    """A sampled frame with its faces.
+
+    A step is stale if its own frame is missing from the video, and a frame beside the hole stands in for it.
+    """
 
     index: int
     frame: Frame
     faces: list[TrackedFace]
+    is_stale: bool = False
 
 
 def cut_clips(
@@ -64,7 +69,7 @@ def cut_clips(
     buffered: dict[int, _Step] = {}
     crops = _CropCache(model.img_size)
     index, num_steps = 0, 0
-    for step in tracked:
+    for step in _mark_stale(tracked, config.fps):
         if step.index >= plan.start(index):  # skips the steps between two windows
             buffered[step.index] = step
             if step.frame.is_large:
@@ -88,6 +93,25 @@ def _sample(
         # a count instead of `frame.index`: a folder of images skips the indices of broken images
         return ((step, frame) for step, frame in enumerate(frames) if plan.uses(step))
     return enumerate(sample_by_time(frames, config.fps) if config.fps else sample_by_index(frames, config.sample_rate))
+
+
+def _mark_stale(steps: Iterable[_Step], fps: float | None) -> Iterator[_Step]:
+    """Mark the steps of a resampled video that fall into a hole, and show the frame before or after it."""
+    origin_s: float | None = None
+    frame: Frame | None = None
+    missing_s = 0.0  # right before the frame
+    for step in steps:
+        if fps is None:
+            yield step
+            continue
+        if step.frame is not frame:
+            missing_s = step.frame.missing_s - (frame.missing_s if frame else 0.0)
+            frame = step.frame
+        origin_s = frame.time_s if origin_s is None else origin_s
+        tick_s = origin_s + step.index / fps
+        late = tick_s > frame.time_s + frame.duration_s + 1 / fps
+        early = missing_s > 0 and tick_s < frame.time_s - 1 / fps
+        yield replace(step, is_stale=True) if late or early else step
 
 
 def _whole_frames(steps: Iterable[tuple[int, Frame]], size_px: int) -> Iterator[_Step]:
@@ -124,8 +148,11 @@ def _cut(
 ) -> list[Clip] | SkippedWindow:
     """The clips of one window, the most prominent face first, or the reason why it is skipped."""
     steps = [buffered[index] for index in window.steps]
-    real = [step for step, valid in zip(steps, window.valid, strict=True) if valid]
-    start_s, end_s = real[0].frame.time_s, real[-1].frame.time_s + real[-1].frame.duration_s
+    within = [step for step, valid in zip(steps, window.valid, strict=True) if valid]
+    real = [step for step in within if not step.is_stale]
+    start_s, end_s = within[0].frame.time_s, within[-1].frame.time_s + within[-1].frame.duration_s
+    if (missing_s := _missing_s(within, config.fps)) is not None:
+        return SkippedWindow(start_s, end_s, f"{missing_s:.2f} s of the video are missing within it")
     seen: dict[int, list[TrackedFace]] = {}
     for step in real:
         for face in step.faces:
@@ -140,7 +167,19 @@ def _cut(
         return SkippedWindow(start_s, end_s, _skip_reason(real, seen, needed, config.track))
     if config.faces == "largest":
         tracks = tracks[:1]
-    return [_clip(steps, window.valid, track, crops, start_s, end_s) for track in tracks]
+    valid = tuple(valid and not step.is_stale for step, valid in zip(steps, window.valid, strict=True))
+    return [_clip(steps, valid, track, crops, start_s, end_s) for track in tracks]
+
+
+def _missing_s(steps: list[_Step], fps: float | None) -> float | None:
+    """How much of the video is missing within a window, if that is more than half of it."""
+    lost_s = [later.frame.missing_s - earlier.frame.missing_s for earlier, later in pairwise(steps)]
+    if fps is not None:
+        stale = sum(step.is_stale for step in steps)
+        return stale / fps if 2 * stale > len(steps) else None
+    span_s = steps[-1].frame.time_s - steps[0].frame.time_s - sum(lost_s)
+    step_s = span_s / max(1, len(steps) - 1)
+    return sum(lost_s) if max(lost_s, default=0.0) > len(steps) / 2 * step_s else None
 
 
 def _skip_reason(real: list[_Step], seen: dict[int, list[TrackedFace]], needed: int, track: int | None) -> str:

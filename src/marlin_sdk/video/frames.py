@@ -33,6 +33,7 @@ class Frame:
         height: in pixels, as displayed.
         width: in pixels, as displayed.
         convert: returns its pixels; called at most once, unless the frame is large.
+        missing_s: how much of the video is missing so far, before this frame, in seconds.
     """
 
     def __init__(
@@ -43,12 +44,15 @@ class Frame:
         height: int,
         width: int,
         convert: Callable[[], NDArray[np.uint8]],
+        *,
+        missing_s: float = 0.0,
     ) -> None:
         self.index = index
         self.time_s = time_s
         self.duration_s = duration_s
         self.height = height
         self.width = width
+        self.missing_s = missing_s
         self._convert: Callable[[], NDArray[np.uint8]] | None = convert
         self._rgb: NDArray[np.uint8] | None = None
 

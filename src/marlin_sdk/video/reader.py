@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError, ShapeError, VideoDecodeError, VideoNotFoundError
-from marlin_sdk.video.container import ContainerReader, is_playlist
+from marlin_sdk.video.container import ContainerReader
 from marlin_sdk.video.frames import MAX_PIXELS, Frame, VideoReader
+from marlin_sdk.video.opening import is_playlist
 from marlin_sdk.video.sources import IMAGE_SUFFIXES, ArrayReader, ImageFolderReader
 
 __all__ = [

@@ -389,3 +389,44 @@ def test_compat_counts_the_decoded_images_of_a_folder_not_their_indices() -> Non
     (clips,) = cut_clips(frames, config, TINY, None)
     assert isinstance(clips, list)
     assert clips[0].frame_index.tolist() == [frame.index for frame in frames[:32:2]]
+
+
+# Holes --------------------------------------------------------------------------------------------------------------
+
+
+def holed(first: int, lost: int, last: int) -> list[Frame]:
+    """Frames of 25 a second, with so many lost behind the first ones."""
+    rgb = painted(1, {0: FACE})[0]
+    frames = []
+    for index in range(first + last):
+        behind = lost if index >= first else 0
+        time_s, missing_s = (index + behind) / 25, behind / 25
+        frames.append(Frame(index, time_s, 0.04, rgb.shape[0], rgb.shape[1], lambda: rgb, missing_s=missing_s))
+    return frames
+
+
+@pytest.mark.parametrize(("lost", "is_whole"), [(4, True), (15, True), (17, False), (60, False)])
+def test_window_with_a_hole_longer_than_half_of_it_is_skipped(lost: int, is_whole: bool) -> None:
+    """32 frames make a window of 1.28 s at every second frame."""
+    first, *later = cut_clips(holed(20, lost, 76), ExtractionConfig(), TINY, PaintedFace())
+    assert isinstance(first, list) is is_whole
+    if isinstance(first, SkippedWindow):
+        assert first.reason == f"{lost / 25:.2f} s of the video are missing within it"
+    assert all(isinstance(cut, list) for cut in later)
+
+
+def test_resampled_steps_inside_a_hole_are_not_valid() -> None:
+    config = ExtractionConfig(fps=12.5)
+    first, *later = cut_clips(holed(20, 12, 76), config, TINY, PaintedFace())
+    assert isinstance(first, list)
+    invalid_s = np.flatnonzero(~first[0].frame_valid) / 12.5
+    assert len(invalid_s)
+    assert ((invalid_s >= 0.8) & (invalid_s < 1.28)).all()
+    assert all(isinstance(cut, list) for cut in later)
+
+
+def test_resampled_windows_inside_a_hole_are_skipped() -> None:
+    cuts = cut_clips(holed(20, 100, 76), ExtractionConfig(fps=12.5), TINY, PaintedFace())
+    skipped = [cut.reason for cut in cuts if isinstance(cut, SkippedWindow)]
+    assert len(skipped) >= 3
+    assert all(reason.endswith(" s of the video are missing within it") for reason in skipped)

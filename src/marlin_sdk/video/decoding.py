@@ -1,0 +1,109 @@
+"""Packets to pictures: what can be decoded of a stream, and where data were lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from marlin_sdk.video.opening import describe_error
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+__all__ = ["StreamDecoder"]
+
+_LOST_SHARE = 0.25  # of the bytes that the missing packets would have had
+_NEARBY_S = 1.0  # from a loss to the pictures that it may cost: a decoder holds some back
+
+
+class StreamDecoder:
+    """Decodes a video stream to its end, whatever is wrong with it.
+
+    Packets that cannot be decoded are skipped; the pictures end where the file breaks off.
+
+    Attributes:
+        warnings: what is wrong; each means damage.
+
+    Args:
+        container: open, at its start.
+        stream: of the container.
+        origin_s: the file's start time on its own clock.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream, *, origin_s: float) -> None:
+        self.warnings: list[str] = []
+        self._container, self._stream, self._origin_s = container, stream, origin_s
+        self._losses_s: list[float] = []
+        if container.format.name == "hevc":  # without timestamps, only the decoder can tell that frames are missing
+            stream.codec_context.options = {"err_detect": "explode"}
+
+    def pictures(self) -> Iterator[av.VideoFrame]:
+        """Decode, once.
+
+        Yields:
+            Pictures, in display order.
+        """
+        import av
+
+        undecoded, first_s, at_s = 0, 0.0, 0.0
+        packets = self._packets()
+        drained = False
+        while not drained:
+            try:
+                packet = next(packets, None)
+            except Exception as error:  # from FFmpeg, or anything that a file object raises
+                self.warnings.append(f"breaks off at {at_s:.2f} s: {describe_error(error)}")
+                packet = None
+            drained = packet is None  # decoding None flushes the pictures that the decoder still holds
+            if packet is not None and not packet.size:
+                continue
+            if packet is not None:
+                at_s = max(at_s, self._time_s(packet))
+            # If the last packet is incomplete, a frame-threaded decoder drops the pictures before it, too. In MPEG
+            # streams the flag only says that some bytes nearby were lost.
+            is_corrupt = packet is not None and packet.is_corrupt
+            failed = is_corrupt and "mpeg" not in self._container.format.name
+            try:
+                if not failed:
+                    yield from self._stream.decode(packet)
+            except av.error.FFmpegError:
+                failed = True
+            if failed or is_corrupt:
+                self._losses_s.append(at_s)
+            if failed:
+                first_s = first_s if undecoded else at_s
+                undecoded += 1
+        if undecoded:
+            self.warnings.append(f"{undecoded} packets cannot be decoded, the first at {first_s:.2f} s")
+
+    def has_loss(self, begin_s: float, end_s: float) -> bool:
+        """Whether data were lost about a time, so that a gap there is no variable frame rate."""
+        return any(begin_s - _NEARBY_S <= loss_s <= end_s + _NEARBY_S for loss_s in self._losses_s)
+
+    def _packets(self) -> Iterator[av.Packet[Any]]:
+        """The packets of the stream; in Matroska, bytes between them that belong to none are noted as lost."""
+        if "matroska" not in self._container.format.name:
+            yield from self._container.demux(self._stream)
+            return
+        end, lost, num_packets, num_bytes, last_s = None, 0, 0, 0, 0.0
+        for packet in self._container.demux():  # of every stream: what lies between two packets may be a third
+            is_own = packet.stream_index == self._stream.index
+            if packet.size and packet.pos is not None:
+                lost += 0 if end is None else max(0, packet.pos - end)
+                end = packet.pos + packet.size
+                if is_own:
+                    time_s = self._time_s(packet)
+                    mean = num_bytes / num_packets if num_packets else packet.size
+                    expected = max(1.0, (time_s - last_s) * float(self._stream.average_rate or 25))
+                    if lost > mean * max(1.0, _LOST_SHARE * expected):
+                        self._losses_s.append(last_s)
+                    lost, num_packets, num_bytes, last_s = 0, num_packets + 1, num_bytes + packet.size, time_s
+            if is_own:
+                yield packet
+
+    def _time_s(self, packet: av.Packet[Any]) -> float:
+        if packet.pts is None or packet.time_base is None:
+            return 0.0
+        return float(packet.pts * packet.time_base) - self._origin_s
