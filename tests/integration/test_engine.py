@@ -184,7 +184,7 @@ def test_failed_videos_are_retried_unless_that_is_not_wanted(warm: WarmCommand, 
     assert warm.run(folder, "-o", OUT)[0] == 1
     lay(folder / "03.mp4", good)
     code, said = warm.run(folder, "-o", OUT, "--no-retry-failed")
-    assert (code, "0 of 0 videos done" in said) == (0, True)
+    assert (code, "0 of 0 videos done" in said, "1 failed before" in said) == (1, True, True)
     code, said = warm.run(folder, "-o", OUT)
     assert (code, "1 of 1 videos done: 1 rows" in said, len(FeatureDump(OUT))) == (0, True, 12)
 
@@ -229,11 +229,12 @@ def test_table_of_parts_with_labels(warm: WarmCommand, astronaut: Path, tiny: Ma
         id: (emotion, part) for id, emotion, part in zip(table["id"], table["emotion"], table["split"], strict=True)
     }
     assert split == {"talk": ("joy", "train"), "first": ("joy", "train"), part: ("anger", "test")}
-    assert read_manifest(OUT)["nobody"].status == "no_face"
+    assert (read_manifest(OUT)["nobody"].status, read_manifest(OUT)["nobody"].skipped_windows) == ("no_face", 2)
     assert read_manifest(OUT)["first"].labels == {"emotion": "joy", "split": "train"}
 
     code, said = warm.run("--table", "segments.csv", "talk.mp4", "-o", OUT, "--format", "parquet")
-    assert (code, "0 of 0 videos done" in said) == (0, True), said  # the whole video is in the table, too
+    assert (code, "0 of 0 videos done" in said) == (1, True), said  # the whole video is in the table, too
+    assert "3 done before, 1 failed before (1 without a face)" in said
     np.testing.assert_array_equal(FeatureDump(OUT)["talk"].start_s, whole.start_s)
 
 

@@ -278,7 +278,7 @@ class _Run:
             features = self._model.gather(rows, owner.skipped, owner.facts, self._recipe.settings_for(owner.video))
         except (NoFaceError, ConfigError) as error:
             failure = Failure(type(error).__name__, str(error))
-            yield VideoResult(owner.video, None, failure, seconds, owner.facts)
+            yield VideoResult(owner.video, None, failure, seconds, owner.facts, len(owner.skipped))
             return
         yield VideoResult(owner.video, features, None, seconds, owner.facts)
 

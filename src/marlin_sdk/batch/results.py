@@ -25,6 +25,7 @@ class VideoResult:
         failure: why there are no features.
         seconds: time spent on it, from its start to its last row.
         facts: properties of the source, if it could be read.
+        skipped_windows: windows without a face, where there are no features to tell.
     """
 
     video: VideoInput
@@ -32,6 +33,7 @@ class VideoResult:
     failure: Failure | None
     seconds: float
     facts: SourceFacts | None = None
+    skipped_windows: int = 0
 
     @property
     def status(self) -> Status:
@@ -51,7 +53,7 @@ class VideoResult:
             source=display_name(self.video.source),
             status=self.status,
             rows=len(features) if features else 0,
-            skipped_windows=len(features.skipped) if features else 0,
+            skipped_windows=len(features.skipped) if features else self.skipped_windows,
             duration_s=self.facts.read_s if self.facts else None,
             seconds=round(self.seconds, 3),
             error=failure.error if failure else None,

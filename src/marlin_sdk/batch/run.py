@@ -48,7 +48,8 @@ class RunSummary:
         rows: windows embedded.
         skipped_windows: windows left out because they show no face.
         left: videos that were not started, or whose rows were not written, because the run was stopped.
-        done_before: videos that earlier runs finished.
+        done_before: videos with features that earlier runs finished.
+        failed_before: number of the other videos that this run did not try again, by status.
         seconds: duration of the run.
     """
 
@@ -57,25 +58,36 @@ class RunSummary:
     skipped_windows: int
     left: int
     done_before: int
+    failed_before: Mapping[str, int]
     seconds: float
 
     @property
     def failed(self) -> int:
-        """Videos without features: failed, or without a face."""
-        return self.counts.get("failed", 0) + self.counts.get("no_face", 0)
+        """Videos without features after this run: failed, or without a face, in this run or an earlier one."""
+        return _without_features(self.counts) + _without_features(self.failed_before)
 
     def __str__(self) -> str:
-        done = sum(self.counts.values()) - self.failed
-        faceless = self.counts.get("no_face", 0)
+        failed = _without_features(self.counts)
         parts = [
-            f"{done} of {sum(self.counts.values()) + self.left} videos done: {self.rows} rows",
+            f"{sum(self.counts.values()) - failed} of {sum(self.counts.values()) + self.left} videos done: "
+            f"{self.rows} rows",
             f"{self.skipped_windows} windows skipped",
-            f"{self.failed} failed" + f" ({faceless} without a face)" * bool(faceless),
+            f"{failed} failed{_faceless(self.counts)}",
             f"{self.left} not done" * bool(self.left),
             f"{self.done_before} done before" * bool(self.done_before),
+            f"{_without_features(self.failed_before)} failed before{_faceless(self.failed_before)}"
+            * bool(_without_features(self.failed_before)),
             f"{self.seconds:.1f} s",
         ]
         return ", ".join(part for part in parts if part)
+
+
+def _without_features(counts: Mapping[str, int]) -> int:
+    return counts.get("failed", 0) + counts.get("no_face", 0)
+
+
+def _faceless(counts: Mapping[str, int]) -> str:
+    return f" ({counts['no_face']} without a face)" if counts.get("no_face") else ""
 
 
 def make_dump(
@@ -110,10 +122,16 @@ def make_dump(
     selected = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
     dump: Dump | None = None
     todo: list[VideoInput] = []
+    before: Counter[str] = Counter()
     try:
         with open_dump(plan, identity) as dump:
             todo = dump.todo(selected)
+            asked = {video.id for video in todo}
+            before = Counter(dump.entries[video.id].status for video in selected if video.id not in asked)
             progress.start(len(todo), len(selected) - len(todo))
+            if changed := dump.relabel([video for video in selected if video.id not in asked]):
+                columns = "" if plan.has_file_per_video else "; the shards' own columns keep the old ones"
+                progress.note(f"warning: the labels of {changed} finished videos changed: recorded anew{columns}")
             detector_errors = _embed(todo, engine, dump, progress, drain)
             if todo and len(detector_errors) == len(todo):
                 progress.failure(
@@ -122,7 +140,7 @@ def make_dump(
     finally:
         if dump is not None:  # counted after open files were sealed or discarded
             progress.close()
-            summary = _summary(dump.written, len(todo), len(selected) - len(todo), started_s)
+            summary = _summary(dump.written, len(todo), before, started_s)
             progress.note(str(summary))
     return summary
 
@@ -156,13 +174,14 @@ def _report(progress: Progress, entry: ManifestEntry, result: VideoResult, where
         progress.note(f"{source} -> {where}  {shape}, {entry.skipped_windows} windows skipped")
 
 
-def _summary(written: Sequence[ManifestEntry], todo: int, done_before: int, started_s: float) -> RunSummary:
+def _summary(written: Sequence[ManifestEntry], todo: int, before: Counter[str], started_s: float) -> RunSummary:
     return RunSummary(
         counts=Counter(entry.status for entry in written),
         rows=sum(entry.rows for entry in written),
         skipped_windows=sum(entry.skipped_windows for entry in written),
         left=todo - len(written),
-        done_before=done_before,
+        done_before=before.total() - _without_features(before),
+        failed_before={status: before[status] for status in ("failed", "no_face") if before[status]},
         seconds=time.monotonic() - started_s,
     )
 

@@ -75,6 +75,22 @@ class Dump:
                 )
         return todo
 
+    def relabel(self, videos: list[VideoInput]) -> int:
+        """Record the labels of videos that earlier runs embedded, if they have changed since.
+
+        Args:
+            videos: those with labels, of a table.
+        Returns:
+            How many have changed.
+        """
+        changed = []
+        for video in videos:
+            entry, labels = self.entries.get(video.id), dict(video.labels)
+            if entry is not None and labels and entry.labels != labels:
+                changed.append(replace(entry, labels=labels))
+        self._append(changed)
+        return len(changed)
+
     def store(self, result: VideoResult) -> ManifestEntry:
         """Write a result; its entry is appended to the manifest once its rows are on disk.
 

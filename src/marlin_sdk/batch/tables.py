@@ -16,6 +16,11 @@ __all__ = ["read_list", "read_table", "videos_of_rows"]
 
 _RESERVED = ("path", "id", "start_s", "end_s", "track")
 _MAX_CELL = 1 << 16
+_LIKELY = {  # other names for a column, which would turn it into a label without a word
+    "start_s": ("start", "begin", "begin_s", "start_sec", "start_time", "start_seconds", "starttime"),
+    "end_s": ("end", "stop", "stop_s", "end_sec", "end_time", "end_seconds", "endtime"),
+    "track": ("track_id",),
+}
 
 
 def read_list(file: TextIO, *, beside: Path | None = None) -> list[str]:
@@ -45,8 +50,8 @@ def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[Vi
         One video per row. The id of a row without one is its path without suffix, and its part:
         "talk@12.00-15.50", "talk@12.00-15.50+track1".
     Raises:
-        ConfigError: no such table, no column `path`, or a cell that is invalid or has no column; the message names
-            the line.
+        ConfigError: no such table, no column `path`, a column whose name is nearly that of a known one, two rows of one
+            id or of one part of a video, or a cell that is invalid or has no column; the message names the line.
     """
     csv.field_size_limit(_MAX_CELL)
     try:
@@ -56,8 +61,9 @@ def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[Vi
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"table {path} cannot be read: {error}") from error
     named = [name for name in header if name]  # spreadsheets may add empty columns
-    if "path" not in named or len(set(named)) < len(named):
-        raise ConfigError(f"table {path} has columns {header}; expected one named 'path', and no duplicates")
+    if len(set(named)) < len(named):
+        raise ConfigError(f"table {path} has columns {header}; expected no duplicates")
+    _check_columns(named, path)
     for line, row in enumerate(rows, start=2):
         if None in row:  # DictReader stores surplus cells under None
             raise ConfigError(
@@ -89,10 +95,41 @@ def videos_of_rows(
     base = beside or Path()
     named = [(place, name_below(base, place) or PurePosixPath(Path(place).name or "video")) for place in unique]
     names = dict(zip(unique, distinct_ids(named, known or {}), strict=True))
-    return [
+    videos = [
         _row(row, place, names[place], table, line)
         for line, (row, place) in enumerate(zip(rows, places, strict=True), start=2)
     ]
+    _check_duplicates(videos, table)
+    return videos
+
+
+def _check_columns(columns: Sequence[str], path: Path) -> None:
+    """Refuse a column that is probably meant as a known one: as a label it would be ignored."""
+    for known, others in _LIKELY.items():
+        meant = [name for name in columns if name.strip().lower() in (known, *others)]
+        if meant and known not in columns:
+            raise ConfigError(
+                f"table {path} has a column {meant[0]!r}; rename it to {known!r} if that is meant, else to a name that "
+                f"cannot be mistaken (label_{meant[0].strip().lower()})"
+            )
+    if "path" not in columns:
+        raise ConfigError(f"table {path} has columns {list(columns)}; expected one named 'path'")
+
+
+def _check_duplicates(videos: Sequence[VideoInput], table: str) -> None:
+    """Refuse two rows of one id, or of one part of a video, unless they say the same."""
+    by_id: dict[str, tuple[int, VideoInput]] = {}
+    by_part: dict[tuple[object, ...], tuple[int, VideoInput]] = {}
+    for line, video in enumerate(videos, start=2):
+        for first, other, what in (
+            (*by_id.setdefault(video.id.casefold(), (line, video)), f"have the id {video.id!r}"),
+            (*by_part.setdefault(video.key, (line, video)), f"are the same part of {video.source}"),
+        ):
+            if other != video:
+                raise ConfigError(
+                    f"{table}, lines {first} and {line} both {what}, and differ; give each row its own id and part, or "
+                    "remove one"
+                )
 
 
 def _row(row: Mapping[str, str], source: str, name: str, table: str, line: int) -> VideoInput:

@@ -161,8 +161,8 @@ def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
         facts = path.stat()
         for id, entry in _entries_by_id(path, facts.st_size, facts.st_mtime_ns).items():
             known = newest.get(id)
-            if known is None or known.finished_at <= entry.finished_at:
-                newest[id] = entry
+            if known is None or (known.is_final, known.finished_at) <= (entry.is_final, entry.finished_at):
+                newest[id] = entry  # a finished video is finished, whatever the clocks of several machines say
     return newest
 
 

@@ -86,8 +86,11 @@ def test_summary_counts_what_is_kept(tmp_path: Path) -> None:
     last = said.splitlines()[-1]
     assert last.startswith("2 of 4 videos done: 8 rows, 4 windows skipped, 2 failed (1 without a face), ")
     summary, said = make(plan, "a", "bad", "b", "faceless", "c")
-    assert (summary.done_before, summary.counts["partial"], summary.failed) == (3, 1, 1)
-    assert said.splitlines()[-1].startswith("1 of 2 videos done: 4 rows, 2 windows skipped, 1 failed, 3 done before, ")
+    assert (summary.done_before, summary.counts["partial"]) == (2, 1)
+    assert (summary.failed, summary.failed_before) == (2, {"no_face": 1})  # as the first run counted them
+    assert said.splitlines()[-1].startswith(
+        "1 of 2 videos done: 4 rows, 2 windows skipped, 1 failed, 2 done before, 1 failed before (1 without a face), "
+    )
 
 
 def test_each_failure_is_named_with_its_reason(tmp_path: Path) -> None:
@@ -207,3 +210,22 @@ def test_default_workers_fit_the_machine() -> None:
     assert default_workers(1000, on_gpu=False) == max(1, cores // 2)
     assert default_workers(1000, on_gpu=True) == max(1, cores - 1)
     assert default_workers(1, on_gpu=True) == default_workers(0, on_gpu=True) == 1
+
+
+@pytest.mark.parametrize("format", ["npz", "parquet"])
+def test_labels_that_changed_since_are_recorded(tmp_path: Path, format: str) -> None:
+    def labelled(mood: str) -> list[VideoInput]:
+        return [VideoInput("a", "in/a.mp4", labels={"mood": mood}), VideoInput("b", "in/b.mp4")]
+
+    plan, said = DumpPlan(tmp_path, format), StringIO()
+    make_dump(labelled("sad"), Ready(), plan, IDENTITY)
+    summary = make_dump(labelled("glad"), Ready(), plan, IDENTITY, progress=PlainProgress(said))
+    assert summary.counts == {}
+    dump = FeatureDump(tmp_path)
+    assert (dump.labels("a"), dump.labels("b")) == ({"mood": "glad"}, {})
+    assert len(dump["a"]) == 4
+    assert "warning: the labels of 1 finished videos changed: recorded anew" in said.getvalue()
+    assert ("shards' own columns keep the old ones" in said.getvalue()) == (format == "parquet")
+    said = StringIO()
+    make_dump(labelled("glad"), Ready(), plan, IDENTITY, progress=PlainProgress(said))
+    assert "labels" not in said.getvalue()

@@ -76,6 +76,13 @@ def test_paths_of_one_name_are_told_apart() -> None:
         ("", "expected one named 'path'"),
         ("file\n", "expected one named 'path'"),
         ("path,mood,mood\na.mp4,x,y\n", "no duplicates"),
+        ("path,start,end\na.mp4,1,2\n", "column 'start'; rename it to 'start_s' if that is meant.*label_start"),
+        ("path,start_s,End_Time\na.mp4,1,2\n", "column 'End_Time'; rename it to 'end_s'"),
+        ("path,Start_S\na.mp4,1\n", "column 'Start_S'; rename it to 'start_s'"),
+        ("path,id,track_id\na.mp4,x,1\n", "column 'track_id'; rename it to 'track'"),
+        ("path,id,mood\na.mp4,x,sad\nb.mp4,X,glad\n", "lines 2 and 3 both have the id 'X', and differ"),
+        ("path,mood\na.mp4,sad\nc.mp4,sad\na.mp4,glad\n", "lines 2 and 4 both have the id 'a', and differ"),
+        ("path,id\na.mp4,x\na.mp4,y\n", "lines 2 and 3 both are the same part of a.mp4, and differ"),
         ("path,mood\na.mp4,x\na.mp4,glad, or so\n", "line 3: more cells than the 2 columns"),
         ('path,mood\n"a.mp4,x\n', "cannot be read: unexpected end of data"),
     ],
@@ -83,6 +90,10 @@ def test_paths_of_one_name_are_told_apart() -> None:
 def test_a_bad_cell_is_named(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         table(text)
+
+
+def test_row_that_is_there_twice_counts_once() -> None:
+    assert len({row.id for row in table("path,id,mood\na.mp4,x,sad\na.mp4,x,sad\n")}) == 1
 
 
 def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:

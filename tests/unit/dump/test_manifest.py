@@ -37,6 +37,13 @@ def test_the_newest_entry_of_a_video_counts_over_all_shards(tmp_path: Path) -> N
     assert read_manifest(tmp_path)["a"].status == "ok"
 
 
+def test_a_finished_video_is_finished_whatever_the_clocks_say(tmp_path: Path) -> None:
+    for name, status, at in (("-1-of-2", "ok", 5.0), ("-2-of-2", "failed", 9.0), ("", "no_face", 4.0)):
+        with Manifest(tmp_path / f"manifest{name}.jsonl") as manifest:
+            manifest.append([entry("a", status, at=at)])
+    assert read_manifest(tmp_path)["a"].status == "ok"
+
+
 @given(cut=st.integers(min_value=1, max_value=400))
 def test_a_line_that_a_kill_has_cut_is_dropped_and_the_rest_kept(
     tmp_path_factory: pytest.TempPathFactory, cut: int
