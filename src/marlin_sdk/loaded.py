@@ -10,6 +10,7 @@ import torch
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.face.detections import FaceDetector
+from marlin_sdk.locked import Locked
 from marlin_sdk.model import Decoder, Encoder
 from marlin_sdk.runtime import EncoderRuntime
 from marlin_sdk.runtime.torch import DTYPES, TorchRuntime, resolve_device, resolve_dtype
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedModel"]
 
 
-class LoadedModel:
+class LoadedModel(Locked):
     """The parts of a `Marlin`, and their properties.
 
     Attributes:
@@ -41,6 +42,7 @@ class LoadedModel:
         identity: Mapping[str, Any],
         decoder: Decoder | None = None,
     ) -> None:
+        super().__init__()
         self._runtime = runtime
         self._detector = detector
         self._identity = dict(identity)
@@ -81,9 +83,13 @@ class LoadedModel:
     @property
     def detector(self) -> FaceDetector:
         """The face detector; its weights are downloaded at the first access."""
-        if not isinstance(self._detector, FaceDetector):
-            self._detector = self._detector()
-        return self._detector
+        with self._lock:  # made once, whichever thread asks first
+            if not isinstance(self._detector, FaceDetector):
+                self._detector = self._detector()
+            return self._detector
+
+    def _get_detector(self) -> FaceDetector:
+        return self.detector
 
     @property
     def config(self) -> ModelConfig:

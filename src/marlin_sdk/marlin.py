@@ -39,8 +39,8 @@ class Marlin(LoadedModel):
     """A MARLIN model that embeds face videos.
 
     Create it with `from_pretrained` or `untrained`. It is not an `nn.Module`: the networks are `encoder` and `decoder`,
-    frozen (`model.encoder.blocks.requires_grad_()` unfreezes the blocks for training). Use an object from one thread at
-    a time.
+    frozen (`model.encoder.blocks.requires_grad_()` unfreezes the blocks for training). Several threads may
+    use one object, and it can be pickled and copied; `to` needs it alone.
 
     Args:
         runtime: the inference backend.
@@ -58,7 +58,7 @@ class Marlin(LoadedModel):
         decoder: Decoder | None = None,
     ) -> None:
         super().__init__(runtime, detector=detector, identity=identity, decoder=decoder)
-        self._cutter = ClipCutter(runtime.config, lambda: self.detector)
+        self._cutter = ClipCutter(runtime.config, self._get_detector)
 
     @classmethod
     @document_keywords(LoadOptions)

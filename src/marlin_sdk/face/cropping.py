@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["crop_square", "square_box"]
+__all__ = ["crop_square", "fit_frame", "square_box"]
 
 
 def square_box(box: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -47,3 +47,21 @@ def crop_square(frame: NDArray[np.uint8], square: NDArray[np.int64], size_px: in
             padded[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
         inside = padded
     return np.asarray(cv2.resize(inside, (size_px, size_px), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def fit_frame(frame: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Scale a frame to a long side, at most 2x up.
+
+    Args:
+        frame: uint8 (H, W, 3).
+        long_side_px: of the result.
+    Returns:
+        The scaled frame, and float32 (2,), the factors (x, y) back to the frame's pixels.
+    """
+    import cv2
+
+    height, width = frame.shape[:2]
+    scale = min(2.0, long_side_px / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = frame if size == (width, height) else cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(small, dtype=np.uint8), np.array([width / size[0], height / size[1]], dtype=np.float32)

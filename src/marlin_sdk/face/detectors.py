@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
 from marlin_sdk.face.boxes import box_overlaps
+from marlin_sdk.face.cropping import fit_frame
 from marlin_sdk.face.detections import Detections, FaceDetector
+from marlin_sdk.locked import Locked
 from marlin_sdk.weights import downloads
 
 __all__ = [
@@ -44,7 +46,7 @@ YUNET_SIZE = 1 / 0.985
 _MIN_SIDE_PX = 64  # of the smallest frame that face-alignment's networks accept
 
 
-class YuNetDetector:
+class YuNetDetector(Locked):
     """YuNet (Wu et al., Machine Intelligence Research 2023) run by OpenCV: 11 ms a frame on two cores.
 
     Faces are detected with the frame's long side scaled to 640 and to 320 pixels (at most 2x up); the boxes of a face
@@ -59,16 +61,23 @@ class YuNetDetector:
 
     name = "yunet"
 
+    _transient = ("_network",)
+
     def __init__(self, model: Path, *, min_score: float = 0.6) -> None:
+        super().__init__()
+        self.provenance = _provenance(model)
+        self._model, self._min_score = model, min_score
+        self._restore()
+
+    def _restore(self) -> None:
         import cv2
 
-        self.provenance = _provenance(model)
         try:
             with _errors_only():
-                self._network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score, 0.3, 5000)
+                self._network = cv2.FaceDetectorYN.create(str(self._model), "", (320, 320), self._min_score, 0.3, 5000)
                 self._network.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network fails only here
         except cv2.error as error:
-            reason = f"{model} is not a YuNet network that OpenCV {cv2.__version__} can read: {error.err}"
+            reason = f"{self._model} is not a YuNet network that OpenCV {cv2.__version__} can read: {error.err}"
             raise WeightsError(reason) from error
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
@@ -88,16 +97,18 @@ class YuNetDetector:
         """Rows of x1, y1, x2, y2, five landmarks (x, y), score, in pixels of the frame."""
         import cv2
 
-        small, scale = _fit(frame, long_side_px)
-        self._network.setInputSize((small.shape[1], small.shape[0]))
-        faces: Any = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR) if bgr else small)[1]
+        small, scale = fit_frame(frame, long_side_px)
+        picture = cv2.cvtColor(small, cv2.COLOR_RGB2BGR) if bgr else small
+        with self._lock:  # the network has one input size at a time
+            self._network.setInputSize((small.shape[1], small.shape[0]))
+            faces: Any = self._network.detect(picture)[1]
         rows = np.asarray(faces if faces is not None else np.empty((0, 15)), dtype=np.float64)
         rows[:, :14] *= np.tile(scale, 7)
         rows[:, 2:4] += rows[:, :2]
         return rows
 
 
-class LbpDetector:
+class LbpDetector(Locked):
     """The frontal-face LBP cascade included in scikit-image: needs no download, finds only upright frontal faces.
 
     It has no scores (each face gets 1.0) and no landmarks.
@@ -109,34 +120,42 @@ class LbpDetector:
 
     name = "lbp"
 
+    _transient = ("_cascade",)
+
     def __init__(self, *, long_side_px: int = 320, min_face_share: float = 0.15) -> None:
         from skimage.data import lbp_frontal_face_cascade_filename
-        from skimage.feature import Cascade
 
-        self.provenance = _provenance(Path(lbp_frontal_face_cascade_filename()))
-        self._cascade = Cascade(lbp_frontal_face_cascade_filename())
+        super().__init__()
+        self._file = lbp_frontal_face_cascade_filename()
+        self.provenance = _provenance(Path(self._file))
         self._long_side_px = long_side_px
         self._min_face_share = min_face_share
+        self._restore()
+
+    def _restore(self) -> None:
+        from skimage.feature import Cascade
+
+        self._cascade = Cascade(self._file)
 
     def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """See `FaceDetector.detect`."""
         return [self._detect_one(frame) for frame in frames]
 
     def _detect_one(self, frame: NDArray[np.uint8]) -> Detections:
-        small, scale = _fit(frame, min(self._long_side_px, max(frame.shape[:2])))
+        small, scale = fit_frame(frame, min(self._long_side_px, max(frame.shape[:2])))
         height, width = small.shape[:2]
         smallest, largest = max(24, int(self._min_face_share * min(height, width))), min(height, width)
         if largest < 24:  # the cascade's own window
             return Detections.from_rows([], [])
-        found = self._cascade.detect_multi_scale(
-            img=small, scale_factor=1.1, step_ratio=1, min_size=(smallest, smallest), max_size=(largest, largest)
-        )
+        size = {"min_size": (smallest, smallest), "max_size": (largest, largest)}
+        with self._lock:
+            found = self._cascade.detect_multi_scale(img=small, scale_factor=1.1, step_ratio=1, **size)
         corners = [(face["c"], face["r"], face["c"] + face["width"], face["r"] + face["height"]) for face in found]
         boxes = np.asarray(corners, dtype=np.float32).reshape(-1, 4) * np.tile(scale, 2)
         return Detections.from_rows(boxes, np.ones(len(found)))
 
 
-class FaceAlignmentDetector:
+class FaceAlignmentDetector(Locked):
     """A detector of the face-alignment package, at native frame size.
 
     Args:
@@ -148,17 +167,24 @@ class FaceAlignmentDetector:
         WeightsError: the file does not hold this detector's weights; for "scrfd", raised at the first detection.
     """
 
+    _transient = ("_network",)
+
     def __init__(self, name: str, weights: Sequence[Path], *, device: str = "cpu") -> None:
+        super().__init__()
         self.name = name
         self.provenance = _provenance(weights[0])
-        network = _import_face_alignment(name)
-        files = dict(zip(("path_to_detector", "path_to_anchor"), map(str, weights), strict=False))
+        self._weights, self._device = tuple(weights), device
+        self._restore()
+
+    def _restore(self) -> None:
+        network = _import_face_alignment(self.name)
+        files = dict(zip(("path_to_detector", "path_to_anchor"), map(str, self._weights), strict=False))
         try:
-            self._network = network(device, **files)
+            self._network = network(self._device, **files)
         except Exception as error:  # torch, numpy and onnxruntime raise many types of error for an invalid file
-            expected = ", ".join(asset.url for asset in _ASSETS[name])
+            expected = ", ".join(asset.url for asset in _ASSETS[self.name])
             raise WeightsError(
-                f"{', '.join(files.values())} cannot be read as weights of the {name} detector "
+                f"{', '.join(files.values())} cannot be read as weights of the {self.name} detector "
                 f"({type(error).__name__}); it takes {expected}"
             ) from error
 
@@ -175,7 +201,8 @@ class FaceAlignmentDetector:
         if pad_bottom or pad_right:
             frame = np.pad(frame, ((0, pad_bottom), (0, pad_right), (0, 0)))
         try:
-            rows = np.asarray(self._network.detect_from_image(frame), dtype=np.float32).reshape(-1, 5)
+            with self._lock:
+                rows = np.asarray(self._network.detect_from_image(frame), dtype=np.float32).reshape(-1, 5)
         except Exception as error:
             if self.name != "scrfd":  # its ONNX file contains the network, which may be any other
                 raise
@@ -307,17 +334,6 @@ def _errors_only() -> Iterator[None]:
     finally:
         if log:
             log.setLogLevel(level)
-
-
-def _fit(frame: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Scale a frame to a long side (at most 2x up); also return the (x, y) factors back to the frame's pixels."""
-    import cv2
-
-    height, width = frame.shape[:2]
-    scale = min(2.0, long_side_px / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = frame if size == (width, height) else cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(small, dtype=np.uint8), np.array([width / size[0], height / size[1]], dtype=np.float32)
 
 
 def _provenance(weights: Path) -> dict[str, str]:

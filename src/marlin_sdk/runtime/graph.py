@@ -13,6 +13,7 @@ from torch import Tensor
 
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.locked import Locked
 from marlin_sdk.runtime.inputs import to_floats
 
 __all__ = ["GraphRuntime", "RunGraph", "output_name"]
@@ -25,7 +26,7 @@ def output_name(layer: int, *, keep_seq: bool) -> str:
     return f"{'tokens' if keep_seq else 'pooled'}_{layer}"
 
 
-class GraphRuntime(ABC):
+class GraphRuntime(Locked, ABC):
     """Runs a converted model. It holds no torch network, and its device, the CPU, and its dtype are fixed.
 
     Clips are embedded one by one: on a CPU a batch is no faster, and a row does not depend on its neighbours this way.
@@ -36,9 +37,15 @@ class GraphRuntime(ABC):
         provenance: see `EncoderRuntime.provenance`; its "name" is that of the runtime.
     """
 
+    _transient = ("_graphs",)
+
     def __init__(self, config: ModelConfig, dtype: torch.dtype, provenance: Mapping[str, Any]) -> None:
+        super().__init__()
         self.config, self.dtype, self.provenance = config, dtype, dict(provenance)
         self.device = torch.device("cpu")
+        self._restore()
+
+    def _restore(self) -> None:
         self._graphs: dict[tuple[str, ...], RunGraph] = {}
 
     @abstractmethod
@@ -61,13 +68,14 @@ class GraphRuntime(ABC):
         """See `EncoderRuntime.encode`. The first use of each set of outputs compiles a graph."""
         wanted = [range(self.config.encoder_depth)[layer] for layer in ((-1,) if layers is None else layers)]
         names = tuple(output_name(layer, keep_seq=keep_seq) for layer in sorted(set(wanted)))
-        if names not in self._graphs:
-            self._graphs[names] = self.open(names)
-        run = self._graphs[names]
         positions = [sorted(set(wanted)).index(layer) for layer in wanted]
         rows = []
-        for clip in clips.cpu():
-            outputs = run(to_floats(clip[None]).contiguous().numpy())
-            rows.append(np.concatenate([outputs[position] for position in positions]))
+        with self._lock:  # a compiled graph has one set of buffers
+            if names not in self._graphs:
+                self._graphs[names] = self.open(names)
+            run = self._graphs[names]
+            for clip in clips.cpu():
+                outputs = run(to_floats(clip[None]).contiguous().numpy())
+                rows.append(np.concatenate([outputs[position] for position in positions]))
         stacked = torch.from_numpy(np.stack(rows).astype(np.float32, copy=False))
         return stacked[:, 0] if layers is None else stacked

@@ -41,6 +41,14 @@ class TorchRuntime:
         self._compiled = _compiled(encoder) if compile else None
         self.to(device, dtype)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the compiled code, which is made anew."""
+        return {**vars(self), "_compiled": self._compiled is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Compile again where it was compiled."""
+        vars(self).update(state, _compiled=_compiled(state["encoder"]) if state["_compiled"] else None)
+
     @property
     def config(self) -> ModelConfig:
         """The size of the model."""

@@ -181,3 +181,29 @@ def test_command_accepts_a_runtime(tmp_path: Path, tiny: Marlin, runtime: str) -
     assert rows.meta["runtime"]["name"] == runtime
     assert np.allclose(rows.features, tiny.extract_video("a.mp4").numpy(), atol=1e-4)
     assert json.dumps(rows.meta)
+
+
+HASWELL = frozenset({"avx2", "fma", "sse4_2"})
+
+
+def test_int8_uses_half_the_range_of_weights_where_the_processor_saturates(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Emulated: an AVX2 processor adds pairs of int8 products in 16 bits."""
+    import openvino
+
+    def weights(folder: Path) -> int:
+        (graph,) = (path for path in folder.rglob("*.xml") if "int8" in str(path))
+        constants = (node for node in openvino.Core().read_model(graph).get_ordered_ops())
+        levels = [node.get_data() for node in constants if node.get_type_name() == "Constant"]
+        return max(int(np.abs(level.astype(np.int32)).max()) for level in levels if level.dtype == np.int8)
+
+    monkeypatch.setenv("MARLIN_HOME", str(tmp_path / "vnni"))
+    monkeypatch.setattr(openvino_runtime, "cpu_flags", lambda: HASWELL | {"avx512_vnni"})
+    wide = Marlin.untrained(TINY, device="cpu", runtime="openvino", dtype="int8", detector="lbp")
+    monkeypatch.setenv("MARLIN_HOME", str(tmp_path / "avx2"))
+    monkeypatch.setattr(openvino_runtime, "cpu_flags", lambda: HASWELL)
+    narrow = Marlin.untrained(TINY, device="cpu", runtime="openvino", dtype="int8", detector="lbp")
+    assert (weights(tmp_path / "vnni"), weights(tmp_path / "avx2")) == (127, 64)
+    assert "weights_range" not in wide.runtime
+    assert narrow.runtime["weights_range"] == "7 bits"
