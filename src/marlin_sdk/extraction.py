@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from marlin_sdk.clips.cut import Clip
 from marlin_sdk.clips.cutter import Cut, SourceFacts, VideoCuts
 from marlin_sdk.clips.windows import count_windows
 from marlin_sdk.config import ExtractionConfig
-from marlin_sdk.errors import ConfigError, NoFaceError
+from marlin_sdk.errors import ConfigError, NoFaceError, WeightsError
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.runtime import EncoderRuntime
 from marlin_sdk.weights.identity import versions
 
-__all__ = ["RowCounts", "embed_clips", "embed_cuts", "gather_features", "log_warnings", "stream_rows"]
+__all__ = ["RowCounts", "embed_clips", "embed_cuts", "encode_finite", "gather_features", "log_warnings", "stream_rows"]
 
 logger = logging.getLogger("marlin_sdk")
 
@@ -33,10 +34,28 @@ def embed_clips(clips: Sequence[Clip], runtime: EncoderRuntime, *, keep_seq: boo
         clips: of one video or several.
         runtime: the inference backend.
         keep_seq: return the tokens of each clip instead of their pooled vector.
+    Raises:
+        WeightsError: a feature is NaN or infinite.
     """
     pixels = torch.from_numpy(np.stack([clip.pixels for clip in clips]))
-    features = runtime.encode(pixels, keep_seq=keep_seq).cpu().numpy()
+    features = encode_finite(runtime, pixels, keep_seq=keep_seq).cpu().numpy()
     return [_row(clip, feature) for clip, feature in zip(clips, features, strict=True)]
+
+
+def encode_finite(
+    runtime: EncoderRuntime, clips: Tensor, *, keep_seq: bool, layers: Sequence[int] | None = None
+) -> Tensor:
+    """Embed clips; see `EncoderRuntime.encode`.
+
+    Raises:
+        WeightsError: a feature is NaN or infinite.
+    """
+    features = runtime.encode(clips, keep_seq=keep_seq, layers=layers)
+    if not features.isfinite().all():
+        dtype = str(runtime.dtype).removeprefix("torch.")
+        advice = "check the weights" if dtype == "float32" else "use dtype='float32', or check the weights"
+        raise WeightsError(f"the encoder gives features that are NaN or infinite in {dtype}; {advice}")
+    return features
 
 
 def _row(clip: Clip, feature: NDArray[np.float32]) -> WindowFeatures:

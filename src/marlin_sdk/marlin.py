@@ -15,7 +15,7 @@ from marlin_sdk.assembly import LoadKeywords, LoadOptions
 from marlin_sdk.clips.cutter import ClipCutter, SourceFacts
 from marlin_sdk.config import ExtractionConfig, ModelConfig, document_keywords, read_keywords
 from marlin_sdk.errors import ConfigError, WeightsError
-from marlin_sdk.extraction import embed_clips, embed_cuts, gather_features, log_warnings, stream_rows
+from marlin_sdk.extraction import embed_clips, embed_cuts, encode_finite, gather_features, log_warnings, stream_rows
 from marlin_sdk.face.detections import FaceDetector
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.loaded import LoadedModel
@@ -153,7 +153,7 @@ class Marlin(LoadedModel):
         """
         clips, batched = as_clips(clip, self.config)
         wanted = None if layers is None else as_layers(layers, self.config)
-        features = self._runtime.encode(clips, keep_seq=keep_seq, layers=wanted)
+        features = encode_finite(self._runtime, clips, keep_seq=keep_seq, layers=wanted)
         return features if batched else features[0]
 
     def reconstruct(

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.making import TINY, PaintedFace, noise, painted, write_video
 
-from marlin_sdk import ConfigError, ExtractionConfig, Marlin, NoFaceError, VideoDecodeError, VideoFeatures
+from marlin_sdk import ConfigError, ExtractionConfig, Marlin, NoFaceError, VideoDecodeError, VideoFeatures, WeightsError
 from marlin_sdk._version import __version__
 from marlin_sdk.clips.cutter import ClipCutter
 from marlin_sdk.config import ExtractionSettings, Reduction
@@ -149,3 +150,17 @@ def test_broken_file_gives_the_windows_before_the_break_and_a_warning(tiny: Marl
     np.testing.assert_allclose(result.features[:-1], expected.features[: len(result) - 1], atol=1e-6)
     saved = VideoFeatures.load(result.save(tmp_path / "cut.npz"))
     assert saved.warnings == result.warnings
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_features_that_are_not_finite_are_refused(dtype: str) -> None:
+    model = Marlin.untrained(TINY, device="cpu", dtype=dtype, detector="lbp")
+    with torch.no_grad():
+        model.encoder.norm.weight.fill_(torch.finfo(model.dtype).max)
+    advice = "check the weights" if dtype == "float32" else "use dtype='float32'"
+    for embed in (
+        lambda: model.extract_clip(noise(16, 32, 32)),
+        lambda: model.extract(noise(40, 32, 32), source_fps=25.0),
+    ):
+        with pytest.raises(WeightsError, match=rf"NaN or infinite in {dtype}; {advice}"):
+            embed()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.features import SkippedWindow, VideoFeatures
+from marlin_sdk.features.files import check_checksum, checksum
 
 __all__ = ["ROW_DTYPES", "VideoMetadata", "row_shape"]
 
@@ -49,6 +50,7 @@ class VideoMetadata:
         skipped: see `VideoFeatures`.
         warnings: see `VideoFeatures`.
         meta: see `VideoFeatures`.
+        sha256: checksum of its arrays; None in shards of version 0.1.0.
     """
 
     entry: ManifestEntry
@@ -57,6 +59,7 @@ class VideoMetadata:
     skipped: tuple[SkippedWindow, ...]
     warnings: tuple[str, ...]
     meta: Mapping[str, Any]
+    sha256: str | None = None
 
     @classmethod
     def of(cls, entry: ManifestEntry, features: VideoFeatures) -> VideoMetadata:
@@ -72,7 +75,13 @@ class VideoMetadata:
                 "use reduction='none', or format npz"
             )
         return cls(
-            entry, shape, features.frame_index.shape[1], features.skipped, features.warnings, dict(features.meta)
+            entry,
+            shape,
+            features.frame_index.shape[1],
+            features.skipped,
+            features.warnings,
+            dict(features.meta),
+            checksum(vars(features)),
         )
 
     def to_json(self) -> str:
@@ -90,6 +99,7 @@ class VideoMetadata:
                     "skipped": [asdict(window) for window in self.skipped],
                     "warnings": self.warnings,
                     "meta": self.meta,
+                    "sha256": self.sha256,
                 }
             )
         except (TypeError, ValueError) as error:
@@ -107,7 +117,7 @@ class VideoMetadata:
             entry = ManifestEntry(**{key: value for key, value in values["entry"].items() if key in _ENTRY_FIELDS})
             skipped = tuple(SkippedWindow(**window) for window in values["skipped"])
             shape, num_steps = tuple(values["shape"]), values["num_steps"]
-            warnings, meta = tuple(values["warnings"]), values["meta"]
+            warnings, meta, sha256 = tuple(values["warnings"]), values["meta"], values.get("sha256")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FeatureFileError(f"the metadata of a video cannot be read: {error!r}") from error
         sizes = [*shape, num_steps]
@@ -121,10 +131,11 @@ class VideoMetadata:
             )
             and all(isinstance(warning, str) for warning in warnings)
             and isinstance(meta, dict)
+            and isinstance(sha256, str | None)
         )
         if not is_valid:
             raise FeatureFileError(f"the metadata of the video {entry.id!r:.80} is malformed")
-        return cls(entry, shape, num_steps, skipped, warnings, meta)
+        return cls(entry, shape, num_steps, skipped, warnings, meta, sha256)
 
     def no_rows(self) -> dict[str, NDArray[Any]]:
         """Empty arrays for a video without rows, for `join`."""
@@ -153,6 +164,8 @@ class VideoMetadata:
                     f"{self.entry.id}: {name} {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}"
                 )
             own[name] = array.reshape(shape)
+        if self.sha256 is not None and rows:
+            check_checksum({"features": features.reshape(self.shape), **own}, {"sha256": self.sha256})
         return VideoFeatures(
             features=features.reshape(self.shape),
             skipped=self.skipped,

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError, ShapeError
-from marlin_sdk.features.files import ARRAY_DTYPES, FeatureFormat, read_features, row_shapes, write_features
+from marlin_sdk.features.files import (
+    ARRAY_DTYPES,
+    FeatureFormat,
+    check_checksum,
+    read_features,
+    row_shapes,
+    write_features,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,13 +219,16 @@ class VideoFeatures:
         Args:
             path: `.npz`, `.safetensors`, or the `.npy` of a pair.
         Raises:
-            FeatureFileError: no such file, or one that `save` did not write.
+            FeatureFileError: no such file, one that `save` did not write, or one whose arrays do not match their
+                checksum.
         """
         path = Path(path)
         try:
             arrays, metadata = read_features(path)
             rows: dict[str, Any] = {name: arrays[name] for name in ARRAY_DTYPES}
-            return cls(**rows, **_checked(metadata))
+            features = cls(**rows, **_checked(metadata))
+            check_checksum(rows, metadata)
+            return features
         except FileNotFoundError as error:
             raise FeatureFileError(f"no such feature file: {error.filename or path}") from error
         except (FeatureFileError, ShapeError) as error:

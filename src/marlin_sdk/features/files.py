@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +17,16 @@ from numpy.typing import NDArray
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import FeatureFileError
 
-__all__ = ["ARRAY_DTYPES", "FeatureFormat", "read_features", "row_shapes", "sidecar_of", "write_features"]
+__all__ = [
+    "ARRAY_DTYPES",
+    "FeatureFormat",
+    "check_checksum",
+    "checksum",
+    "read_features",
+    "row_shapes",
+    "sidecar_of",
+    "write_features",
+]
 
 FeatureFormat = Literal["npz", "npy", "safetensors"]
 Arrays = Mapping[str, NDArray[Any]]
@@ -31,8 +43,6 @@ ARRAY_DTYPES: dict[str, Any] = {
     "track_id": np.int64,
 }
 """The arrays of `VideoFeatures`."""
-
-_MAX_EXPANSION = 100  # an .npz that unpacks to more than this times its size is a zip bomb
 
 
 def row_shapes(num_steps: int) -> dict[str, tuple[int, ...]]:
@@ -66,6 +76,7 @@ def write_features(path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> P
         FeatureFileError: another suffix, a folder or disk that cannot be written, or metadata that is not JSON.
     """
     suffix = _suffix(path)
+    metadata = {**metadata, "sha256": checksum(arrays)}
     try:
         if suffix == "npy":
             # Both are written before either is renamed, so that a full disk leaves no half of the pair.
@@ -93,6 +104,28 @@ def read_features(path: Path) -> Content:
         Exception: whatever numpy, zipfile, safetensors and json raise for a broken file.
     """
     return _READERS[_suffix(path)](path)
+
+
+def checksum(arrays: Arrays) -> str:
+    """SHA-256 of the arrays of `ARRAY_DTYPES`, in hex: names, dtypes, shapes and values."""
+    digest = hashlib.sha256()
+    for name in ARRAY_DTYPES:
+        array = np.ascontiguousarray(arrays[name])
+        if name == "face_score":  # one NaN is as good as another, and JSON keeps none apart
+            array = np.where(np.isnan(array), np.float32(np.nan), array)
+        digest.update(f"{name} {array.dtype.str} {array.shape if array.size else 0};".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def check_checksum(arrays: Arrays, metadata: Mapping[str, Any]) -> None:
+    """Compare arrays with the checksum stored beside them; files of version 0.1.0 have none.
+
+    Raises:
+        FeatureFileError: they differ.
+    """
+    if "sha256" in metadata and metadata["sha256"] != checksum(arrays):
+        raise FeatureFileError("its arrays are damaged: they do not match their checksum; extract the video again")
 
 
 def _suffix(path: Path) -> FeatureFormat:
@@ -125,17 +158,35 @@ def _write_safetensors(path: Path, arrays: Arrays, metadata: str) -> None:
 
 
 def _read_npz(path: Path) -> Content:
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > _MAX_EXPANSION * path.stat().st_size:
-        raise FeatureFileError(f"unpacks to {unpacked} bytes from {path.stat().st_size}; it is refused")
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    with path.open("rb") as file:  # opened once: another process may replace it meanwhile
+        size = os.fstat(file.fileno()).st_size
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > size:  # `save` does not compress
+                raise FeatureFileError(f"unpacks to {unpacked} bytes from {size}; it is refused")
+            for member in archive.infolist():
+                with archive.open(member) as content:
+                    _check_npy_header(content, member.file_size)
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
     return arrays, json.loads(str(arrays.pop("notes")))
 
 
+def _check_npy_header(file: IO[bytes], size: int) -> None:
+    """Refuse an array that declares more values than its file has, before memory is taken for them."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise FeatureFileError(f"declares an array of shape {shape} in {size} bytes; it is refused")
+
+
 def _read_npy(path: Path) -> Content:
-    features = np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        _check_npy_header(file, os.fstat(file.fileno()).st_size)
+        file.seek(0)
+        features = np.load(file, allow_pickle=False)
     content = json.loads(sidecar_of(path).read_text(encoding="utf-8"))
     rows = len(content["track_id"])
     steps = len(content["frame_index"][0]) if rows else 16

@@ -258,7 +258,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     import torch
 
     try:
-        _reject_zip_bomb(path)
+        _check_zip(path)
         with _namespace_allowed():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
@@ -286,14 +286,21 @@ def _namespace_allowed() -> AbstractContextManager[object]:
     return nullcontext() if safe_globals is None else safe_globals([argparse.Namespace])
 
 
-def _reject_zip_bomb(path: Path) -> None:
-    """Reject a zip that unpacks to more than its own size: torch.save stores its members uncompressed."""
+def _check_zip(path: Path) -> None:
+    """Reject a zip that unpacks to more than its size (torch.save does not compress), or whose checksums do not match.
+
+    torch itself does not compare the members' CRC-32.
+    """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > path.stat().st_size:
         raise WeightsError(f"{path} is refused: it has {path.stat().st_size} bytes and would unpack to {unpacked}")
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise WeightsError(f"{path} is damaged: {damaged} in it does not match its checksum; download or save it again")
 
 
 def _config_from_hyper_parameters(values: Mapping[str, Any], path: Path) -> ModelConfig | None:

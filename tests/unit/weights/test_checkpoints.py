@@ -30,6 +30,7 @@ from marlin_sdk.weights.checkpoints import (
     load_weights,
     read_checkpoint,
     read_config,
+    read_tensors,
     to_published_keys,
 )
 
@@ -541,3 +542,15 @@ def test_invalid_config_is_named_with_its_error(tmp_path: Path, content: bytes, 
 def test_missing_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.json cannot be read"):
         read_config(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
+def test_flipped_bit_of_a_zip_is_found_by_its_checksum(tmp_path: Path, suffix: str) -> None:
+    values = torch.arange(4096, dtype=torch.float32)
+    path = tmp_path / f"weights{suffix}"
+    torch.save({"encoder.norm.weight": values}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(values.numpy().tobytes()) + 4000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match="does not match its checksum"):
+        read_tensors(path)
