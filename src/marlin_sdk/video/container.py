@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from marlin_sdk.errors import ConfigError, VideoDecodeError
 from marlin_sdk.video.clock import DEFAULT_FPS, Moment, PictureClock
 from marlin_sdk.video.decoding import StreamDecoder
-from marlin_sdk.video.frames import Frame, check_pixels
+from marlin_sdk.video.frames import MAX_PIXELS, Frame, check_pixels
 from marlin_sdk.video.opening import choose_stream, declared_end_s, declared_fps, open_container, packet_rate
 from marlin_sdk.video.orientation import Orientation, orientation_of
 from marlin_sdk.video.truncation import describe_truncation
@@ -127,7 +127,8 @@ class ContainerReader:
         for warning in decoder.warnings:
             self._damaged(warning)
         if pending is None:
-            raise VideoDecodeError(f"{self.name} has no frame that can be decoded{self._reasons()}")
+            limit = "" if self._stream.width else f"; frames of more than {MAX_PIXELS:,} pixels are not decoded"
+            raise VideoDecodeError(f"{self.name} has no frame that can be decoded{self._reasons()}{limit}")
         self.warnings += clock.warnings
         if corrupt:
             self._damaged(f"{corrupt} frames are damaged")

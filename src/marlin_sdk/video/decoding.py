@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from marlin_sdk.video.frames import MAX_PIXELS
 from marlin_sdk.video.opening import describe_error
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ class StreamDecoder:
         self.warnings: list[str] = []
         self._container, self._stream, self._origin_s = container, stream, origin_s
         self._losses_s: list[float] = []
+        options = {"max_pixels": str(MAX_PIXELS)}
         if container.format.name == "hevc":  # without timestamps, only the decoder can tell that frames are missing
-            stream.codec_context.options = {"err_detect": "explode"}
+            options["err_detect"] = "explode"
+        stream.codec_context.options = options
 
     def pictures(self) -> Iterator[av.VideoFrame]:
         """Decode, once.

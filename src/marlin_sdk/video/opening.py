@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from marlin_sdk.errors import VideoDecodeError
-from marlin_sdk.video.frames import check_pixels
+from marlin_sdk.video.frames import MAX_PIXELS, check_pixels
+from marlin_sdk.video.sources import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -29,6 +30,8 @@ __all__ = [
 _TIMEOUT_S = (15.0, 60.0)  # to open a URL, and to wait for more of a live stream
 # Playlists refer to other files; a terminal log is text that FFmpeg would render.
 _REFUSED_FORMATS = {"hls", "concat", "dash", "tty", "lavfi"}
+_PROTOCOLS = "http,https,tls,tcp,udp,rtp,rtsp,rtmp,rtmps,srt,httpproxy,crypto"  # what a stream may lead to: no file
+_LIMITS = {"max_pixels": str(MAX_PIXELS)}
 _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD")
 _BARE_STREAMS = {"h264", "hevc", "m4v", "mpegvideo", "obu"}  # formats without timestamps
 _MAX_FPS = 240.0  # a declared rate above it is the tick of a clock (1000, 90000), not a frame rate
@@ -49,10 +52,16 @@ def open_container(source: str | BinaryIO, name: str, *, is_url: bool) -> InputC
     from av.container import Flags, InputContainer
 
     # A malicious file must not make FFmpeg open other files.
-    options = {} if is_url else {"protocol_whitelist": "file" if isinstance(source, str) else "data"}
+    options = {"protocol_whitelist": _PROTOCOLS if is_url else "file" if isinstance(source, str) else "data"}
+    if isinstance(source, str) and not is_url and Path(source).suffix.lower() in IMAGE_SUFFIXES:
+        options["pattern_type"] = "none"  # "x%d.png" is the name of a file
     try:
         container = av.open(
-            source, container_options=options, timeout=_TIMEOUT_S if is_url else None, metadata_errors="replace"
+            source,
+            options=_LIMITS,  # of the decoder that looks into the first frames to find out what the streams are
+            container_options=options,
+            timeout=_TIMEOUT_S if is_url else None,
+            metadata_errors="replace",
         )
     except Exception as error:  # from FFmpeg, or anything that a file object raises
         truncated = None if is_url else _open_forward(source, options)
@@ -76,9 +85,12 @@ def _open_forward(source: str | BinaryIO, options: dict[str, str]) -> Container 
 
     try:
         if isinstance(source, str):
-            return av.open(source, container_options={**options, "seekable": "0"}, metadata_errors="replace")
+            options = {**options, "seekable": "0"}
+            return av.open(source, options=_LIMITS, container_options=options, metadata_errors="replace")
         source.seek(0)
-        return av.open(SimpleNamespace(read=source.read), container_options=options, metadata_errors="replace")
+        return av.open(
+            SimpleNamespace(read=source.read), options=_LIMITS, container_options=options, metadata_errors="replace"
+        )
     except Exception:  # the caller reports the error of the first attempt
         return None
 

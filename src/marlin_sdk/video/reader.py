@@ -23,6 +23,7 @@ from marlin_sdk.video.sources import IMAGE_SUFFIXES, ArrayReader, ImageFolderRea
 __all__ = [
     "IMAGE_SUFFIXES",
     "MAX_PIXELS",
+    "URL_SCHEMES",
     "VIDEO_SUFFIXES",
     "Frame",
     "VideoReader",
@@ -34,11 +35,17 @@ __all__ = [
 VideoSource: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, NDArray[np.uint8]]
 """A path, a URL, the bytes of a file, an open binary file, a folder of images, or an array or tensor (T, H, W, 3)."""
 
+URL_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtsp", "rtsps", "srt", "tcp", "udp"})
+"""What the address of a stream may begin with."""
+
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts"}
     | {".vob", ".webm", ".wmv"}
 )
 """Suffixes of the files that are found in a folder of videos."""
+
+
+_ENDLESS = frozenset({"/dev/zero", "/dev/full", "/dev/null", "/dev/random", "/dev/urandom"})
 
 
 def display_name(video: VideoSource) -> str:
@@ -62,8 +69,14 @@ def display_name(video: VideoSource) -> str:
 def _redacted(name: str) -> str:
     if "://" not in name:
         return name
-    # Up to the last @ before the path: a URL written by hand may have unescaped @, # or ? in its password.
-    return re.sub(r"([?#]).*", r"\1...", re.sub(r"(?<=://)[^/]*@", "", name), flags=re.DOTALL)
+    scheme, _, rest = name.partition("://")
+    # A URL written by hand may have an unescaped @, #, ? or / in its password.
+    before_path, at, _ = rest.partition("/")[0].rpartition("@")
+    if at:
+        rest = rest[len(before_path) + 1 :]
+    elif re.match(r"[^/:]*:(?!\d+/)", rest):  # no port, so a user: the password has a slash
+        rest = re.sub(r"^[^?#]*@", "", rest)
+    return re.sub(r"([?#;]|%3f|%23|%3b).*", r"\1...", f"{scheme}://{rest}", flags=re.DOTALL | re.IGNORECASE)
 
 
 def _as_path(video: str) -> str:
@@ -103,6 +116,12 @@ def open_video(video: VideoSource, *, source_fps: float | None = None) -> VideoR
     if not isinstance(video, str | os.PathLike):
         raise ConfigError(f"a video is a path, URL, bytes, file or array, not {type(video).__name__}")
     if _is_url(video):
+        scheme = str(video).partition("://")[0]
+        if scheme.lower() not in URL_SCHEMES:
+            raise VideoDecodeError(
+                f"{display_name(video)} cannot be opened as a video: addresses that begin with {scheme!r} are refused; "
+                f"expected one of {', '.join(sorted(URL_SCHEMES))}"
+            )
         return ContainerReader(str(video), name=display_name(video), is_url=True)
     return _open_file(Path(video))
 
@@ -126,8 +145,11 @@ def _is_folder(video: str | os.PathLike[str]) -> bool:
 
 def _open_file(path: Path) -> VideoReader:
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISBLK(mode) or str(path) in _ENDLESS:
+            raise VideoDecodeError(f"{path} is a device, not a video; expected a file, a camera's URL or a pipe")
         # Anything but a regular file (a pipe, a camera) gives its first bytes only once.
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(mode):
             return ContainerReader(f"file:{path}", name=str(path))
         with path.open("rb") as file:
             head = file.read(64)

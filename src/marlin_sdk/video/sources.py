@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.errors import ShapeError, VideoDecodeError
-from marlin_sdk.video.frames import Frame, check_pixels
+from marlin_sdk.video.frames import MAX_PIXELS, Frame, check_pixels
 
 __all__ = ["ASSUMED_FPS", "IMAGE_SUFFIXES", "ArrayReader", "ImageFolderReader"]
 
@@ -131,12 +132,29 @@ def _is_image(file: Path) -> bool:
 def _read_image(file: Path) -> NDArray[np.uint8] | None:
     import cv2
 
+    _check_header(file)
     try:
         content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
         bgr: Any = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
     except (cv2.error, OSError):
         bgr = None
     return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _check_header(file: Path) -> None:
+    """Refuse an image that is too large, before it takes memory: a small file may unpack to gigabytes."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow's own, other limit
+            with Image.open(file) as header:
+                size = header.size
+    except Image.DecompressionBombError as error:
+        raise VideoDecodeError(f"{file}: {error}; the limit is {MAX_PIXELS} pixels; scale it down") from error
+    except Exception:  # not an image: decoding it says so
+        return
+    check_pixels(str(file), *size)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

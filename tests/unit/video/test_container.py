@@ -357,7 +357,7 @@ def test_frames_above_the_limit_are_refused_before_any_is_decoded(tmp_path: Path
     assert struct.unpack("<2i", content[at : at + 8]) == (32, 32)
     content[at : at + 8] = struct.pack("<2i", 16384, 8192)
 
-    with pytest.raises(VideoDecodeError, match=r"bomb\.avi has frames of 16384x8192; the limit is \d+ pixels"):
+    with pytest.raises(VideoDecodeError, match=r"bomb\.avi has .* of (16384x8192|more than 67,108,864 pixels)"):
         read(lay(tmp_path / "bomb.avi", bytes(content)))
 
 

@@ -320,3 +320,65 @@ def test_empty_name_is_refused() -> None:
 def test_an_unknown_protocol_is_a_typed_error() -> None:
     with pytest.raises(VideoDecodeError, match=r"nosuch://host/v\.mp4 cannot be opened as a video"):
         open_video("nosuch://host/v.mp4")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "subfile,,start,0,end,0,,:file:///etc/passwd",
+        "cache:http://host/v.mp4",
+        "async:file:///v.mp4",
+        "gopher://host/1",
+        "unix:///run/socket",
+        "concat://a|b",
+        "data://video/mp4;base64,AAAA",
+        "lavfi://testsrc",
+    ],
+)
+def test_addresses_of_other_protocols_are_refused(address: str) -> None:
+    with pytest.raises(VideoDecodeError, match="are refused; expected one of http, https, rtmp"):
+        open_video(address)
+
+
+@pytest.mark.parametrize("name", ["concat:a.mp4|b.mp4", "x%d.png", "clip*.png"])
+def test_names_are_names_and_no_patterns(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x1.png").write_bytes(b"")
+    with pytest.raises(VideoNotFoundError, match="no such video"):
+        open_video(tmp_path / name)
+
+
+def test_image_whose_name_looks_like_a_pattern_is_read(tmp_path: Path) -> None:
+    for name, shade in (("x%d.png", 10), ("x1.png", 200)):
+        write_png(tmp_path / name, shade)
+    with open_video(tmp_path / "x%d.png") as reader:
+        assert [int(frame.rgb.mean()) for frame in reader] == [10]
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom", "/dev/null"])
+def test_endless_device_is_refused_at_once(device: str) -> None:
+    with pytest.raises(VideoDecodeError, match="is a device, not a video"):
+        open_video(device)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:pa/ss@host/talk.mp4", "https://host/talk.mp4"),
+        ("https://host/talk.mp4;token=secret", "https://host/talk.mp4;..."),
+        ("https://host/talk.mp4%3Fkey=secret", "https://host/talk.mp4%3F..."),
+        ("https://host/@user/talk.mp4", "https://host/@user/talk.mp4"),
+        ("https://host:8080/a@b.mp4", "https://host:8080/a@b.mp4"),
+        ("rtsp://cam:p@ss@10.0.0.1/live", "rtsp://10.0.0.1/live"),
+    ],
+)
+def test_secrets_of_an_address_are_not_shown(url: str, shown: str) -> None:
+    assert display_name(url) == shown
+    assert "secret" not in display_name(url)
+
+
+def write_png(path: Path, shade: int) -> None:
+    import cv2
+
+    done, data = cv2.imencode(".png", np.full((32, 32, 3), shade, np.uint8))
+    assert done
+    path.write_bytes(data.tobytes())

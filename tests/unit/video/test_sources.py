@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -155,3 +159,41 @@ def test_a_folder_without_images_says_what_it_looked_for(tmp_path: Path) -> None
 
     with pytest.raises(VideoDecodeError, match=r"holds no videos and no images; expected .*\.bmp, "):
         ImageFolderReader(tmp_path, 25.0)
+
+
+def bomb(path: Path, side_px: int) -> Path:
+    """A PNG of a few hundred kB that would unpack to hundreds of MB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer, row = zlib.compressobj(9), bytes(1 + 3 * side_px)
+    data = b"".join(packer.compress(row) for _ in range(side_px)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
+    return lay(path, b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+
+
+PEAK = """
+import resource, sys
+from marlin_sdk import VideoDecodeError
+from marlin_sdk.video.reader import open_video
+import av, cv2, PIL.Image
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    with open_video(sys.argv[1]) as reader:
+        next(iter(reader))
+except VideoDecodeError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize("name", ["bomb.png", "folder/1.png"])
+def test_huge_image_in_a_small_file_is_refused_before_it_takes_memory(tmp_path: Path, name: str) -> None:
+    path = bomb(tmp_path / name, 10_000)  # 300 MB of pixels
+    assert path.stat().st_size < 1_000_000
+    source = path.parent if name.startswith("folder") else path
+    done = subprocess.run([sys.executable, "-c", PEAK, source], capture_output=True, text=True, check=False)
+    error, peak_mb = done.stdout.splitlines()
+    assert "pixels" in error
+    assert int(peak_mb) < 60
