@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError, ShapeError
+from marlin_sdk.features.alignment import closed_ends, even_times, rows_at
 from marlin_sdk.features.files import (
     ARRAY_DTYPES,
     FeatureFormat,
@@ -193,6 +194,76 @@ class VideoFeatures:
         )
         table = pd.DataFrame(self.features, columns=[f"f{index}" for index in range(self.features.shape[1])])
         return pd.concat([head, table], axis=1)
+
+    def __getitem__(self, rows: slice | NDArray[Any] | Sequence[int]) -> VideoFeatures:
+        """Some of the rows: `features[2:5]`, `features[features.start_s < 10]`, `features[[0, 3]]`.
+
+        Args:
+            rows: a slice, a boolean mask (N,), or row numbers.
+        Raises:
+            ConfigError: the features were reduced to one vector, or the rows do not fit.
+        """
+        if self.features.ndim == 1:
+            raise ConfigError("a reduction left one vector, which has no rows to select; extract with reduction='none'")
+        try:
+            chosen = rows if isinstance(rows, slice) else np.asarray(rows) if len(rows) else slice(0)
+            index = np.arange(len(self))[chosen].reshape(-1)
+        except (IndexError, ValueError, TypeError) as error:
+            raise ConfigError(f"{len(self)} rows cannot be indexed so: {error}") from error
+        return replace(self, **{name: getattr(self, name)[index] for name in ARRAY_DTYPES})
+
+    def tracks(self) -> dict[int, VideoFeatures]:
+        """The rows of each face, by `track_id`, in order of appearance."""
+        return {int(track): self[self.track_id == track] for track in dict.fromkeys(self.track_id.tolist())}
+
+    def at(self, times_s: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The feature at each moment, such as those of audio frames or labels.
+
+        Of the windows that contain a moment, the one with the nearest centre counts. With several faces, take one of
+        `tracks()` first.
+
+        Args:
+            times_s: (T,), in seconds from the start of the video, in any order.
+        Returns:
+            float32 (T, D), or (T, 1568, D) with `keep_seq`, NaN where no window contains the moment (before the first
+            window, where no face was found, after the end); and bool (T,), False there.
+        Raises:
+            ConfigError: the features were reduced to one vector, they are of several faces, or `times_s` is invalid.
+        """
+        if self.features.ndim == 1:
+            raise ConfigError("a reduction left one vector, which has no times; extract with reduction='none'")
+        if (faces := len(set(self.track_id.tolist()))) > 1 and (np.diff(self.start_s) <= 0).any():
+            raise ConfigError(f"rows of {faces} faces at the same time; take one: features.tracks()[0].at(...)")
+        rows = rows_at(self.start_s, closed_ends(self.start_s, self.end_s, self.frame_index.shape[1]), times_s)
+        values = np.full((len(rows), *self.features.shape[1:]), np.nan, dtype=np.float32)
+        values[rows >= 0] = self.features[rows[rows >= 0]]
+        return values, rows >= 0
+
+    def to_pandas(self, *, hz: float | None = None, times_s: ArrayLike | None = None) -> pd.DataFrame:
+        """A table on a clock of your own, to join with labels or other streams (extra `[pandas]`).
+
+        Args:
+            hz: rows a second, from 0 to the end of the last window.
+            times_s: (T,), the moments themselves, in place of `hz`: the times of your labels, say.
+        Returns:
+            A column `f0`, ... for each value of the feature, NaN where no window is (see `at`), indexed by `time_s`.
+        Raises:
+            MissingExtraError: pandas is not installed.
+            ConfigError: neither or both of `hz` and `times_s`, or as `at`.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("to_pandas()", "pandas") from error
+        if (hz is None) == (times_s is None):
+            raise ConfigError("give either hz= or times_s=; for one row per window use to_dataframe()")
+        end_s = float(self.end_s.max()) if len(self) else 0.0
+        times = even_times(end_s, hz) if hz is not None else np.asarray(times_s, dtype=np.float64)
+        values, _ = self.at(times)
+        if values.ndim != 2:
+            raise ConfigError(f"features of shape {self.features.shape} are not a table; extract without keep_seq")
+        columns = [f"f{index}" for index in range(values.shape[1])]
+        return pd.DataFrame(values, columns=columns, index=pd.Index(times, name="time_s"))
 
     def save(self, path: str | Path) -> Path:
         """Write to a file atomically.
