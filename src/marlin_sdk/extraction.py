@@ -242,7 +242,7 @@ def _with_progress_bar(
     reader, config = cuts.reader, cuts.config
     # The number of rows is unknown in advance if a video is resampled or trimmed, or a window may have several faces.
     untrimmed = config.start_s is None and config.end_s is None
-    known = bool(reader.num_frames) and untrimmed and not config.fps and config.faces == "largest"
+    known = bool(reader.num_frames) and untrimmed and not config.fps and config.faces != "all"
     total = count_windows(reader.num_frames or 0, config, num_steps) if known else None
     with tqdm(total=total, unit="window", desc=reader.name[-40:], leave=False) as bar:
         for row in rows:

@@ -48,6 +48,16 @@ class LoadedModel(Locked):
         self._identity = dict(identity)
         self.decoder = decoder
 
+    def __repr__(self) -> str:
+        """Weights, size, precision, device, backend and detector."""
+        weights = f"{self.name}, untrained" if self.is_untrained else self.name
+        made = self._detector if isinstance(self._detector, FaceDetector) else None
+        detector = f", detector {made.name}" if made else ""
+        return (
+            f"{type(self).__name__}({weights}: {self.embedding_dim} dims, {str(self.dtype).removeprefix('torch.')} on "
+            f"{self.device}, {self.runtime['name']} {self.runtime['version']}{detector})"
+        )
+
     @property
     def identity(self) -> Mapping[str, Any]:
         """Identity of the weights: name, Hub commit or sha256, config, whether they are untrained."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from marlin_sdk.extraction import embed_clips, embed_cuts, encode_finite, gather
 from marlin_sdk.face.detections import FaceDetector
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.loaded import LoadedModel
+from marlin_sdk.migration import explain_old_name
 from marlin_sdk.model import Decoder
 from marlin_sdk.runtime import EncoderRuntime
 from marlin_sdk.runtime.inputs import as_clips, as_layers
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
 __all__ = ["Marlin"]
 
 
-class Marlin(LoadedModel):
+class _OldNames(type):
+    """Explains what replaces a class method of marlin-pytorch."""
+
+    def __getattr__(cls, name: str) -> Any:
+        raise AttributeError(explain_old_name(name) or f"type object {cls.__name__!r} has no attribute {name!r}")
+
+
+class Marlin(LoadedModel, metaclass=_OldNames):
     """A MARLIN model that embeds face videos.
 
     Create it with `from_pretrained` or `untrained`. It is not an `nn.Module`: the networks are `encoder` and `decoder`,
@@ -59,6 +67,17 @@ class Marlin(LoadedModel):
     ) -> None:
         super().__init__(runtime, detector=detector, identity=identity, decoder=decoder)
         self._cutter = ClipCutter(runtime.config, self._get_detector)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(explain_old_name(name) or f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        """Refused: say what is to be done with a clip.
+
+        Raises:
+            TypeError: always; the message says what to call.
+        """
+        raise TypeError(explain_old_name("__call__"))
 
     @classmethod
     @document_keywords(LoadOptions)

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.conftest import ROOT
 from tests.making import TINY, PaintedFace, lay, noise, painted, write_checkpoint
 
 from marlin_sdk import ConfigError, Detections, DownloadError, Marlin, ShapeError, WeightsError
 from marlin_sdk.config import ExtractionSettings
 from marlin_sdk.features import SkippedWindow, WindowFeatures
+from marlin_sdk.migration import NEW_NAMES
 from marlin_sdk.video.sources import ArrayReader
 
 # The signature of issue 2.
@@ -489,3 +491,59 @@ def test_config_may_be_given_for_bare_weights(tiny: Marlin, tmp_path: Path, clip
     for config in (TINY.without_decoder(), TINY.without_decoder().to_dict()):
         model = Marlin.from_pretrained(bare, device="cpu", detector="lbp", config=config)
         assert torch.equal(model.extract_clip(clips), tiny.extract_clip(clips))
+
+
+# Old names, and what a model says of itself -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["from_online", "from_file"])
+def test_class_methods_of_the_reference_name_their_successor(name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"'{name}' is marlin-pytorch's.*Marlin.from_pretrained\("):
+        getattr(Marlin, name)
+
+
+@pytest.mark.parametrize("name", sorted(NEW_NAMES.keys() - {"__call__", "from_online", "from_file"}))
+def test_methods_of_the_reference_and_of_modules_name_their_successor(tiny: Marlin, name: str) -> None:
+    with pytest.raises(AttributeError, match=rf"'{name}' is marlin-pytorch's"):
+        getattr(tiny, name)
+
+
+def test_calling_a_model_says_what_to_call(tiny: Marlin) -> None:
+    with pytest.raises(TypeError, match=r"calling a model.*model\.extract_clip\(clips\)"):
+        tiny(torch.zeros(1, 3, 16, 32, 32))
+
+
+def test_other_unknown_names_are_plain_attribute_errors(tiny: Marlin) -> None:
+    with pytest.raises(AttributeError, match="'Marlin' object has no attribute 'extract_vidoe'"):
+        _ = tiny.extract_vidoe
+    with pytest.raises(AttributeError, match="type object 'Marlin' has no attribute 'load'"):
+        _ = Marlin.load
+
+
+def test_migration_page_has_every_old_name() -> None:
+    page = (ROOT / "docs" / "explanation" / "reference-differences.md").read_text(encoding="utf-8")
+    for name in NEW_NAMES:
+        assert ("model(clips)" if name == "__call__" else f"{name}(") in page, name
+
+
+def test_representation_says_weights_precision_device_and_backend(tiny: Marlin) -> None:
+    assert repr(tiny).startswith(f"Marlin(custom, untrained: 32 dims, float32 on cpu, torch {torch.__version__}")
+    assert tiny.detector.name == "lbp"
+    assert repr(tiny).endswith(", detector lbp)")
+
+
+def test_model_name_with_a_slip_is_recognised() -> None:
+    for load in (Marlin.from_pretrained, Marlin.untrained):
+        with pytest.raises(ConfigError, match="did you mean 'marlin_vit_base_ytf'"):
+            load("marlin_vit_bas_ytf")
+
+
+@pytest.mark.parametrize("side", ["largest", "left", "right"])
+def test_face_on_one_side_is_taken(two_faced: NDArray[np.uint8], side: Any) -> None:
+    """The red face is large and on the left, the blue one small and on the right."""
+    model = Marlin.untrained(TINY, device="cpu", detector=TwoFaces())
+    both = model.extract(two_faced[:32], source_fps=25.0, faces="all")
+    one = model.extract(two_faced[:32], source_fps=25.0, faces=side)
+    left_first = sorted(both.track_id.tolist(), key=lambda id: both.boxes[both.track_id == id][0, 0, 0])
+    expected = {"largest": left_first[0], "left": left_first[0], "right": left_first[1]}[side]
+    assert one.track_id.tolist() == [expected]

@@ -112,20 +112,24 @@ class Recipe:
 
 
 class LazyDetector:
-    """Loads the detector on first use; if that fails, each later use raises the same error without a new attempt."""
+    """Loads the detector on first use; if that fails, each later use raises the same error without a new attempt.
+
+    Attributes:
+        error: why it cannot be loaded; None as long as nothing is known against it.
+    """
 
     def __init__(self, load: Callable[[], FaceDetector]) -> None:
         self._load = load
         self._detector: FaceDetector | None = None
-        self._error: MarlinError | None = None
+        self.error: MarlinError | None = None
 
     def __call__(self) -> FaceDetector:
-        if self._error is not None:
-            raise self._error.with_traceback(None)
+        if self.error is not None:
+            raise self.error.with_traceback(None)
         if self._detector is None:
             try:
                 self._detector = self._load()
             except MarlinError as error:
-                self._error = error
+                self.error = error
                 raise
         return self._detector

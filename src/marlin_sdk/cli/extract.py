@@ -102,7 +102,7 @@ _RECIPE = ("model", "untrained", "detector", "dtype", "runtime", "calibration", 
     type=click.Choice(get_args(Faces)),
     default="largest",
     show_default=True,
-    help="The most prominent face of each window, or one row per face.",
+    help="The most prominent face of each window, the outermost on one side, or one row per face.",
 )
 @click.option(
     "--sample-rate", type=int, default=2, show_default=True, help="Source frames from one clip frame to the next."

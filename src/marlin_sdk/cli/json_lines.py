@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from marlin_sdk.batch.recipe import LazyDetector
 from marlin_sdk.cli.output import UNTRAINED, Console, Stop, numbers, print_json
-from marlin_sdk.errors import DownloadError, MarlinError, MissingExtraError, WeightsError
+from marlin_sdk.errors import MarlinError, WeightsError
 from marlin_sdk.video.reader import display_name
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, console:
         Number of videos that failed.
     """
     loaded = recipe.load_model(device)
-    model = loaded.with_detector(LazyDetector(lambda: loaded.detector))
+    detector = LazyDetector(lambda: loaded.detector)
+    model = loaded.with_detector(detector)
     if recipe.untrained:
         console.note(UNTRAINED)
     done = failed = rows = skipped = 0
@@ -39,9 +40,11 @@ def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, console:
             except (BrokenPipeError, Stop):
                 raise
             except Exception as error:  # one bad video must not stop the others
+                if isinstance(error, WeightsError) and error is not detector.error:
+                    raise Stop(error) from error  # of the model: every video would fail
                 failed += 1
                 console.failure(display_name(video.source), error)
-                if isinstance(error, DownloadError | WeightsError | MissingExtraError):
+                if isinstance(error, MarlinError) and error is detector.error:
                     detector_errors.append(error)
                 continue
             done, rows, skipped = done + 1, rows + counts[0], skipped + counts[1]

@@ -165,7 +165,9 @@ def _cut(
     )
     if not tracks:
         return SkippedWindow(start_s, end_s, _skip_reason(real, seen, needed, config.track))
-    if config.faces == "largest":
+    if config.faces in ("left", "right"):
+        tracks.sort(key=lambda track: _centre_x(seen[track]), reverse=config.faces == "right")
+    if config.faces != "all":
         tracks = tracks[:1]
     valid = tuple(valid and not step.is_stale for step, valid in zip(steps, window.valid, strict=True))
     return [_clip(steps, valid, track, crops, start_s, end_s) for track in tracks]
@@ -220,6 +222,10 @@ def _clip(
 def _prominence(faces: Sequence[TrackedFace]) -> float:
     """The area of a face summed over a window, weighted by the detector's score."""
     return float(sum(np.prod(face.box[2:] - face.box[:2]) * face.score for face in faces))
+
+
+def _centre_x(faces: Sequence[TrackedFace]) -> float:
+    return float(np.mean([(face.box[0] + face.box[2]) / 2 for face in faces]))
 
 
 class _CropCache:

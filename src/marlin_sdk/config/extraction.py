@@ -21,7 +21,7 @@ __all__ = [
 
 Reduction = Literal["none", "mean", "max"]
 Tail = Literal["pad", "drop"]
-Faces = Literal["largest", "all"]
+Faces = Literal["largest", "all", "left", "right"]
 CropFace = Literal["auto"] | bool
 Compat = Literal["marlin_pytorch"]
 _MAX_DETECT_EVERY = 32
@@ -55,7 +55,8 @@ class ExtractionConfig:
     Attributes:
         crop_face: True detects and crops faces; False uses the frames uncropped (they must have the model's size,
             224x224); "auto" crops unless the video already has that size.
-        faces: "largest" embeds the most prominent face of each window, "all" gives a row for each face.
+        faces: "largest" embeds the most prominent face of each window, "left" and "right" the outermost one on that
+            side of the picture, "all" gives a row for each face.
         sample_rate: source frames from one step of a clip to the next; 2 in the published model.
         fps: steps a second instead of `sample_rate`: the source is resampled by time (nearest frame).
         stride: steps from one window to the next; 16 means no overlap.

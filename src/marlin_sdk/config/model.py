@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from marlin_sdk.errors import ConfigError
@@ -168,5 +169,7 @@ def preset(name: str) -> ModelConfig:
         ConfigError: unknown name; the message lists the known ones.
     """
     if name not in PRESETS:
-        raise ConfigError(f"unknown model {name!r}; published models are {', '.join(PRESETS)}")
+        close = get_close_matches(name, PRESETS, n=1)
+        meant = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"unknown model {name!r}{meant}; published models are {', '.join(PRESETS)}")
     return PRESETS[name]

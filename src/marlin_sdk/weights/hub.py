@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from marlin_sdk.config import PRESETS
@@ -91,9 +92,11 @@ def resolve_model(
     if not published and (isinstance(model, Path) or _looks_like_path(text)):
         raise WeightsError(f"no such file or folder: {text}; expected a weights file, or a folder that holds one")
     if not published and not re.fullmatch(r"[\w.-]+/[\w.-]+", text, re.ASCII):
+        close = get_close_matches(text, PRESETS, n=1)
+        meant = f"; did you mean {close[0]!r}?" if close else ""
         raise ConfigError(
-            f"unknown model {text!r}; expected a published name ({', '.join(PRESETS)}), a Hub repo 'owner/name', "
-            "or the path of a weights file or of a folder that holds one"
+            f"unknown model {text!r}{meant}; expected a published name ({', '.join(PRESETS)}), a Hub repo "
+            "'owner/name', or the path of a weights file or of a folder that holds one"
         )
     repo = f"{_OWNER}/{published}" if published else text
     licence = WEIGHTS_LICENCE if published else None

@@ -313,12 +313,16 @@ def test_dash_with_a_reduction_or_tokens(run: Run, small: Path) -> None:
     assert [np.shape(line["feature"]) for line in tokens] == [(32, 32)] * 2
 
 
-def test_dash_stays_valid_json_where_features_overflow(run: Run, small: Path, tiny: Marlin, tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", ["-", "out"])
+def test_features_that_overflow_are_refused(run: Run, small: Path, tiny: Marlin, tmp_path: Path, output: str) -> None:
     wild = Marlin.untrained(tiny.config, device="cpu", detector="lbp")
     wild.encoder.norm.weight.data.fill_(1e38)
     folder = write_checkpoint(tmp_path / "wild", wild)
-    done = run(small, "-o", "-", "--model", folder, "--dtype", "float16")
-    assert any(value is None for line in lines(done) for value in line["feature"])
+    done = run(small, small, "-o", output, "--model", folder, "--dtype", "float16")
+    assert done.exit_code == (1 if output == "-" else 2)
+    assert done.stdout == ""
+    assert "features that are NaN or infinite in float16; use dtype='float32'" in done.stderr
+    assert "detector" not in done.stderr
 
 
 def test_dash_reports_what_it_skipped(run: Run, astronaut: Path, tmp_path: Path) -> None:
