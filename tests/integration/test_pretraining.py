@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tests.making import TINY, GeneratedClips, lay
 from tests.patience import HANG_S, wait_for
 
 from marlin_sdk import Marlin
-from marlin_sdk.errors import ConfigError, TrainingError
+from marlin_sdk.errors import ConfigError, TrainingError, VideoDecodeError
 from marlin_sdk.training.pretrain.config import PretrainConfig, load_config
 from marlin_sdk.training.pretrain.run import Run, pretrain, run_folder
 
@@ -298,3 +299,62 @@ def test_run_starts_from_another_run_and_logs_every_tensor(straight: Path, tmp_p
     for key, before in network.encoder.state_dict().items():
         assert torch.allclose(before, after[key], atol=1e-6), key
     assert f"from {straight} (MARLIN)" in " ".join((tmp_path / "run" / "README.md").read_text().split())
+
+
+class Interrupting(GeneratedClips):
+    """Presses Ctrl-C while a clip is read."""
+
+    def __init__(self, at_clip: int) -> None:
+        super().__init__()
+        self._left = at_clip
+
+    def __iter__(self) -> Any:
+        for item in super().__iter__():
+            self._left -= 1
+            if not self._left:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield item
+
+
+def test_ctrl_c_finishes_the_step_and_leaves_a_checkpoint_to_resume_from(straight: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    config = PretrainConfig.from_dict(SETTINGS)
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stopped after step 4 of 20"):
+            pretrain(config, folder, train=Interrupting(14), val=GeneratedClips(8, seed=1))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, own)
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
+    torch.set_num_threads(1)
+    run(folder, asked=Run(resume=True))
+    expected, got = weights(straight), weights(folder)
+    assert max(float((expected[key] - got[key]).abs().max()) for key in expected) < 1e-6
+
+
+def test_without_a_bar_a_line_is_logged_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("marlin_sdk.training.monitor._LINE_EVERY_S", 0.0)
+    with caplog.at_level("INFO", logger="marlin_sdk"):
+        run(tmp_path / "run", max_steps=4, val=False)
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("step ")]
+    assert [line.partition(":")[0] for line in lines] == ["step 2 of 4", "step 4 of 4"]
+    assert all(re.fullmatch(r"step \d of 4: loss \d\.\d{4}, [\d.]+ clips/s, 0:00:\d\d left", line) for line in lines)
+
+
+class Broken(GeneratedClips):
+    """A shard breaks off."""
+
+    def __iter__(self) -> Any:
+        yield from list(super().__iter__())[:2]
+        raise VideoDecodeError("shards/train-000001.tar is truncated")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_error_of_the_data_is_one_line(tmp_path: Path, num_workers: int) -> None:
+    config = PretrainConfig.from_dict({**SETTINGS, "num_workers": num_workers})
+    with pytest.raises(VideoDecodeError) as caught:
+        pretrain(config, tmp_path / "run", train=Broken())
+    assert str(caught.value) == "shards/train-000001.tar is truncated"

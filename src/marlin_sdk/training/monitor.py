@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Monitor", "peak_gflops"]
 
 logger = logging.getLogger("marlin_sdk")
+_LINE_EVERY_S = 60.0
 
 
 class Monitor:
@@ -56,7 +58,7 @@ class Monitor:
         from tqdm.auto import tqdm
 
         self._folder, self._log_every, self._clips_per_step = folder, log_every, clips_per_step
-        self._active = fabric.is_global_zero
+        self._active, self._steps, self._last_line_s = fabric.is_global_zero, steps, time.monotonic()
         self._board: TensorBoardLogger | None = None
         if self._active:
             self._board = TensorBoardLogger(root_dir=folder, name="logs", version="", purge_step=first_step + 1)
@@ -107,12 +109,25 @@ class Monitor:
             "speed/waiting_for_data": self._waited_s / elapsed_s,
         }
         self._log(done, values)
+        self._log_line(done, next(iter(loss_by_name.values())), values["speed/clips_per_s"])
         self._bar.set_postfix_str(
             f"loss {next(iter(loss_by_name.values())):.4f}, {values['speed/clips_per_s']:.1f} clips/s, "
             f"{values['speed/share_of_peak']:.0%} of peak, {values['speed/waiting_for_data']:.0%} waiting",
             refresh=False,
         )
         self._reset()
+
+    def _log_line(self, done: int, loss: float, clips_per_s: float) -> None:
+        """Without a progress bar, log a line about once a minute."""
+        now_s = time.monotonic()
+        if not self._active or not self._bar.disable or now_s - self._last_line_s < _LINE_EVERY_S:
+            return
+        self._last_line_s = now_s
+        left_s = (self._steps - done) * self._clips_per_step / clips_per_s
+        logger.info(
+            "step %d of %d: loss %.4f, %.1f clips/s, %s left",
+            done, self._steps, loss, clips_per_s, timedelta(seconds=round(left_s)),
+        )  # fmt: skip
 
     def log_validation(self, done: int, values: Mapping[str, float]) -> None:
         """Log the metrics of held-out clips."""

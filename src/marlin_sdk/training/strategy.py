@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from torch.distributed.device_mesh import DeviceMesh
 
-__all__ = ["DeviceSettings", "average", "gather", "is_first_process", "launch", "total"]
+__all__ = ["DeviceSettings", "any_process", "average", "gather", "is_first_process", "launch", "total"]
 
 
 class DeviceSettings(Protocol):
@@ -92,6 +92,11 @@ def total(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def any_process(flag: bool) -> bool:
+    """Whether a flag is set on any process, so that all do the same. A collective call."""
+    return bool(total(torch.tensor(float(flag), device=_collective_device()))) if _processes() > 1 else flag
+
+
 def average(tensor: Tensor) -> Tensor:
     """The mean over all processes, in place."""
     return total(tensor).div_(_processes()) if _processes() > 1 else tensor
@@ -108,6 +113,11 @@ def gather(values: list[int]) -> list[list[int]]:
 def is_first_process() -> bool:
     """Whether this process has rank 0."""
     return _processes() == 1 or torch.distributed.get_rank() == 0
+
+
+def _collective_device() -> torch.device:
+    nccl = torch.distributed.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
 
 def _processes() -> int:

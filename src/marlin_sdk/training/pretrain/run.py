@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from marlin_sdk.errors import ConfigError, TrainingError
+from marlin_sdk.training.interrupts import stop_on_signals
 from marlin_sdk.training.monitor import Monitor
 from marlin_sdk.training.pretrain.config import TASK, PretrainConfig, save_config
 from marlin_sdk.training.pretrain.cost import step_gflop
@@ -24,7 +25,7 @@ from marlin_sdk.training.pretrain.state import load_learner, save_learner
 from marlin_sdk.training.pretrain.stream import BatchStream, Dataset, mask_seed
 from marlin_sdk.training.run_folder import RunFolder
 from marlin_sdk.training.schedule import learning_rate, total_steps
-from marlin_sdk.training.strategy import gather, launch
+from marlin_sdk.training.strategy import any_process, gather, launch
 from marlin_sdk.weights.checkpoints import from_published_keys
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class _Training:
             gflop_per_step=step_gflop(self.config),
             progress=self.options.progress,
         )
-        with monitor:
+        with monitor, stop_on_signals() as stop:
             batches = iter(stream)
             for step in range(self.first_step, self.steps):
                 with monitor.waiting_for_data():
@@ -163,8 +164,12 @@ class _Training:
                 with monitor.not_training():
                     if improved:
                         self._save(learner, stream, done, self.files.best)
-                    if done % self.config.save_every == 0 or done == self.steps:
+                    is_due = done % self.config.save_every == 0 or done == self.steps
+                    is_stopped = any_process(stop.is_set()) and done < self.steps
+                    if is_due or is_stopped:
                         self._save(learner, stream, done, self.files.last)
+                if is_stopped:
+                    raise KeyboardInterrupt(f"stopped after step {done} of {self.steps}")
         return PretrainResult(self.folder, self.steps, loss, None if math.isinf(self.best) else self.best)
 
     def _learner(self) -> Learner:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from marlin_sdk.errors import TrainingError
+from marlin_sdk.errors import MarlinError, TrainingError
 from marlin_sdk.masking.patterns import make_masks
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.learner import Batch
@@ -64,7 +64,7 @@ class BatchStream:
         """
         while True:
             self._dataset.set_epoch(self.epoch, self.batch_index)
-            for index, items in enumerate(self._loader, start=self.batch_index):
+            for index, items in enumerate(self._items(), start=self.batch_index):
                 self.batch_index = index + 1
                 yield self._batch(items, index), items
             if self.batch_index == 0:
@@ -73,6 +73,16 @@ class BatchStream:
                     "more videos, or lower --batch-size"
                 )
             self.epoch, self.batch_index = self.epoch + 1, 0
+
+    def _items(self) -> Iterator[dict[str, Any]]:
+        """The batches of the loader; of an error in one of its processes, the reason without the traceback."""
+        try:
+            yield from self._loader
+        except MarlinError as error:
+            reason = str(error).strip().splitlines()[-1]
+            if not str(error).startswith("Caught "):
+                raise
+            raise type(error)(reason.partition(f"{type(error).__name__}: ")[2] or reason) from error
 
     def _make_loader(self) -> DataLoader[Mapping[str, Any]]:
         workers = self._config.num_workers
