@@ -28,6 +28,7 @@ __all__ = [
     "LbpDetector",
     "YuNetDetector",
     "check_detector",
+    "detector_assets",
     "load_detector",
     "published_sha256",
 ]
@@ -240,10 +241,8 @@ def load_detector(
     if name == "lbp":
         return LbpDetector()
     if not weights:
-        weights = [
-            downloads.fetch_asset(asset, cache_dir=cache_dir, local_files_only=local_files_only)
-            for asset in _ASSETS[name]
-        ]
+        where: dict[str, Any] = {"cache_dir": cache_dir, "local_files_only": local_files_only}
+        weights = [downloads.fetch_asset(asset, **where) for asset in _ASSETS[name]]
     return YuNetDetector(weights[0]) if name == "yunet" else FaceAlignmentDetector(name, weights, device=device)
 
 
@@ -264,10 +263,8 @@ def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]
     if name not in DETECTORS:
         name, given = "yunet", str(detector)
         if not given.endswith(".onnx"):
-            raise ConfigError(
-                f"unknown detector {given!r}; expected one of {', '.join(DETECTORS)}, "
-                "'name:weights', or a YuNet .onnx file"
-            )
+            known = f"{', '.join(DETECTORS)}, 'name:weights', or a YuNet .onnx file"
+            raise ConfigError(f"unknown detector {given!r}; expected one of {known}")
     needed = len(_ASSETS[name])
     parts = given.split(",") if needed > 1 else [given]  # a single path may contain a comma
     weights = [Path(part).expanduser() for part in parts if part]
@@ -281,10 +278,21 @@ def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]
     return name, weights
 
 
+def detector_assets(name: str) -> tuple[downloads.Asset, ...]:
+    """The files that a built-in detector downloads.
+
+    Raises:
+        ConfigError: not the name of a built-in detector.
+    """
+    if name not in DETECTORS:
+        raise ConfigError(f"unknown detector {name!r}; expected one of {', '.join(DETECTORS)}")
+    return _ASSETS[name]
+
+
 def published_sha256(name: str) -> list[str]:
     """SHA-256 digests of a built-in detector's weights; empty if they were not published."""
-    known = [asset.sha256 for asset in _ASSETS.get(name, ()) if asset.sha256 and len(asset.sha256) == 64]
-    return known if len(known) == len(_ASSETS.get(name, ())) else []
+    digests = [asset.sha256 or "" for asset in _ASSETS.get(name, ())]
+    return digests if all(len(digest) == 64 for digest in digests) else []
 
 
 _ASSETS: dict[str, tuple[downloads.Asset, ...]] = {

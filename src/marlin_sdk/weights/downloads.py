@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marlin_sdk.errors import DownloadError
+from marlin_sdk.weights.identity import file_sha256
 
 if TYPE_CHECKING:
     import requests
@@ -134,12 +134,8 @@ def fetch_asset(
 def _fault(asset: Asset, path: Path) -> str | None:
     if path.stat().st_size == 0:
         return "is empty"
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while asset.sha256 and (chunk := file.read(1 << 20)):
-            digest.update(chunk)
-    if asset.sha256 and not digest.hexdigest().startswith(asset.sha256.lower()):
-        return f"has sha256 {digest.hexdigest()}, expected {asset.sha256}"
+    if asset.sha256 and not (digest := file_sha256(path)).startswith(asset.sha256.lower()):
+        return f"has sha256 {digest}, expected {asset.sha256}"
     return None
 
 

@@ -7,26 +7,34 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from marlin_sdk._version import __version__
 from marlin_sdk.config import ModelConfig
 
-__all__ = ["describe_untrained", "describe_weights", "versions"]
+__all__ = ["describe_untrained", "describe_weights", "file_sha256", "versions"]
 
 
 def describe_weights(name: str, commit: str | None, weights: Path) -> dict[str, Any]:
     """The identity of trained weights: the Hub commit, or the file's sha256 if there is none."""
     identity: dict[str, Any] = {"model": name, "commit": commit, "untrained": False}
     if commit is None:
-        with weights.open("rb") as file:
-            identity["weights_sha256"] = _sha256(file)
+        identity["weights_sha256"] = file_sha256(weights)
     return identity
 
 
 def describe_untrained(name: str, seed: int, config: ModelConfig) -> dict[str, Any]:
     """The identity of random weights: their seed."""
     return {"model": name, "commit": None, "config": config.to_dict(), "untrained": True, "seed": seed}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def versions() -> Mapping[str, str]:
@@ -39,10 +47,3 @@ def _opencv() -> str:
     import cv2
 
     return str(cv2.__version__)
-
-
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
