@@ -204,7 +204,7 @@ def test_server_error_is_tried_again(server: Loopback, tmp_path: Path) -> None:
 
 
 def test_asset_connection_refused(server: Loopback, tmp_path: Path, refused_url: str) -> None:
-    with pytest.raises(DownloadError, match="put it at"):
+    with pytest.raises(DownloadError, match=r"put it at .*Without a network here: run `marlin-sdk download`"):
         fetch(server, tmp_path, url=f"{refused_url}/file.bin")
 
 
@@ -355,12 +355,18 @@ def test_hub_offline(server: Loopback, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("repo", "_no_waiting")
-def test_hub_connection_refused(tmp_path: Path, refused_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_connection_refused(
+    tmp_path: Path, refused_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     warm = resolve_model("owner/name", cache_dir=tmp_path / "warm")
     monkeypatch.setenv("HF_ENDPOINT", refused_url)
     assert resolve_model("owner/name", cache_dir=tmp_path / "warm") == warm
-    with pytest.raises(DownloadError, match="request to the Hub failed"):
+    caplog.clear()
+    with pytest.raises(DownloadError, match=r"request to the Hub failed.*run `marlin-sdk download` where there is one"):
         resolve_model("owner/name", cache_dir=tmp_path / "cold")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) <= 1  # an old huggingface_hub tries once, without a word
+    assert all("the Hugging Face Hub does not answer" in line for line in said)
 
 
 @pytest.mark.usefixtures("repo", "_no_waiting")

@@ -86,7 +86,7 @@ class Dump:
         changed = []
         for video in videos:
             entry, labels = self.entries.get(video.id), dict(video.labels)
-            if entry is not None and labels and entry.labels != labels:
+            if entry is not None and labels and _filled(entry.labels or {}) != _filled(labels):
                 changed.append(replace(entry, labels=labels))
         self._append(changed)
         return len(changed)
@@ -217,3 +217,8 @@ def _remove(folder: Path, file: str) -> None:
         path.unlink()
         if path.suffix == ".npy":
             sidecar_of(path).unlink(missing_ok=True)
+
+
+def _filled(labels: Mapping[str, str]) -> dict[str, str]:
+    """Without empty cells: a column that came later changes nothing where it is empty."""
+    return {name: text for name, text in labels.items() if text}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -236,6 +237,9 @@ class Worker:
 @contextmanager
 def _ctrl_c_blocked() -> Iterator[None]:
     """Block SIGINT, so that a process started meanwhile never receives the Ctrl-C of its terminal."""
+    if sys.platform == "win32":  # which has no such masks
+        yield
+        return
     resource_tracker.ensure_running()  # starting this helper of multiprocessing later would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

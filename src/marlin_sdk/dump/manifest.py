@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import Any, Literal, get_args
 
@@ -159,6 +160,8 @@ def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
     newest: dict[str, ManifestEntry] = {}
     for path in sorted(folder.glob(MANIFEST)):
         facts = path.stat()
+        if not S_ISREG(facts.st_mode):
+            raise FeatureFileError(f"{path} is a folder, pipe or device; expected a file")
         for id, entry in _entries_by_id(path, facts.st_size, facts.st_mtime_ns).items():
             known = newest.get(id)
             if known is None or (known.is_final, known.finished_at) <= (entry.is_final, entry.finished_at):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from marlin_sdk.dump.manifest import MANIFEST, ManifestEntry, read_manifest
 from marlin_sdk.dump.parquet_reader import ParquetReader
+from marlin_sdk.dump.settings import read_settings
 from marlin_sdk.dump.webdataset import TarReader
 from marlin_sdk.errors import FeatureFileError, MarlinError
 from marlin_sdk.features import VideoFeatures
@@ -76,16 +76,7 @@ class FeatureDump(Mapping[str, VideoFeatures]):
         Raises:
             FeatureFileError: `settings.json` is broken.
         """
-        path = self.folder / "settings.json"
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, RecursionError) as error:
-            raise FeatureFileError(f"{path} cannot be read: {error}") from error
-        if not isinstance(settings, dict):
-            raise FeatureFileError(f"{path} holds a {type(settings).__name__}, expected an object")
-        return settings
+        return read_settings(self.folder) or {}
 
     def labels(self, id: str) -> dict[str, str]:
         """The label columns of a video, passed through from the table of inputs.

@@ -88,11 +88,13 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
         FeatureFileError: its settings file cannot be read.
     """
     path = folder / SETTINGS
+    if path.exists() and not path.is_file():
+        raise FeatureFileError(f"{path} is a folder, pipe or device; expected a file")
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FeatureFileError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise FeatureFileError(f"{path} does not hold the settings of a dump")

@@ -111,8 +111,8 @@ def checksum(arrays: Arrays) -> str:
     digest = hashlib.sha256()
     for name in ARRAY_DTYPES:
         array = np.ascontiguousarray(arrays[name])
-        if name == "face_score":  # one NaN is as good as another, and JSON keeps none apart
-            array = np.where(np.isnan(array), np.float32(np.nan), array)
+        if array.dtype.kind == "f" and name != "features":  # one NaN is as good as another, and JSON tells none apart
+            array = np.where(np.isnan(array), array.dtype.type(np.nan), array)
         digest.update(f"{name} {array.dtype.str} {array.shape if array.size else 0};".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()

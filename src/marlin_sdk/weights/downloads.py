@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 OFFLINE_REASON = "it is not in the cache, and downloads are off (local_files_only=True or HF_HUB_OFFLINE=1)"
+WITHOUT_NETWORK = (
+    "Without a network here: run `marlin-sdk download` where there is one; behind a proxy, set HTTPS_PROXY; "
+    "`marlin-sdk doctor` checks the connection; --untrained, or Marlin.untrained, needs no weights"
+)
 MAX_ASSET_BYTES = 4 * 2**30
 
 _FAN_URL = "https://www.adrianbulat.com/downloads/python-fan"
@@ -126,9 +130,17 @@ def fetch_asset(
     except OSError as error:  # includes every error of requests
         raise DownloadError(
             f"cannot get {asset.filename} from {asset.url}: {error}. Cache folder: {folder} (MARLIN_HOME moves it). "
-            f"To provide the file by hand, put it at {target}" + (f", or {asset.by_hand}" if asset.by_hand else "")
+            f"To provide the file by hand, put it at {target}"
+            + (f", or {asset.by_hand}" if asset.by_hand else "")
+            + (f". {WITHOUT_NETWORK}" if is_offline(local_files_only) or _is_unreachable(error) else "")
         ) from error
     return target
+
+
+def _is_unreachable(error: OSError) -> bool:
+    import requests
+
+    return isinstance(error, requests.ConnectionError | requests.Timeout)
 
 
 def _fault(asset: Asset, path: Path) -> str | None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from marlin_sdk.config import PRESETS
 from marlin_sdk.errors import ConfigError, DownloadError, WeightsError
-from marlin_sdk.weights.downloads import OFFLINE_REASON, Asset, fetch_asset, is_offline, log_licence
+from marlin_sdk.weights.downloads import OFFLINE_REASON, WITHOUT_NETWORK, Asset, fetch_asset, is_offline, log_licence
 
 __all__ = ["RELEASE_URL", "WEIGHTS_LICENCE", "ModelFiles", "resolve_model"]
 
@@ -122,6 +124,8 @@ def _looks_like_path(text: str) -> bool:
 
 def _local_files(path: Path, name: str) -> ModelFiles:
     weights = _weights_in(path) if path.is_dir() else path
+    if not weights.is_file():
+        raise WeightsError(f"{weights} is a pipe or device; expected a file")
     config = weights.with_name("config.json")
     has_config = config.is_file() and (path.is_dir() or path.suffix == ".safetensors")
     return ModelFiles(weights, config if has_config else None, name=name, preset=None, commit=None)
@@ -152,7 +156,7 @@ def _from_hub(
 ) -> list[Path]:
     """The two files of a Hub repo, both of one commit."""
     from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
     offline = is_offline(local_files_only)
@@ -161,19 +165,20 @@ def _from_hub(
         cached = try_to_load_from_cache(repo, _HUB_FILES[-1], cache_dir=cache, revision=revision)
         if licence and not offline and not isinstance(cached, str):
             log_licence(licence)
-        for filename in _HUB_FILES:
-            path = hf_hub_download(
-                repo,
-                filename,
-                # The branch may move between the two downloads: the second file is that of the first one's commit.
-                revision=paths[0].parent.name if paths else revision,
-                token=token,
-                cache_dir=cache,
-                local_files_only=offline,
-                # huggingface_hub itself reads the variable only once, when it is imported.
-                endpoint=os.environ.get("HF_ENDPOINT") or None,
-            )
-            paths.append(Path(path))
+        with _one_line_of_retries():
+            for filename in _HUB_FILES:
+                path = hf_hub_download(
+                    repo,
+                    filename,
+                    # The branch may move between the two downloads: the second file is that of the first's commit.
+                    revision=paths[0].parent.name if paths else revision,
+                    token=token,
+                    cache_dir=cache,
+                    local_files_only=offline,
+                    # huggingface_hub itself reads the variable only once, when it is imported.
+                    endpoint=os.environ.get("HF_ENDPOINT") or None,
+                )
+                paths.append(Path(path))
     except HFValidationError as error:
         raise ConfigError(f"{repo!r} cannot be a Hub repo: {error}") from error
     except Exception as error:  # of its HTTP client: requests, httpx or hf_xet, by version
@@ -181,8 +186,31 @@ def _from_hub(
             f"cannot get {_HUB_FILES[len(paths)]} of Hub repo {repo}, revision {revision or 'main'}: "
             f"{_hub_reason(error, offline)}. Cache folder: {cache}. "
             f"To provide the files by hand, put {' and '.join(_HUB_FILES)} in a folder and pass its path"
+            + (f". {WITHOUT_NETWORK}" if isinstance(error, LocalEntryNotFoundError) else "")
         ) from error
     return paths
+
+
+@contextmanager
+def _one_line_of_retries() -> Iterator[None]:
+    """Say once that the Hub does not answer, where huggingface_hub has two lines for each of its six attempts."""
+    told: list[str] = []
+
+    def is_other(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "thrown while requesting" not in message and not message.startswith("Retrying in"):
+            return True
+        if not told:
+            told.append(message)
+            _log.warning("the Hugging Face Hub does not answer (%s); trying again, for up to half a minute", message)
+        return False
+
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _hub_reason(error: Exception, offline: bool) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tarfile
 import time
@@ -209,7 +210,7 @@ def test_nothing_that_is_no_dump_is_taken_for_one(tmp_path: Path) -> None:
     with pytest.raises(FeatureFileError, match="expected"):
         load_features(tmp_path / "nothing")
     (manifest(tmp_path, line()) / "settings.json").write_text("[1]", encoding="utf-8")
-    with pytest.raises(FeatureFileError, match=r"settings\.json holds a list"):
+    with pytest.raises(FeatureFileError, match=r"settings\.json does not hold the settings of a dump"):
         _ = FeatureDump(tmp_path).settings
 
 
@@ -342,3 +343,12 @@ def test_file_names_that_are_no_utf8_survive_in_notes(tmp_path: Path, format: st
     features = replace(random_features(), meta={"source": source})
     write_dump(tmp_path, {"a": features}, format)
     assert_same(FeatureDump(tmp_path)["a"], features)
+
+
+@pytest.mark.parametrize("name", ["manifest.jsonl", "settings.json"])
+def test_pipe_in_place_of_a_file_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    if name != "manifest.jsonl":
+        manifest(tmp_path, line())
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FeatureFileError, match="is a folder, pipe or device; expected a file"):
+        _ = FeatureDump(tmp_path).settings

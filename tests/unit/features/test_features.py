@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import resource
@@ -115,6 +116,14 @@ def test_everything_survives_a_file(tmp_path: Path, suffix: str, name: str) -> N
     assert_same(VideoFeatures.load(path), EXAMPLES[name])
     files = {path.name, "talk.v2.npy.json"} if suffix == "npy" else {path.name}
     assert {file.name for file in path.parent.iterdir()} == files
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_any_nan_in_a_box_survives_a_file(tmp_path: Path, suffix: str) -> None:
+    negative = np.copysign(np.float32(np.nan), np.float32(-1.0))
+    result = make()
+    result = dataclasses.replace(result, boxes=np.full_like(result.boxes, negative))
+    assert np.isnan(VideoFeatures.load(result.save(tmp_path / f"talk.{suffix}")).boxes).all()
 
 
 @settings(deadline=None, max_examples=40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,12 @@ def test_folder_without_exactly_one_checkpoint_lists_its_files(tmp_path: Path, f
         lay(tmp_path / "model" / filename)
     with pytest.raises(WeightsError, match=f"found: {', '.join(filenames) or 'nothing'}"):
         resolve_model(tmp_path / "model")
+
+
+def test_pipe_in_place_of_weights_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "own.safetensors")
+    with pytest.raises(WeightsError, match="is a pipe or device; expected a file"):
+        resolve_model(tmp_path / "own.safetensors")
 
 
 def test_file_uses_a_config_beside_it_only_in_the_format_of_the_hub(tmp_path: Path) -> None:
