@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 from marlin_sdk.batch.inputs import VideoInput, deduplicate
@@ -20,9 +18,8 @@ from marlin_sdk.batch.store import Dump, open_dump
 from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.dump.plan import DumpPlan
 
-__all__ = ["Engine", "RunSummary", "default_workers", "make_dump", "stop_on_signals"]
+__all__ = ["Engine", "RunSummary", "default_workers", "make_dump"]
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
 _MAX_REPORTED = 20  # in a run of more videos, only failures are reported one by one
 
 
@@ -190,31 +187,3 @@ def default_workers(num_videos: int, *, on_gpu: bool) -> int:
     """Number of worker processes: half of the cores if the CPU embeds too, else all but one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(num_videos, cores - 1 if on_gpu else cores // 2))
-
-
-@contextmanager
-def stop_on_signals(report: Callable[[str], object]) -> Iterator[threading.Event]:
-    """Handle Ctrl-C, or SIGTERM of a scheduler: the first finishes the videos in flight, the second stops immediately.
-
-    Args:
-        report: called with a message on the first signal.
-    Yields:
-        An event that the first signal sets.
-    """
-    drain = threading.Event()
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        if drain.is_set():
-            raise KeyboardInterrupt
-        drain.set()
-        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        with suppress(RuntimeError):  # the signal interrupted a write to the same stream
-            report(f"{name}: finishing the videos in flight; repeat to stop immediately. A rerun resumes from here.")
-
-    handled = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores Ctrl-C
-    before = {number: signal.signal(number, on_signal) for number in handled}
-    try:
-        yield drain
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,7 +13,7 @@ from marlin_sdk.batch.inputs import VideoInput, find_videos
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.progress import choose_progress
 from marlin_sdk.batch.recipe import Recipe
-from marlin_sdk.batch.run import Engine, default_workers, make_dump, stop_on_signals
+from marlin_sdk.batch.run import Engine, default_workers, make_dump
 from marlin_sdk.batch.tables import read_list, read_table
 from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.cli.output import UNTRAINED, Console
@@ -23,6 +23,7 @@ from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.recovery import without_missing
 from marlin_sdk.dump.settings import check_settings
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.processes import stop_on_signals
 
 __all__ = ["extract_to_folder", "gather_inputs"]
 
@@ -61,7 +62,11 @@ def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], console: Conso
     else:
         models = [model, *(recipe.load_model(device) for device in devices[1:])]
         engine = LocalEngine(recipe, models, workers=workers, limits=limits)
-    with stop_on_signals(console.warn) as drain:
+
+    def announce(name: str) -> None:
+        console.warn(f"{name}: finishing the videos in flight; repeat to stop immediately. A rerun resumes from here.")
+
+    with stop_on_signals(announce) as drain:
         summary = make_dump(videos, engine, plan, recipe.identity(model), progress=progress, drain=drain)
     if drain.is_set() and summary.left:
         raise KeyboardInterrupt

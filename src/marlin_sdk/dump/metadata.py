@@ -14,29 +14,14 @@ from numpy.typing import NDArray
 from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.features import SkippedWindow, VideoFeatures
-from marlin_sdk.features.files import check_checksum, checksum
+from marlin_sdk.features.files import ARRAY_DTYPES, check_checksum, checksum, row_shapes
 
-__all__ = ["ROW_DTYPES", "VideoMetadata", "row_shape"]
+__all__ = ["ROW_DTYPES", "VideoMetadata"]
 
-ROW_DTYPES: dict[str, Any] = {
-    "start_s": np.float64,
-    "end_s": np.float64,
-    "frame_index": np.int64,
-    "frame_valid": np.bool_,
-    "boxes": np.float32,
-    "face_score": np.float32,
-    "track_id": np.int64,
-}
+ROW_DTYPES: dict[str, Any] = {name: dtype for name, dtype in ARRAY_DTYPES.items() if name != "features"}
 """Arrays that are stored per row besides its feature; see `VideoFeatures`."""
 
 _ENTRY_FIELDS = frozenset(field.name for field in fields(ManifestEntry))
-
-
-def row_shape(name: str, num_steps: int) -> tuple[int, ...]:
-    """Shape of an array of `ROW_DTYPES` for one row, of a window of `num_steps` frames."""
-    if name in ("start_s", "end_s", "track_id"):
-        return ()
-    return (num_steps, 4) if name == "boxes" else (num_steps,)
 
 
 @dataclass(frozen=True)
@@ -139,7 +124,7 @@ class VideoMetadata:
 
     def no_rows(self) -> dict[str, NDArray[Any]]:
         """Empty arrays for a video without rows, for `join`."""
-        rows = {name: np.empty((0, *row_shape(name, self.num_steps)), dtype) for name, dtype in ROW_DTYPES.items()}
+        rows = {name: np.empty((0, *row_shapes(self.num_steps)[name]), dtype) for name, dtype in ROW_DTYPES.items()}
         return {"features": np.empty((0, *self.shape[1:]), np.float32), **rows}
 
     def join(self, arrays: Mapping[str, NDArray[Any]]) -> VideoFeatures:
@@ -158,7 +143,7 @@ class VideoMetadata:
             )
         own: dict[str, Any] = {}
         for name, dtype in ROW_DTYPES.items():
-            array, shape = np.asarray(arrays[name]), (rows, *row_shape(name, self.num_steps))
+            array, shape = np.asarray(arrays[name]), (rows, *row_shapes(self.num_steps)[name])
             if array.dtype != dtype or array.size != math.prod(shape):
                 raise FeatureFileError(
                     f"{self.entry.id}: {name} {array.dtype} {array.shape}, expected {np.dtype(dtype)} {shape}"

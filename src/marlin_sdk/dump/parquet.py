@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from marlin_sdk.dump.manifest import ManifestEntry
-from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata, row_shape
+from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata
 from marlin_sdk.errors import MissingExtraError
 from marlin_sdk.features import VideoFeatures
+from marlin_sdk.features.files import row_shapes
 
 __all__ = ["LABELS", "SHAPE", "TEXTS", "VIDEOS", "ParquetShard", "column_text", "import_pyarrow"]
 
@@ -97,8 +98,8 @@ class ParquetShard:
         self._labels = _label_columns(entry.labels or {})
         self._group_rows = max(1, min(_GROUP_ROWS, _GROUP_BYTES // (4 * math.prod(shape))))
         columns = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
-        for name, dtype in ROW_DTYPES.items():
-            columns.append(_field(pa, name, dtype, math.prod(row_shape(name, num_steps)), row_shape(name, num_steps)))
+        for name, row_shape in row_shapes(num_steps).items():
+            columns.append(_field(pa, name, ROW_DTYPES[name], math.prod(row_shape), row_shape))
         columns.append(_field(pa, "feature", np.float32, math.prod(shape), shape))
         columns += [pa.field(column, pa.string(), nullable=False) for column in self._labels]
         self._schema = pa.schema(columns, {SHAPE: json.dumps(shape), LABELS: json.dumps(self._labels)})

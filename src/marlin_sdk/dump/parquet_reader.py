@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata, row_shape
+from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata
 from marlin_sdk.dump.parquet import LABELS, SHAPE, TEXTS, VIDEOS, import_pyarrow
 from marlin_sdk.errors import FeatureFileError
 from marlin_sdk.features import VideoFeatures
+from marlin_sdk.features.files import row_shapes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,7 +125,7 @@ class ParquetReader:
         if name not in ROW_DTYPES and name != "feature":
             texts = array.dictionary.to_pylist()
             return [texts[index] for index in array.indices.to_pylist()]
-        shape = self.shape if name == "feature" else row_shape(name, self.num_steps)
+        shape = self.shape if name == "feature" else row_shapes(self.num_steps)[name]
         flat = array.flatten() if shape else array
         values: NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(len(column), *shape)
         return values

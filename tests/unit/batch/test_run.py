@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from marlin_sdk import ConfigError, FeatureFileError
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.progress import PlainProgress
 from marlin_sdk.batch.results import VideoResult
-from marlin_sdk.batch.run import RunSummary, default_workers, make_dump, stop_on_signals
+from marlin_sdk.batch.run import RunSummary, default_workers, make_dump
 from marlin_sdk.batch.workers import Failure
 from marlin_sdk.dump.lock import Shard
 from marlin_sdk.dump.manifest import read_manifest
@@ -176,33 +175,6 @@ def test_full_disk_is_not_laid_at_a_videos_door(tmp_path: Path, monkeypatch: pyt
     assert "2 of 5 videos done: 8 rows, 4 windows skipped, 0 failed, 3 not done" in said.getvalue()
     assert {entry.status for entry in read_manifest(tmp_path).values()} == {"partial"}
     assert make(plan, "a", "b", "c", "d", "e")[0].done_before == 2
-
-
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
-def test_first_signal_drains_and_second_stops(number: signal.Signals, name: str) -> None:
-    said: list[str] = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with stop_on_signals(said.append) as drain:
-            os.kill(os.getpid(), number)
-            assert drain.wait(5)
-            assert said[0].startswith(f"{name}: finishing the videos in flight")
-            with pytest.raises(KeyboardInterrupt):
-                os.kill(os.getpid(), number)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_ignored_ctrl_c_stays_ignored() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
-    try:
-        with stop_on_signals(print) as drain:
-            os.kill(os.getpid(), signal.SIGINT)
-            assert not drain.wait(0.1)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def test_default_workers_fit_the_machine() -> None:

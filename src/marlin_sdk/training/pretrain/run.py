@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from marlin_sdk.errors import ConfigError, TrainingError
-from marlin_sdk.training.interrupts import stop_on_signals
+from marlin_sdk.processes import stop_on_signals
 from marlin_sdk.training.monitor import Monitor
 from marlin_sdk.training.pretrain.config import TASK, PretrainConfig, save_config
 from marlin_sdk.training.pretrain.cost import step_gflop
@@ -146,7 +146,7 @@ class _Training:
             gflop_per_step=step_gflop(self.config),
             progress=self.options.progress,
         )
-        with monitor, stop_on_signals() as stop:
+        with monitor, stop_on_signals(_announce_stop) as stop:
             batches = iter(stream)
             for step in range(self.first_step, self.steps):
                 with monitor.waiting_for_data():
@@ -263,6 +263,10 @@ class _Training:
             f"step {step + 1} stopped: {error}; {saved}. Inspect its clips, then continue with --resume and a lower "
             "base_lr, or with clip_norm or gradient_penalty set"
         )
+
+
+def _announce_stop(signal_name: str) -> None:
+    logger.warning("%s: finishing the step and writing a checkpoint; once more stops immediately", signal_name)
 
 
 def _count_steps(config: PretrainConfig, train: Iterable[Any]) -> int:
