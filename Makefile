@@ -56,7 +56,7 @@ imports: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	$(HEADING) 'pytest'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --quiet --numprocesses auto --dist loadfile
 
 # The wheel lies in a folder of its own, and the tests run from another, so that the source tree cannot be imported.
 smoke: $(VENV)/.installed-dev

@@ -184,3 +184,50 @@ class GeneratedClips(IterableDataset[Mapping[str, Any]]):
                 "id": f"clip-{index}",
                 "identity": f"person-{index % 3}",
             }
+
+
+class ColouredFaces:
+    """A detector that finds one square of each pure colour (red, green, blue), with the five landmarks of a face."""
+
+    name = "coloured"
+
+    def detect(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """A box around all pixels of each colour, the largest first."""
+        return [self._one(frame) for frame in frames]
+
+    def _one(self, frame: NDArray[np.uint8]) -> Detections:
+        boxes, scores = [], []
+        for channel in range(3):
+            pure = (frame[..., channel] > 200) & (frame.sum(axis=2, dtype=np.int64) - frame[..., channel] < 120)
+            if pure.any():
+                rows, columns = np.flatnonzero(pure.any(axis=1)), np.flatnonzero(pure.any(axis=0))
+                boxes.append([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+                scores.append(0.9 - channel / 100)
+        corners = np.array(boxes, dtype=np.float32).reshape(-1, 4)
+        sizes = (corners[:, 2:] - corners[:, :2])[:, None]
+        return Detections.from_rows(corners, scores, corners[:, None, :2] + sizes * FACE_TEMPLATE / 112)
+
+
+FACE_TEMPLATE = np.array([[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]], dtype=np.float32)
+"""Where the five landmarks lie in an aligned face of 112x112 pixels (Deng et al., ArcFace, CVPR 2019)."""
+
+
+def write_small_sface(path: Path) -> Path:
+    """A network with SFace's input and output whose embedding is a face's mean colours in a grid of 4x4, around 0."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("AveragePool", ["data"], ["pooled"], kernel_shape=[28, 28], strides=[28, 28]),
+        helper.make_node("Sub", ["pooled", "middle"], ["centred"]),
+        helper.make_node("Flatten", ["centred"], ["fc1"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])],
+        [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [1, 48])],
+        [helper.make_tensor("middle", TensorProto.FLOAT, [1], [127.5])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path

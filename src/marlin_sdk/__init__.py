@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from marlin_sdk.face.detections import Detections, FaceDetector
+    from marlin_sdk.face.recognition import FaceRecogniser
     from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
     from marlin_sdk.marlin import Marlin
 
@@ -42,6 +43,7 @@ _HOMES = {
     "DownloadError": "errors",
     "ExtractionConfig": "config",
     "FaceDetector": "face.detections",
+    "FaceRecogniser": "face.recognition",
     "FeatureDump": "dump.reading",
     "FeatureFileError": "errors",
     "Marlin": "marlin",
@@ -69,6 +71,7 @@ __all__ = [
     "DownloadError",
     "ExtractionConfig",
     "FaceDetector",
+    "FaceRecogniser",
     "FeatureDump",
     "FeatureFileError",
     "Marlin",

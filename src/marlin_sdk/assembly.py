@@ -12,6 +12,7 @@ import torch
 
 from marlin_sdk.clips.calibration import CalibrationSource, read_calibration
 from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector
+from marlin_sdk.face.recognition import FaceRecogniser, check_recogniser, load_recogniser
 from marlin_sdk.model import Decoder, Encoder, MaskedAutoencoder
 from marlin_sdk.runtime import EncoderRuntime, RuntimeName
 from marlin_sdk.runtime.choice import RuntimeChoice, choose_runtime
@@ -24,6 +25,7 @@ class ModelParts(TypedDict):
 
     runtime: EncoderRuntime
     detector: FaceDetector | Callable[[], FaceDetector]
+    recogniser: FaceRecogniser | Callable[[], FaceRecogniser]
     identity: Mapping[str, Any]
     decoder: Decoder | None
 
@@ -37,6 +39,7 @@ class LoadKeywords(TypedDict, total=False):
     compile: bool
     calibration: CalibrationSource | None
     detector: str | Path | FaceDetector
+    recogniser: str | Path | FaceRecogniser
     decoder: bool
     cache_dir: str | Path | None
     local_files_only: bool
@@ -57,6 +60,8 @@ class LoadOptions:
         calibration: videos, or uint8 clips (N, 16, 224, 224, 3), for dtype="int8"; by default a set made from
             scikit-image's picture of an astronaut. Your own clips fit your videos better.
         detector: see `marlin_sdk.face.detectors.load_detector`; downloaded when first needed.
+        recogniser: for `identify=True`: "sface" (downloaded when first needed), the path of its `.onnx` file, or an
+            object that implements `FaceRecogniser`.
         decoder: load the decoder too (of a published model: another, larger file).
         cache_dir: folder of downloads; by default the Hub's own cache, and `MARLIN_HOME` for other files.
         local_files_only: do not access the network.
@@ -72,6 +77,7 @@ class LoadOptions:
     compile: bool = False
     calibration: CalibrationSource | None = None
     detector: str | Path | FaceDetector = "yunet"
+    recogniser: str | Path | FaceRecogniser = "sface"
     decoder: bool = False
     cache_dir: str | Path | None = None
     local_files_only: bool = False
@@ -79,6 +85,7 @@ class LoadOptions:
     def __post_init__(self) -> None:
         _ = self.choice  # validates before anything is downloaded
         check_detector(self.detector)
+        check_recogniser(self.recogniser)
 
     @cached_property
     def choice(self) -> RuntimeChoice:
@@ -108,7 +115,13 @@ class LoadOptions:
         runtime = self.choice.build(encoder, identity, clips)
         if decoder is not None:
             decoder.eval().to(device=self.choice.device, dtype=self.choice.dtype)
-        return {"runtime": runtime, "detector": self.load_detector, "identity": identity, "decoder": decoder}
+        return {
+            "runtime": runtime,
+            "detector": self.load_detector,
+            "recogniser": self.load_recogniser,
+            "identity": identity,
+            "decoder": decoder,
+        }
 
     def load_detector(self) -> FaceDetector:
         """Load the detector, downloading its weights if it needs any.
@@ -123,3 +136,12 @@ class LoadOptions:
             cache_dir=self.cache_dir,
             local_files_only=self.local_files_only,
         )
+
+    def load_recogniser(self) -> FaceRecogniser:
+        """Load the recogniser, downloading its weights if it needs any.
+
+        Raises:
+            DownloadError: they cannot be downloaded.
+            WeightsError: they are invalid.
+        """
+        return load_recogniser(self.recogniser, cache_dir=self.cache_dir, local_files_only=self.local_files_only)

@@ -182,6 +182,8 @@ class RowCounts:
                     f"compat: {self.frames_without_face} frames show no face; as in marlin-pytorch, a 2x2 corner was "
                     "embedded in their place"
                 )
+        if facts.persons is not None and facts.detector is None:
+            warnings.append("identify: the frames are cropped already, so no faces were compared")
         if not self.rows and not self.skipped:
             warnings.append("the video is shorter than one window, and tail='drop' discards partial windows")
         return warnings
@@ -226,6 +228,7 @@ def gather_features(
             "device": str(runtime.device),
             "dtype": str(runtime.dtype).removeprefix("torch."),
             "detector": facts.detector if rows else None,
+            **({} if facts.persons is None else {"recogniser": facts.recogniser, "persons": list(facts.persons)}),
             "runtime": dict(runtime.provenance),
             "settings": config.to_dict(),
             "video": {"fps": facts.fps, "num_frames": facts.num_frames, "duration_s": facts.duration_s},

@@ -10,6 +10,7 @@ import torch
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.face.detections import FaceDetector
+from marlin_sdk.face.recognition import FaceRecogniser
 from marlin_sdk.locked import Locked
 from marlin_sdk.model import Decoder, Encoder
 from marlin_sdk.runtime import EncoderRuntime
@@ -30,6 +31,7 @@ class LoadedModel(Locked):
     Args:
         runtime: the inference backend.
         detector: the face detector, or a function that makes it, called when first needed.
+        recogniser: the same of the face recogniser, for `identify=True`.
         identity: of the weights, for the metadata of features.
         decoder: of the same model.
     """
@@ -39,12 +41,14 @@ class LoadedModel(Locked):
         runtime: EncoderRuntime,
         *,
         detector: FaceDetector | Callable[[], FaceDetector],
+        recogniser: FaceRecogniser | Callable[[], FaceRecogniser],
         identity: Mapping[str, Any],
         decoder: Decoder | None = None,
     ) -> None:
         super().__init__()
         self._runtime = runtime
         self._detector = detector
+        self._recogniser = recogniser
         self._identity = dict(identity)
         self.decoder = decoder
 
@@ -98,8 +102,19 @@ class LoadedModel(Locked):
                 self._detector = self._detector()
             return self._detector
 
+    @property
+    def recogniser(self) -> FaceRecogniser:
+        """The face recogniser of `identify=True`; its weights are downloaded at the first access."""
+        with self._lock:
+            if not isinstance(self._recogniser, FaceRecogniser):
+                self._recogniser = self._recogniser()
+            return self._recogniser
+
     def _get_detector(self) -> FaceDetector:
         return self.detector
+
+    def _get_recogniser(self) -> FaceRecogniser:
+        return self.recogniser
 
     @property
     def config(self) -> ModelConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,9 +19,7 @@ from marlin_sdk.extraction import embed_clips, embed_cuts, encode_finite, gather
 from marlin_sdk.face.detections import FaceDetector
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.loaded import LoadedModel
-from marlin_sdk.migration import explain_old_name
-from marlin_sdk.model import Decoder
-from marlin_sdk.runtime import EncoderRuntime
+from marlin_sdk.migration import ExplainsOldNames
 from marlin_sdk.runtime.inputs import as_clips, as_layers
 from marlin_sdk.video.reader import VideoSource, open_video
 from marlin_sdk.weights.loading import load_network, make_network
@@ -36,14 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Marlin"]
 
 
-class _OldNames(type):
-    """Explains what replaces a class method of marlin-pytorch."""
-
-    def __getattr__(cls, name: str) -> Any:
-        raise AttributeError(explain_old_name(name) or f"type object {cls.__name__!r} has no attribute {name!r}")
-
-
-class Marlin(LoadedModel, metaclass=_OldNames):
+class Marlin(LoadedModel, ExplainsOldNames):
     """A MARLIN model that embeds face videos.
 
     Create it with `from_pretrained` or `untrained`. It is not an `nn.Module`: the networks are `encoder` and `decoder`,
@@ -53,31 +44,14 @@ class Marlin(LoadedModel, metaclass=_OldNames):
     Args:
         runtime: the inference backend.
         detector: the face detector, or a function that makes it, called when first needed.
+        recogniser: the same of the face recogniser, for `identify=True`.
         identity: of the weights, for the metadata of features.
         decoder: reconstructs masked tubelets; only pretraining and reconstruction need it.
     """
 
-    def __init__(
-        self,
-        runtime: EncoderRuntime,
-        *,
-        detector: FaceDetector | Callable[[], FaceDetector],
-        identity: Mapping[str, Any],
-        decoder: Decoder | None = None,
-    ) -> None:
-        super().__init__(runtime, detector=detector, identity=identity, decoder=decoder)
-        self._cutter = ClipCutter(runtime.config, self._get_detector)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(explain_old_name(name) or f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __call__(self, *_: object, **__: object) -> NoReturn:
-        """Refused: say what is to be done with a clip.
-
-        Raises:
-            TypeError: always; the message says what to call.
-        """
-        raise TypeError(explain_old_name("__call__"))
+    @property
+    def _cutter(self) -> ClipCutter:
+        return ClipCutter(self.config, self._get_detector, self._get_recogniser)
 
     @classmethod
     @document_keywords(LoadOptions)
@@ -97,8 +71,8 @@ class Marlin(LoadedModel, metaclass=_OldNames):
                 id, a folder (`config.json` and `model.safetensors`), or a file: `.safetensors`, `.encoder.pt`,
                 `.full.pt`, Lightning `.ckpt`. The published weights are CC BY-NC 4.0.
             options: see `marlin_sdk.assembly.LoadOptions`: `device="auto"`, `dtype="float32"`, `runtime="torch"`,
-                `compile=False`, `calibration=None`, `detector="yunet"`, `decoder=False`, `cache_dir=None`,
-                `local_files_only=False`.
+                `compile=False`, `calibration=None`, `detector="yunet"`, `recogniser="sface"`,
+                `decoder=False`, `cache_dir=None`, `local_files_only=False`.
             revision: branch, tag or commit of a Hub repo.
             token: for a private Hub repo; by default the one you are logged in with.
             config: the model's size, for a bare state dict whose heads are not 64 wide.
@@ -145,7 +119,13 @@ class Marlin(LoadedModel, metaclass=_OldNames):
         Args:
             detector: the detector, or a function that makes it, called when first needed.
         """
-        return Marlin(self._runtime, detector=detector, identity=self._identity, decoder=self.decoder)
+        return Marlin(
+            self._runtime,
+            detector=detector,
+            recogniser=self._recogniser,
+            identity=self._identity,
+            decoder=self.decoder,
+        )
 
     def extract_clip(
         self,
@@ -307,12 +287,14 @@ class Marlin(LoadedModel, metaclass=_OldNames):
             Each row as soon as the frames it needs have been read. Windows without a face are skipped, and not stored.
             The warnings that `extract` would return are logged at the end.
         Raises:
-            ConfigError: an invalid setting, or a reduction, which has no rows to yield.
+            ConfigError: an invalid setting; a reduction, which has no rows to yield; `identify`, known only at the end.
             MarlinError: as in `extract_video`.
         """
         config = read_keywords(ExtractionConfig, settings)
         if config.reduction != "none":
             raise ConfigError(f"stream() yields a row for each window; reduction={config.reduction!r} needs them all")
+        if config.identify:
+            raise ConfigError("stream() yields rows before a video's persons are known; use extract(identify=True)")
         return self._stream(video, config, on_skip, progress)
 
     def _stream(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, NoReturn
 
-__all__ = ["NEW_NAMES", "explain_old_name"]
+__all__ = ["NEW_NAMES", "ExplainsOldNames"]
 
 NEW_NAMES: Mapping[str, str] = {
     "from_online": 'Marlin.from_pretrained("marlin_vit_base_ytf")',
@@ -27,8 +28,30 @@ NEW_NAMES: Mapping[str, str] = {
 """What to write instead, by old name."""
 
 
-def explain_old_name(name: str) -> str | None:
+def _explain(name: str) -> str | None:
     """What to write instead of a name of marlin-pytorch or of `nn.Module`; None for any other name."""
     new = NEW_NAMES.get(name)
     what = "calling a model" if name == "__call__" else repr(name)
     return None if new is None else f"{what} is marlin-pytorch's, or torch's; in marlin-sdk: {new}"
+
+
+class _OldClassMethods(type):
+    """Explains what replaces a class method of marlin-pytorch."""
+
+    def __getattr__(cls, name: str) -> Any:
+        raise AttributeError(_explain(name) or f"type object {cls.__name__!r} has no attribute {name!r}")
+
+
+class ExplainsOldNames(metaclass=_OldClassMethods):
+    """A base class that explains what replaces the methods of marlin-pytorch and `nn.Module`."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_explain(name) or f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        """Refused: say what is to be done with a clip.
+
+        Raises:
+            TypeError: always; the message says what to call.
+        """
+        raise TypeError(_explain("__call__"))

@@ -90,6 +90,7 @@ NOT_RUN_BLOCKS = [
     ("docs/how-to/read-features.md", "pip install 'marlin-sdk[pandas]'"),
     ("docs/how-to/reconstruct.md", "marlin-sdk reconstruct talk.mp4 -o out.mp4 --model marlin_vit_small_ytf"),
     ("docs/how-to/reconstruct.md", "from marlin_sdk import Marlin"),
+    ("docs/how-to/several-faces.md", 'model = Marlin.from_pretrained("marlin_vit_small_ytf")'),
     ("docs/tutorial/index.md", "python3 -m venv .venv"),
 ]
 
@@ -149,9 +150,14 @@ def hub(weights: Path) -> Iterator[Loopback]:
 
 
 @pytest.fixture(scope="module")
-def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all pages, as one user has."""
-    return tmp_path_factory.mktemp("hub")
+def hub_cache(tmp_path_factory: pytest.TempPathFactory, hub: Loopback) -> Path:
+    """One cache for all pages, as one user has, filled: a download prints its licence, whichever page comes first."""
+    folder = tmp_path_factory.mktemp("hub")
+    models = [f"--model={repo.removeprefix('ControlNet/')}" for repo in hub.repos]
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(folder), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    command = [str(Path(sys.executable).parent / "marlin-sdk"), "download", "--detector", "lbp", *models]
+    subprocess.run(command, env={**os.environ, **settings}, check=True, capture_output=True)
+    return folder
 
 
 def frames_of(video: Path) -> NDArray[np.uint8]:

@@ -15,10 +15,12 @@ from tests.making import noise
 from marlin_sdk import Marlin
 from marlin_sdk.cli.download import command
 from marlin_sdk.face import detectors
-from marlin_sdk.weights.downloads import YUNET, marlin_home
+from marlin_sdk.weights import downloads
+from marlin_sdk.weights.downloads import SFACE, YUNET, marlin_home
 
 PUBLISHED = "marlin_vit_small_ytf"
 DETECTOR = b"a network"
+RECOGNISER = b"another network"
 
 
 @pytest.fixture
@@ -28,6 +30,9 @@ def hosts(server: Loopback, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) 
     server.files["/yunet.onnx"] = DETECTOR
     asset = replace(YUNET, url=f"{server.url}/yunet.onnx", sha256=hashlib.sha256(DETECTOR).hexdigest())
     monkeypatch.setitem(detectors._ASSETS, "yunet", (asset,))
+    server.files["/sface.onnx"] = RECOGNISER
+    digest = hashlib.sha256(RECOGNISER).hexdigest()
+    monkeypatch.setattr(downloads, "SFACE", replace(SFACE, url=f"{server.url}/sface.onnx", sha256=digest))
     return server
 
 
@@ -51,6 +56,11 @@ def test_caches_are_filled_for_offline_use(hosts: Loopback, tmp_path: Path) -> N
     assert run().exit_code == 0
     assert (marlin_home() / "assets" / YUNET.filename).read_bytes() == DETECTOR
     assert Marlin.from_pretrained(PUBLISHED, local_files_only=True, detector="lbp", device="cpu").embedding_dim == 32
+
+
+def test_recogniser_is_downloaded_where_it_is_asked_for(hosts: Loopback, tmp_path: Path) -> None:
+    assert run("--recogniser").exit_code == 0
+    assert (marlin_home() / "assets" / SFACE.filename).read_bytes() == RECOGNISER
 
 
 def test_second_call_downloads_nothing_again(hosts: Loopback, tmp_path: Path) -> None:

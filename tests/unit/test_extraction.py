@@ -9,9 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.making import TINY, PaintedFace, noise, painted, write_video
+from tests.making import TINY, ColouredFaces, PaintedFace, noise, painted, write_small_sface, write_video
 
-from marlin_sdk import ConfigError, ExtractionConfig, Marlin, NoFaceError, VideoDecodeError, VideoFeatures, WeightsError
+from marlin_sdk import (
+    ConfigError,
+    ExtractionConfig,
+    FeatureFileError,
+    Marlin,
+    NoFaceError,
+    VideoDecodeError,
+    VideoFeatures,
+    WeightsError,
+)
 from marlin_sdk._version import __version__
 from marlin_sdk.clips.cutter import ClipCutter
 from marlin_sdk.config import ExtractionSettings, Reduction
@@ -164,3 +173,53 @@ def test_features_that_are_not_finite_are_refused(dtype: str) -> None:
     ):
         with pytest.raises(WeightsError, match=rf"NaN or infinite in {dtype}; {advice}"):
             embed()
+
+
+@pytest.fixture(scope="module")
+def identifier(tmp_path_factory: pytest.TempPathFactory) -> Marlin:
+    network = write_small_sface(tmp_path_factory.mktemp("sface") / "small.onnx")
+    return Marlin.untrained(TINY, device="cpu", detector=ColouredFaces(), recogniser=network)
+
+
+def two_people() -> np.ndarray:
+    """Red on the left, then blue on the right, then red again, elsewhere."""
+    frames = np.full((144, 96, 128, 3), 90, dtype=np.uint8)
+    frames[:48, 20:60, 10:50] = (255, 0, 0)
+    frames[48:96, 20:60, 70:110] = (0, 0, 255)
+    frames[96:, 40:80, 40:80] = (255, 0, 0)
+    return frames
+
+
+def test_identify_joins_the_tracks_of_a_person_across_cuts(identifier: Marlin, tmp_path: Path) -> None:
+    plain = identifier.extract(two_people(), source_fps=25.0, sample_rate=1)
+    assert plain.track_id.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert plain.person_id.tolist() == [-1] * 9
+    assert not {"persons", "recogniser"} & set(plain.meta)
+    result = identifier.extract(two_people(), source_fps=25.0, sample_rate=1, identify=True)
+    np.testing.assert_array_equal(result.features, plain.features)
+    assert result.track_id.tolist() == plain.track_id.tolist()
+    assert result.person_id.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert {person: len(rows) for person, rows in result.persons().items()} == {0: 6, 1: 3}
+    assert result.meta["recogniser"] == {"name": "sface", **identifier.recogniser.provenance}  # type: ignore[attr-defined]
+    assert list(result.to_dataframe().columns[3:5]) == ["track_id", "person_id"]
+    for suffix in ("npz", "npy", "safetensors"):
+        loaded = VideoFeatures.load(result[4:].save(tmp_path / f"people.{suffix}"))
+        assert loaded.person_id.tolist() == [1, 1, 0, 0, 0]
+
+
+def test_identify_needs_faces_and_the_whole_video(identifier: Marlin) -> None:
+    with pytest.raises(ConfigError, match=r"identify=True compares the faces that crop_face=False does not look for"):
+        identifier.extract(two_people(), identify=True, crop_face=False)
+    with pytest.raises(ConfigError, match=r"before a video's persons are known; use extract\(identify=True\)"):
+        identifier.stream(two_people(), identify=True)
+    cropped = identifier.extract(noise(16, 32, 32), source_fps=25.0, identify=True)
+    assert cropped.person_id.tolist() == [-1]
+    assert cropped.warnings == ("identify: the frames are cropped already, so no faces were compared",)
+
+
+@pytest.mark.parametrize("persons", [{"0": 1}, ["a"], [-1], [True], [2**40], 7])
+def test_persons_of_a_crafted_file_are_refused(identifier: Marlin, persons: object, tmp_path: Path) -> None:
+    result = identifier.extract(two_people()[:16], source_fps=25.0, sample_rate=1, identify=True)
+    result.meta["persons"] = persons  # type: ignore[index]
+    with pytest.raises(FeatureFileError, match=r"expected the person of each track, from 0 on"):
+        VideoFeatures.load(result.save(tmp_path / "crafted.npz"))

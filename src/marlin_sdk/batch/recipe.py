@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.clips.cutter import ClipCutter
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.errors import ConfigError, MarlinError
-from marlin_sdk.face.detectors import FaceDetector, check_detector, load_detector, published_sha256
+from marlin_sdk.face.detectors import DETECTORS, FaceDetector, check_detector, load_detector, published_sha256
+from marlin_sdk.face.recognition import FaceRecogniser, check_recogniser, load_recogniser
 from marlin_sdk.runtime import RuntimeName
+from marlin_sdk.weights.downloads import SFACE
+from marlin_sdk.weights.identity import file_sha256
 
 if TYPE_CHECKING:
     from marlin_sdk.assembly import LoadKeywords
     from marlin_sdk.marlin import Marlin
 
-__all__ = ["LazyDetector", "Recipe"]
+__all__ = ["LoadOnce", "Recipe"]
 
-# Settings that change the speed, not the features.
-_SPEED_ONLY = ("batch_size",)
+# Settings that change the speed, not the features; and `identify`, for which the recogniser stands.
+_NOT_COMPARED = ("batch_size", "identify")
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ class Recipe:
         model: as in `Marlin.from_pretrained`, or a config for random weights.
         untrained: random weights of that model's size instead (seed 0).
         detector: as in `Marlin.from_pretrained`; an object must be picklable.
+        recogniser: as in `Marlin.from_pretrained`; an object must be picklable.
         detector_device: torch device of a detector that runs on torch.
         dtype: of weights and arithmetic.
         runtime: inference backend.
@@ -48,6 +53,7 @@ class Recipe:
     model: str | ModelConfig = "marlin_vit_base_ytf"
     untrained: bool = False
     detector: str | Path | FaceDetector = "yunet"
+    recogniser: str | Path | FaceRecogniser = "sface"
     detector_device: str = "cpu"
     dtype: str = "float32"
     runtime: RuntimeName = "torch"
@@ -56,6 +62,13 @@ class Recipe:
     cache_dir: str | None = None
     local_files_only: bool = False
     settings: ExtractionConfig = field(default_factory=ExtractionConfig)
+
+    def __post_init__(self) -> None:
+        name, _ = check_detector(self.detector)
+        check_recogniser(self.recogniser)
+        if self.settings.identify and name in DETECTORS and name != "yunet" and isinstance(self.recogniser, str | Path):
+            reason = f"detector {name!r} finds no landmarks, by which sface aligns faces"
+            raise ConfigError(f"{reason}; use yunet, or a recogniser of your own")
 
     def load_model(self, device: str = "auto") -> Marlin:
         """Build the model with its weights.
@@ -73,6 +86,7 @@ class Recipe:
             "runtime": self.runtime,
             "calibration": self.calibration or None,
             "detector": self.detector,
+            "recogniser": self.recogniser,
             "cache_dir": self.cache_dir,
             "local_files_only": self.local_files_only,
         }
@@ -83,8 +97,8 @@ class Recipe:
         return Marlin.from_pretrained(self.model, revision=self.revision, **options)
 
     def load_cutter(self, model: ModelConfig) -> ClipCutter:
-        """Build the clip cutter; its detector is loaded when a video first needs it."""
-        return ClipCutter(model, LazyDetector(self._load_detector))
+        """Build the clip cutter; its detector and recogniser are loaded when a video first needs them."""
+        return ClipCutter(model, LoadOnce(self._load_detector), LoadOnce(self._load_recogniser))
 
     def _load_detector(self) -> FaceDetector:
         return load_detector(
@@ -94,42 +108,56 @@ class Recipe:
             local_files_only=self.local_files_only,
         )
 
+    def _load_recogniser(self) -> FaceRecogniser:
+        return load_recogniser(self.recogniser, cache_dir=self.cache_dir, local_files_only=self.local_files_only)
+
     def settings_for(self, video: VideoInput) -> ExtractionConfig:
         """The settings, with the time range and the track of an input."""
         return replace(self.settings, start_s=video.start_s, end_s=video.end_s, track=video.track)
 
     def identity(self, model: Marlin) -> dict[str, Any]:
         """Everything that determines the features of a dump; it must be the same in a rerun."""
-        settings = {key: value for key, value in self.settings.to_dict().items() if key not in _SPEED_ONLY}
+        settings = {key: value for key, value in self.settings.to_dict().items() if key not in _NOT_COMPARED}
         name, files = check_detector(self.detector)
-        file_hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        file_hashes = [file_sha256(file) for file in files]
         detector = {"name": name, "sha256": file_hashes or published_sha256(name)}
         weights = dict(model.identity)
         if weights.get("weights_sha256"):
             del weights["model"]  # a path can be written in many ways; only the content matters
         runtime = {key: value for key, value in model.runtime.items() if key != "version"}
-        return {"weights": weights, "dtype": self.dtype, "runtime": runtime, "detector": detector, "settings": settings}
+        identity = {
+            "weights": weights,
+            "dtype": self.dtype,
+            "runtime": runtime,
+            "detector": detector,
+            "settings": settings,
+        }
+        if self.settings.identify:
+            name, file = check_recogniser(self.recogniser)
+            known = SFACE.sha256 if self.recogniser == "sface" else None
+            identity["recogniser"] = {"name": name, "sha256": file_sha256(file) if file else known}
+        return identity
 
 
-class LazyDetector:
-    """Loads the detector on first use; if that fails, each later use raises the same error without a new attempt.
+class LoadOnce(Generic[_T]):
+    """Loads a detector or recogniser on first use; if that fails, later uses raise the same error without an attempt.
 
     Attributes:
         error: why it cannot be loaded; None as long as nothing is known against it.
     """
 
-    def __init__(self, load: Callable[[], FaceDetector]) -> None:
+    def __init__(self, load: Callable[[], _T]) -> None:
         self._load = load
-        self._detector: FaceDetector | None = None
+        self._loaded: _T | None = None
         self.error: MarlinError | None = None
 
-    def __call__(self) -> FaceDetector:
+    def __call__(self) -> _T:
         if self.error is not None:
             raise self.error.with_traceback(None)
-        if self._detector is None:
+        if self._loaded is None:
             try:
-                self._detector = self._load()
+                self._loaded = self._load()
             except MarlinError as error:
                 self.error = error
                 raise
-        return self._detector
+        return self._loaded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from marlin_sdk.cli.options import CONTEXT, ends_with_status, output_options, se
 from marlin_sdk.cli.output import Console
 from marlin_sdk.config import PRESETS
 from marlin_sdk.errors import ConfigError
+
+if TYPE_CHECKING:
+    from marlin_sdk.weights.downloads import Asset
 
 __all__ = ["command"]
 
@@ -27,6 +31,7 @@ __all__ = ["command"]
     multiple=True,
     help="yunet, sfd, blazeface, retinaface or scrfd; may be repeated.  [default: yunet]",
 )
+@click.option("--recogniser", is_flag=True, help="SFace too, for --identify.")
 @click.option("--decoder", is_flag=True, help="Weights with the decoder, for reconstruct.")
 @click.option("--revision", help="Branch, tag or commit of a Hub repo.")
 @click.option("-o", "--output", metavar="DIR", help="Folder to carry to the other machine.  [default: the caches]")
@@ -34,6 +39,7 @@ __all__ = ["command"]
 def command(
     models: tuple[str, ...],
     detectors: tuple[str, ...],
+    recogniser: bool,
     decoder: bool,
     revision: str | None,
     output: str | None,
@@ -57,24 +63,31 @@ def command(
     console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet)
     with ends_with_status(console, interrupted="stopped by Ctrl-C; the same command resumes"):
-        _download(models or ("marlin_vit_base_ytf",), detectors or ("yunet",), decoder, revision, output, console)
+        if output is not None and not output.strip():
+            raise ConfigError("-o is empty; expected a folder")
+        folder = None if output is None else Path(output)
+        assets = _assets(detectors or ("yunet",), recogniser=recogniser)  # an unknown name stops before any download
+        _download(models or ("marlin_vit_base_ytf",), assets, decoder, revision, folder, console)
+
+
+def _assets(detectors: tuple[str, ...], *, recogniser: bool) -> list[Asset]:
+    from marlin_sdk.face.detectors import detector_assets
+    from marlin_sdk.weights.downloads import SFACE
+
+    assets = [asset for detector in detectors for asset in detector_assets(detector)]
+    return [*assets, SFACE] if recogniser else assets
 
 
 def _download(
     models: tuple[str, ...],
-    detectors: tuple[str, ...],
+    assets: list[Asset],
     decoder: bool,
     revision: str | None,
-    output: str | None,
+    folder: Path | None,
     console: Console,
 ) -> None:
-    from marlin_sdk.face.detectors import detector_assets
     from marlin_sdk.weights.bundle import download_assets, download_model, write_checksums
 
-    if output is not None and not output.strip():
-        raise ConfigError("-o is empty; expected a folder")
-    folder = None if output is None else Path(output)
-    assets = [asset for detector in detectors for asset in detector_assets(detector)]  # before the first download
     files = [
         path for model in models for path in download_model(model, decoder=decoder, revision=revision, folder=folder)
     ]

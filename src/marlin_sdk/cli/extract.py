@@ -15,10 +15,11 @@ from marlin_sdk.runtime import RuntimeName
 
 _CROP_FACE: dict[str, Any] = {"auto": {}, "yes": {"crop_face": True}, "no": {"crop_face": False}}
 _SETTINGS = (
-    "faces", "sample_rate", "fps", "stride", "tail", "detect_every", "smooth", "reduction", "keep_seq", "batch_size",
+    "faces", "sample_rate", "fps", "stride", "tail", "detect_every", "smooth", "identify",
+    "reduction", "keep_seq", "batch_size",
     "compat", "source_fps",
 )  # fmt: skip
-_RECIPE = ("model", "untrained", "detector", "dtype", "runtime", "calibration", "revision", "cache_dir")
+_RECIPE = ("model", "untrained", "detector", "recogniser", "dtype", "runtime", "calibration", "revision", "cache_dir")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -127,6 +128,16 @@ _RECIPE = ("model", "untrained", "detector", "dtype", "runtime", "calibration", 
     "--smooth/--no-smooth", default=True, show_default=True, help="Smooth the boxes of a track with a median filter."
 )
 @click.option(
+    "--identify", is_flag=True, help="Give the tracks of one person, across cuts, the same person_id (needs SFace)."
+)
+@click.option(
+    "--recogniser",
+    metavar="FILE",
+    default="sface",
+    show_default=True,
+    help="Face recogniser of --identify: sface, or its .onnx file.",
+)
+@click.option(
     "--reduction",
     type=click.Choice(get_args(Reduction)),
     default="none",
@@ -196,6 +207,8 @@ def _run(options: dict[str, Any], console: Console, *, quiet: bool, debug: bool)
     if options["output"] == "-":
         if options["dry_run"] or options["overwrite"] or options["engine"] != "local":
             raise ConfigError("-o - writes no folder; --dry-run, --overwrite and --engine ray need -o DIR")
+        if options["identify"]:
+            raise ConfigError("-o - prints rows before a video's persons are known; --identify needs -o DIR")
         shard = Shard.parse(options["shard"])
         videos = [video for video in deduplicate(dump.gather_inputs(options, known={})) if shard.takes(video.id)]
         return json_lines.print_videos(recipe, videos, options["device"], console)

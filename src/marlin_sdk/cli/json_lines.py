@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.recipe import LazyDetector
+from marlin_sdk.batch.recipe import LoadOnce
 from marlin_sdk.cli.output import UNTRAINED, Console, Stop, numbers, print_json
 from marlin_sdk.errors import MarlinError, WeightsError
 from marlin_sdk.video.reader import display_name
@@ -26,7 +26,7 @@ def print_videos(recipe: Recipe, videos: list[VideoInput], device: str, console:
         Number of videos that failed.
     """
     loaded = recipe.load_model(device)
-    detector = LazyDetector(lambda: loaded.detector)
+    detector = LoadOnce(lambda: loaded.detector)
     model = loaded.with_detector(detector)
     if recipe.untrained:
         console.note(UNTRAINED)

@@ -14,6 +14,7 @@ from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.errors import ShapeError
 from marlin_sdk.face.cropping import crop_square, square_box
 from marlin_sdk.face.detections import FaceDetector, detect_one
+from marlin_sdk.face.people import People
 from marlin_sdk.face.tracking import FaceTracker, TrackedFace
 from marlin_sdk.features import FaceWindow, SkippedWindow
 from marlin_sdk.video.reader import Frame
@@ -49,7 +50,11 @@ class _Step:
 
 
 def cut_clips(
-    frames: Iterable[Frame], config: ExtractionConfig, model: ModelConfig, detector: FaceDetector | None
+    frames: Iterable[Frame],
+    config: ExtractionConfig,
+    model: ModelConfig,
+    detector: FaceDetector | None,
+    people: People | None = None,
 ) -> Iterator[list[Clip] | SkippedWindow]:
     """Cut a video into clips, each as soon as its last frame has been read.
 
@@ -58,6 +63,7 @@ def cut_clips(
         config: windows, tracking, and which faces to crop.
         model: defines the frame size and the number of frames in a clip.
         detector: finds the faces; None uses the frames uncropped.
+        people: joins the tracks of one person; None leaves them apart.
     Yields:
         For each window its clips (one for each face that `config.faces` selects), or why it was skipped.
     Raises:
@@ -65,7 +71,10 @@ def cut_clips(
     """
     plan = window_plan(config, model.n_frames)
     steps = _sample(frames, plan, config)
-    tracked = _whole_frames(steps, model.img_size) if detector is None else _with_faces(steps, plan, config, detector)
+    if detector is None:
+        tracked = _whole_frames(steps, model.img_size)
+    else:
+        tracked = _with_faces(steps, plan, config, detector, people)
     buffered: dict[int, _Step] = {}
     crops = _CropCache(model.img_size)
     index, num_steps = 0, 0
@@ -130,6 +139,7 @@ def _with_faces(
     plan: Windows | ReferenceWindows,
     config: ExtractionConfig,
     detector: FaceDetector,
+    people: People | None,
 ) -> Iterator[_Step]:
     if isinstance(plan, ReferenceWindows):
         for index, frame in steps:
@@ -137,7 +147,7 @@ def _with_faces(
             best = (found.boxes[0].astype(np.float64), float(found.scores[0])) if len(found) else (_NO_FACE_BOX, 0.0)
             yield _Step(index, frame, [TrackedFace(0, *best)])
         return
-    tracker = FaceTracker(detector, detect_every=config.detect_every, smooth=config.smooth)
+    tracker = FaceTracker(detector, detect_every=config.detect_every, smooth=config.smooth, people=people)
     sampled = (frame for _, frame in steps)
     for index, (frame, faces) in enumerate(tracker.follow(sampled)):
         yield _Step(index, frame, faces)

@@ -11,6 +11,8 @@ from marlin_sdk.clips.cut import Clip, cut_clips
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.errors import VideoDecodeError
 from marlin_sdk.face.detections import FaceDetector
+from marlin_sdk.face.people import People
+from marlin_sdk.face.recognition import FaceRecogniser, load_recogniser
 from marlin_sdk.features import SkippedWindow
 from marlin_sdk.video.reader import Frame, VideoReader
 
@@ -33,6 +35,8 @@ class SourceFacts:
         warnings: problems that did not stop the reading.
         is_damaged: whether part of it could not be read.
         detector: the face detector's name and provenance, for the metadata; None if frames were not cropped.
+        recogniser: the same of the face recogniser; None if persons were not identified.
+        persons: the person of each track, by `track_id`; None if persons were not identified.
     """
 
     name: str
@@ -43,6 +47,8 @@ class SourceFacts:
     warnings: tuple[str, ...]
     is_damaged: bool
     detector: dict[str, Any] | None
+    recogniser: dict[str, Any] | None = None
+    persons: tuple[int, ...] | None = None
 
 
 class ClipCutter:
@@ -53,11 +59,17 @@ class ClipCutter:
     Args:
         model: defines the frame size and the number of frames in a clip.
         find_detector: returns the detector; called when a video first needs one.
+        find_recogniser: returns the recogniser; called when a video first needs one.
     """
 
-    def __init__(self, model: ModelConfig, find_detector: Callable[[], FaceDetector]) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        find_detector: Callable[[], FaceDetector],
+        find_recogniser: Callable[[], FaceRecogniser] = load_recogniser,
+    ) -> None:
         self._model = model
-        self._find_detector = find_detector
+        self._find_detector, self._find_recogniser = find_detector, find_recogniser
 
     def cut(
         self, reader: VideoReader, config: ExtractionConfig, *, on_frame: Callable[[], object] = lambda: None
@@ -69,7 +81,8 @@ class ClipCutter:
             config: windows, tracking, and which faces to crop.
             on_frame: called for each decoded frame.
         """
-        return VideoCuts(reader, config, self._model, self._find_detector, on_frame)
+        recogniser = self._find_recogniser() if config.identify else None
+        return VideoCuts(reader, config, self._model, self._find_detector, recogniser, on_frame)
 
 
 class VideoCuts:
@@ -86,11 +99,14 @@ class VideoCuts:
         config: ExtractionConfig,
         model: ModelConfig,
         find_detector: Callable[[], FaceDetector],
+        recogniser: FaceRecogniser | None,
         on_frame: Callable[[], object],
     ) -> None:
         self.reader, self.config = reader, config
         self._model, self._find_detector, self._on_frame = model, find_detector, on_frame
         self._detector: FaceDetector | None = None
+        self._recogniser = recogniser
+        self._people = People(recogniser) if recogniser else None
         self._read_s = 0.0
 
     def __iter__(self) -> Iterator[Cut]:
@@ -110,7 +126,7 @@ class VideoCuts:
         fits = (first.height, first.width) == (size_px, size_px)
         if not fits if crop_face == "auto" else crop_face:
             self._detector = self._find_detector()
-        yield from cut_clips(chain([first], frames), self.config, self._model, self._detector)
+        yield from cut_clips(chain([first], frames), self.config, self._model, self._detector, self._people)
 
     def _frames_in_range(self) -> Iterator[Frame]:
         start_s = self.config.start_s or 0.0
@@ -125,8 +141,7 @@ class VideoCuts:
 
     def facts(self) -> SourceFacts:
         """Properties of the video; complete once it has been iterated to its end."""
-        detector, reader = self._detector, self.reader
-        provenance = None if detector is None else {"name": detector.name, **getattr(detector, "provenance", {})}
+        reader = self.reader
         return SourceFacts(
             name=reader.name,
             fps=reader.fps,
@@ -135,5 +150,11 @@ class VideoCuts:
             read_s=round(self._read_s, 6),
             warnings=tuple(reader.warnings),
             is_damaged=reader.is_damaged,
-            detector=provenance,
+            detector=_provenance(self._detector),
+            recogniser=_provenance(self._recogniser),
+            persons=None if self._people is None else tuple(self._people.persons()),
         )
+
+
+def _provenance(finder: FaceDetector | FaceRecogniser | None) -> dict[str, Any] | None:
+    return None if finder is None else {"name": finder.name, **getattr(finder, "provenance", {})}

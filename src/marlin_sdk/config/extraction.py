@@ -38,6 +38,7 @@ class ExtractionSettings(TypedDict, total=False):
     tail: Tail
     detect_every: int
     smooth: bool
+    identify: bool
     reduction: Reduction
     keep_seq: bool
     batch_size: int
@@ -65,6 +66,8 @@ class ExtractionConfig:
             32: about 3 * k + 8 frames are held in memory until their faces are final.
         smooth: median-smooth each track's centre and size. `detect_every=1, smooth=False` crops exactly the boxes of
             the detector.
+        identify: give each track a person, the same for all tracks that show one face: across cuts, and when it is
+            back after an absence. The model's `recogniser` compares the faces.
         reduction: "none" gives a row for each window, "mean" and "max" one vector for the video.
         keep_seq: return the tokens of a window, (1568, D), instead of their pooled vector.
         batch_size: clips embedded at once; halved automatically if a GPU runs out of memory.
@@ -88,6 +91,7 @@ class ExtractionConfig:
     tail: Tail = "pad"
     detect_every: int = 4
     smooth: bool = True
+    identify: bool = False
     reduction: Reduction = "none"
     keep_seq: bool = False
     batch_size: int = 8
@@ -108,9 +112,6 @@ class ExtractionConfig:
         for name, choices in _CHOICES.items():
             if not any(_same(getattr(self, name), choice) for choice in choices):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {list(choices)}")
-        for name in ("smooth", "keep_seq"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected True or False")
         for name in ("fps", "source_fps"):
             rate = getattr(self, name)
             number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
@@ -125,6 +126,10 @@ class ExtractionConfig:
         if self.faces == "all" and self.reduction != "none":
             raise ConfigError(
                 f"reduction={self.reduction!r} would mix several faces into one vector; use faces='largest'"
+            )
+        if self.identify and self.crop_face is False:
+            raise ConfigError(
+                "identify=True compares the faces that crop_face=False does not look for; omit one of them"
             )
         self._check_selection()
         if self.compat:
@@ -149,7 +154,7 @@ class ExtractionConfig:
 
     def _check_compat(self) -> None:
         default = ExtractionConfig()
-        for name in ("faces", "fps", "tail", "detect_every", "smooth", "track"):
+        for name in ("faces", "fps", "tail", "detect_every", "smooth", "identify", "track"):
             if getattr(self, name) != getattr(default, name):
                 raise ConfigError(
                     f"compat={self.compat!r} fixes {name}, which marlin-pytorch does not have; omit one of them"
@@ -179,4 +184,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "tail": get_args(Tail),
     "reduction": get_args(Reduction),
     "compat": (None, *get_args(Compat)),
+    "smooth": (True, False),
+    "identify": (True, False),
+    "keep_seq": (True, False),
 }

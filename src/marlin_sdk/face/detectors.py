@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
 from marlin_sdk.face.boxes import box_overlaps
 from marlin_sdk.face.cropping import fit_frame
 from marlin_sdk.face.detections import Detections, FaceDetector
+from marlin_sdk.face.networks import errors_only, weights_provenance
 from marlin_sdk.locked import Locked
 from marlin_sdk.weights import downloads
 
@@ -66,7 +65,7 @@ class YuNetDetector(Locked):
 
     def __init__(self, model: Path, *, min_score: float = 0.6) -> None:
         super().__init__()
-        self.provenance = _provenance(model)
+        self.provenance = weights_provenance(model)
         self._model, self._min_score = model, min_score
         self._restore()
 
@@ -74,7 +73,7 @@ class YuNetDetector(Locked):
         import cv2
 
         try:
-            with _errors_only():
+            with errors_only():
                 self._network = cv2.FaceDetectorYN.create(str(self._model), "", (320, 320), self._min_score, 0.3, 5000)
                 self._network.detect(np.zeros((320, 320, 3), dtype=np.uint8))  # another network fails only here
         except cv2.error as error:
@@ -128,7 +127,7 @@ class LbpDetector(Locked):
 
         super().__init__()
         self._file = lbp_frontal_face_cascade_filename()
-        self.provenance = _provenance(Path(self._file))
+        self.provenance = weights_provenance(Path(self._file))
         self._long_side_px = long_side_px
         self._min_face_share = min_face_share
         self._restore()
@@ -173,7 +172,7 @@ class FaceAlignmentDetector(Locked):
     def __init__(self, name: str, weights: Sequence[Path], *, device: str = "cpu") -> None:
         super().__init__()
         self.name = name
-        self.provenance = _provenance(weights[0])
+        self.provenance = weights_provenance(weights[0])
         self._weights, self._device = tuple(weights), device
         self._restore()
 
@@ -326,25 +325,3 @@ def _import_face_alignment(name: str) -> Callable[..., Any]:
         options = {"confidence_threshold": 0.7, "nms_threshold": 0.2}
     module = import_module(f"face_alignment.detection.{name}")
     return partial(module.FaceDetector, **options)
-
-
-@contextmanager
-def _errors_only() -> Iterator[None]:
-    """Silence OpenCV 5, which warns whenever a network is created that it ignores its own default target."""
-    import cv2
-
-    log = getattr(cv2.utils, "logging", None)  # OpenCV 4.10 has neither this module nor the warning
-    level = log.getLogLevel() if log else None
-    if log:
-        log.setLogLevel(log.LOG_LEVEL_ERROR)
-    try:
-        yield
-    finally:
-        if log:
-            log.setLogLevel(level)
-
-
-def _provenance(weights: Path) -> dict[str, str]:
-    if not weights.is_file():
-        raise WeightsError(f"no such detector file: {weights}")
-    return {"file": weights.name, "sha256": sha256(weights.read_bytes()).hexdigest()}

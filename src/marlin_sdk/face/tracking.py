@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from marlin_sdk.face.boxes import box_overlaps
 from marlin_sdk.face.continuity import FrameSketch, is_abrupt
 from marlin_sdk.face.detections import FaceDetector, detect_one
+from marlin_sdk.face.people import People
 
 __all__ = ["FaceTracker", "TrackedFace"]
 
@@ -142,10 +143,14 @@ class FaceTracker:
         detector: finds the faces of a frame.
         detect_every: frames from one detection to the next, at least 1.
         smooth: take centre and size from the median over half a clip to either side.
+        people: is shown each detection with its tracks; None leaves out who they are.
     """
 
-    def __init__(self, detector: FaceDetector, *, detect_every: int = 4, smooth: bool = True) -> None:
+    def __init__(
+        self, detector: FaceDetector, *, detect_every: int = 4, smooth: bool = True, people: People | None = None
+    ) -> None:
         self._detector = detector
+        self._people = people
         self._every = detect_every
         self._reach = SMOOTH_STEPS if smooth else 0
         self._gap = max(GAP_STEPS, 2 * detect_every)
@@ -245,6 +250,8 @@ class FaceTracker:
                 self._open.append(matched[index])
                 self._tracks.append(matched[index])
             matched[index].add(step, box, float(found.scores[index]), sketch)
+        if self._people is not None and matched:
+            self._people.see(rgb, found, {index: track.track_id for index, track in matched.items()})
         self._last_detected = step
 
     def _overlaps(self, step: int, boxes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -121,6 +121,9 @@ class VideoFeatures:
         shape = self.features.shape
         if len(shape) not in (1, 2, 3) or (len(shape) > 1 and shape[0] != rows):
             raise ShapeError(f"features have shape {shape}, expected ({rows}, ...) for {rows} rows, or (D,) reduced")
+        persons = self.meta.get("persons", [])
+        if not isinstance(persons, list) or not all(type(person) is int and 0 <= person < 2**31 for person in persons):
+            raise ShapeError(f"meta['persons'] is {persons!r:.80}; expected the person of each track, from 0 on")
 
     def __len__(self) -> int:
         """Number of windows embedded, N."""
@@ -164,7 +167,8 @@ class VideoFeatures:
 
         Returns:
             Columns `source`, `start_s`, `end_s`, `track_id`, `first_frame`, `last_frame`, `valid_frames`, `face_score`
-            (mean over the frames that show the face), and `f0` ... for the feature.
+            (mean over the frames that show the face), and `f0` ... for the feature; `person_id` after
+            `track_id` if persons were identified.
         Raises:
             MissingExtraError: pandas is not installed.
             ConfigError: the features are tokens or a reduced vector, not a table.
@@ -186,6 +190,7 @@ class VideoFeatures:
                 "start_s": self.start_s,
                 "end_s": self.end_s,
                 "track_id": self.track_id,
+                **({"person_id": self.person_id} if "persons" in self.meta else {}),
                 "first_frame": self.frame_index.min(axis=1, initial=np.iinfo(np.int64).max),
                 "last_frame": self.frame_index.max(axis=1, initial=0),
                 "valid_frames": self.frame_valid.sum(axis=1),
@@ -215,6 +220,16 @@ class VideoFeatures:
     def tracks(self) -> dict[int, VideoFeatures]:
         """The rows of each face, by `track_id`, in order of appearance."""
         return {int(track): self[self.track_id == track] for track in dict.fromkeys(self.track_id.tolist())}
+
+    @property
+    def person_id(self) -> NDArray[np.int64]:
+        """int64 (N,): the person of each row, numbered from 0 in a video; -1 without `identify=True`, or a crop."""
+        persons = np.array([*self.meta.get("persons", ()), -1], dtype=np.int64)
+        return persons[np.where(self.track_id < len(persons) - 1, self.track_id, -1)]
+
+    def persons(self) -> dict[int, VideoFeatures]:
+        """The rows of each person, by `person_id`, in order of appearance."""
+        return {int(person): self[self.person_id == person] for person in dict.fromkeys(self.person_id.tolist())}
 
     def at(self, times_s: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The feature at each moment, such as those of audio frames or labels.

@@ -22,6 +22,7 @@ __all__ = [
     "LICENCES_LOGGER",
     "RETINAFACE",
     "SCRFD",
+    "SFACE",
     "SFD",
     "YUNET",
     "Asset",
@@ -72,6 +73,12 @@ YUNET = Asset(
     url="https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx",
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     by_hand='pass detector="path/to/face_detection_yunet_2023mar.onnx"',
+)
+SFACE = Asset(
+    filename="face_recognition_sface_2021dec.onnx",
+    url="https://github.com/opencv/opencv_zoo/raw/main/models/face_recognition_sface/face_recognition_sface_2021dec.onnx",
+    sha256="0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+    by_hand='pass recogniser="path/to/face_recognition_sface_2021dec.onnx"',
 )
 # The detectors of face-alignment 1.5, from its own download URLs.
 SFD = Asset("s3fd-619a316812.pth", f"{_FAN_URL}/s3fd-619a316812.pth", sha256="619a316812")

@@ -9,13 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from tests.making import TINY, lay, noise
+from tests.making import TINY, ColouredFaces, lay, noise, write_small_sface, write_video
 
 from marlin_sdk import ConfigError, DownloadError, ExtractionConfig, Marlin, WeightsError
 from marlin_sdk.batch import recipe as module
-from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.inputs import VideoInput, find_videos
+from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.recipe import Recipe
+from marlin_sdk.batch.run import make_dump
+from marlin_sdk.batch.workers import WorkerLimits
+from marlin_sdk.dump.lock import Shard
+from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.settings import settings_hash
 from marlin_sdk.face.detectors import FaceDetector, LbpDetector
 from marlin_sdk.video.reader import open_video
@@ -67,6 +74,49 @@ def test_identity_knows_a_detector_file_by_its_content(tiny: Marlin, tmp_path: P
         how = replace(TINY_RECIPE, detector=lay(tmp_path / "own.onnx", content))
         hashes.add(settings_hash(how.identity(tiny)))
     assert len(hashes) == 2
+
+
+def test_identity_is_of_the_recogniser_only_where_persons_are_identified(tiny: Marlin, tmp_path: Path) -> None:
+    base = TINY_RECIPE.identity(tiny)
+    assert "identify" not in base["settings"]  # as in dumps of version 0.1.0
+    assert replace(TINY_RECIPE, recogniser=lay(tmp_path / "own.onnx")).identity(tiny) == base
+    settings = ExtractionConfig(identify=True)
+    assert replace(TINY_RECIPE, detector="yunet", settings=settings).identity(tiny)["recogniser"] == {
+        "name": "sface",
+        "sha256": "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79",
+    }
+    hashes = set()
+    for content in (b"one", b"two", b"one"):
+        own = lay(tmp_path / "own.onnx", content)
+        how = replace(TINY_RECIPE, detector="yunet", recogniser=own, settings=settings)
+        hashes.add(settings_hash(how.identity(tiny)))
+    assert len(hashes) == 2
+
+
+def test_persons_cannot_be_identified_by_a_detector_without_landmarks() -> None:
+    with pytest.raises(ConfigError, match=r"detector 'lbp' finds no landmarks, by which sface aligns faces; use yunet"):
+        replace(TINY_RECIPE, settings=ExtractionConfig(identify=True))
+
+
+def test_worker_identifies_persons_and_every_format_keeps_them(tmp_path: Path) -> None:
+    frames = np.full((96, 96, 128, 3), 90, dtype=np.uint8)
+    frames[:48, 20:60, 10:50] = (255, 0, 0)
+    frames[48:, 40:80, 60:100] = (255, 0, 0)
+    video = write_video(tmp_path / "talk.mp4", frames)
+    recipe = replace(
+        TINY_RECIPE,
+        detector=ColouredFaces(),
+        recogniser=write_small_sface(tmp_path / "small.onnx"),
+        settings=ExtractionConfig(sample_rate=1, identify=True),
+    )
+    model = recipe.load_model("cpu")
+    for format in ("npz", "parquet", "webdataset"):
+        plan = DumpPlan(tmp_path / format, format, Shard(1, 1))
+        engine = LocalEngine(recipe, [model], workers=1, limits=WorkerLimits())
+        assert not make_dump(find_videos([str(video)]), engine, plan, recipe.identity(model)).counts["failed"]
+        features = FeatureDump(plan.folder)["talk"]
+        assert features.track_id.tolist() == [0] * 3 + [1] * 3
+        assert features.person_id.tolist() == [0] * 6
 
 
 def test_settings_of_an_input() -> None:
