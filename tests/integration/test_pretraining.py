@@ -118,6 +118,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_run_leaves_a_model_that_from_pretrained_takes(straight: Path) -> None:
     assert {path.name for path in straight.iterdir()} == {
         "README.md",
+        "SHA256SUMS",
         "checkpoints",
         "config.json",
         "logs",

@@ -32,6 +32,7 @@ from marlin_sdk.training.pretrain.publish import push_to_hub
 from marlin_sdk.training.pretrain.run import Run, pretrain
 from marlin_sdk.training.run_folder import MODEL_FILES
 from marlin_sdk.video.reader import open_video
+from marlin_sdk.weights.integrity import CHECKSUMS
 
 SIZES = "\n".join(f"  {key}: {value}" for key, value in TINY.to_dict().items())
 CONFIG = f"model:\n{SIZES}\nmax_steps: 4\nbatch_size: 1\nnum_workers: 1\naccelerator: cpu\nval_clips: 2\n"
@@ -302,7 +303,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_WritableHub]]:
 def test_push_uploads_the_three_files_of_a_run_and_nothing_else(tiny_run: Path, hub: type[_WritableHub]) -> None:
     address = push_to_hub(tiny_run, "lab/tiny", token="hf_test")
     assert address.endswith(f"/lab/tiny/commit/{COMMIT}")
-    assert hub.uploaded == {name: (tiny_run / name).read_bytes() for name in MODEL_FILES}
+    assert hub.uploaded == {name: (tiny_run / name).read_bytes() for name in (*MODEL_FILES, CHECKSUMS)}
     assert hub.asked[0] == ("/api/repos/create", "Bearer hf_test")
 
 

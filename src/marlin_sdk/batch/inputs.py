@@ -12,7 +12,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 from marlin_sdk.errors import ConfigError
-from marlin_sdk.video.reader import VIDEO_SUFFIXES, display_name
+from marlin_sdk.video.folders import videos_below
+from marlin_sdk.video.reader import display_name
 
 __all__ = ["VideoInput", "check_id", "deduplicate", "distinct_ids", "find_videos", "name_below"]
 
@@ -125,7 +126,7 @@ def _expand(name: str) -> Iterator[tuple[str, PurePosixPath]]:
     if not _is_url(name) and glob.has_magic(name) and not os.path.lexists(name):
         yield from _match(name)
         return
-    files = list(_videos_below(name)) if _is_folder(name) else []
+    files = list(videos_below(name)) if _is_folder(name) else []
     for file in files:
         yield file, PurePosixPath(file[len(name) :].replace(os.sep, "/").lstrip("/"))
     if not files:
@@ -145,21 +146,6 @@ def _match(pattern: str) -> Iterator[tuple[str, PurePosixPath]]:
         raise ConfigError(f"the pattern {pattern!r} matches no file")
     for file in matched:
         yield file, PurePosixPath(os.path.relpath(file, root).replace(os.sep, "/"))
-
-
-def _videos_below(folder: str) -> Iterator[str]:
-    """Videos, sorted; without hidden files (macOS adds "._talk.mp4"); a linked folder is visited once."""
-    entered = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(where)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith("."):
-                yield os.path.join(where, name)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -86,7 +86,8 @@ def _download(
     folder: Path | None,
     console: Console,
 ) -> None:
-    from marlin_sdk.weights.bundle import download_assets, download_model, write_checksums
+    from marlin_sdk.weights.bundle import download_assets, download_model
+    from marlin_sdk.weights.integrity import write_checksums
 
     files = [
         path for model in models for path in download_model(model, decoder=decoder, revision=revision, folder=folder)

@@ -132,6 +132,8 @@ class ContainerReader:
         self.warnings += clock.warnings
         if corrupt:
             self._damaged(f"{corrupt} frames are damaged")
+        if decoder.deinterlacer.is_active:
+            self.warnings.append("interlaced; its frames are deinterlaced by FFmpeg's bwdif")
         if clock.is_untimed:
             self.warnings.append(f"some frames have no timestamp; {1 / clock.step_s:g} frames a second are assumed")
         if not clock.is_untimed and not self.is_damaged:

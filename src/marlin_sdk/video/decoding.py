@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from marlin_sdk.video.deinterlacing import Deinterlacer
 from marlin_sdk.video.frames import MAX_PIXELS
 from marlin_sdk.video.opening import describe_error
 
@@ -26,6 +28,7 @@ class StreamDecoder:
 
     Attributes:
         warnings: what is wrong; each means damage.
+        deinterlacer: makes interlaced pictures whole.
 
     Args:
         container: open, at its start.
@@ -35,6 +38,7 @@ class StreamDecoder:
 
     def __init__(self, container: InputContainer, stream: VideoStream, *, origin_s: float) -> None:
         self.warnings: list[str] = []
+        self.deinterlacer = Deinterlacer(stream.time_base or Fraction(1))
         self._container, self._stream, self._origin_s = container, stream, origin_s
         self._losses_s: list[float] = []
         options = {"max_pixels": str(MAX_PIXELS)}
@@ -70,7 +74,8 @@ class StreamDecoder:
             failed = is_corrupt and "mpeg" not in self._container.format.name
             try:
                 if not failed:
-                    yield from self._stream.decode(packet)
+                    for picture in self._stream.decode(packet):
+                        yield from self.deinterlacer.feed(picture)
             except av.error.FFmpegError:
                 failed = True
             if failed or is_corrupt:
@@ -78,6 +83,7 @@ class StreamDecoder:
             if failed:
                 first_s = first_s if undecoded else at_s
                 undecoded += 1
+        yield from self.deinterlacer.flush()
         if undecoded:
             self.warnings.append(f"{undecoded} packets cannot be decoded, the first at {first_s:.2f} s")
 

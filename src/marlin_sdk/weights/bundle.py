@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from marlin_sdk.atomic import atomic_path
@@ -12,10 +12,7 @@ from marlin_sdk.weights.downloads import Asset, fetch_asset
 from marlin_sdk.weights.hub import resolve_model
 from marlin_sdk.weights.identity import file_sha256
 
-__all__ = ["CHECKSUMS", "download_assets", "download_model", "write_checksums"]
-
-CHECKSUMS = "SHA256SUMS"
-"""Name of the file of checksums, in the format of `sha256sum --check`."""
+__all__ = ["download_assets", "download_model"]
 
 
 def download_model(
@@ -53,22 +50,6 @@ def download_assets(assets: Sequence[Asset], *, folder: Path | None = None) -> l
     """
     found = [fetch_asset(asset) for asset in assets]
     return found if folder is None else [_place(path, folder / path.name) for path in found]
-
-
-def write_checksums(folder: Path, files: Iterable[Path]) -> Path:
-    """Write the checksums of files of a folder, for `sha256sum --check SHA256SUMS` on the other machine.
-
-    Those that earlier calls wrote stay.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    target = folder / CHECKSUMS
-    known = [line.split("  ", 1)[::-1] for line in target.read_text("utf-8").splitlines()] if target.is_file() else []
-    digests = dict(known) | {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
-    with atomic_path(target) as part:
-        part.write_text("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)), encoding="utf-8")
-    return target
 
 
 def _place(source: Path, target: Path) -> Path:

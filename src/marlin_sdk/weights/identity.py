@@ -15,11 +15,11 @@ from marlin_sdk.config import ModelConfig
 __all__ = ["describe_untrained", "describe_weights", "file_sha256", "versions"]
 
 
-def describe_weights(name: str, commit: str | None, weights: Path) -> dict[str, Any]:
+def describe_weights(name: str, commit: str | None, sha256: str) -> dict[str, Any]:
     """The identity of trained weights: the Hub commit, or the file's sha256 if there is none."""
     identity: dict[str, Any] = {"model": name, "commit": commit, "untrained": False}
     if commit is None:
-        identity["weights_sha256"] = file_sha256(weights)
+        identity["weights_sha256"] = sha256
     return identity
 
 

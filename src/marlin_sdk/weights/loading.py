@@ -13,8 +13,9 @@ from marlin_sdk.config import PRESETS, ModelConfig, preset
 from marlin_sdk.errors import ConfigError, WeightsError
 from marlin_sdk.model import Encoder, MaskedAutoencoder
 from marlin_sdk.weights.checkpoints import load_weights, read_checkpoint
-from marlin_sdk.weights.hub import resolve_model
+from marlin_sdk.weights.hub import ModelFiles, resolve_model
 from marlin_sdk.weights.identity import describe_untrained, describe_weights
+from marlin_sdk.weights.integrity import verified_sha256
 
 __all__ = ["load_network", "make_network"]
 
@@ -51,7 +52,7 @@ def load_network(
     )
     explicit = None if config is None else _size(config, "config", "")
     with ThreadPoolExecutor(1) as pool:  # the checksum takes as long as all the rest: it runs on another core
-        described = pool.submit(describe_weights, files.name, files.commit, files.weights)
+        described = pool.submit(_verify, files)
         size, state = read_checkpoint(files.weights, config=explicit, config_path=files.config, preset=files.preset)
         if decoder and not size.has_decoder:
             raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or omit decoder=True")
@@ -61,6 +62,13 @@ def load_network(
         load_weights(network, state, source=str(files.weights))
     identity = {**described.result(), "config": size.to_dict()}
     return network.requires_grad_(requires_grad=False), identity
+
+
+def _verify(files: ModelFiles) -> dict[str, Any]:
+    """The identity of weights whose files are what was published."""
+    if files.config is not None:
+        verified_sha256(files.config)
+    return describe_weights(files.name, files.commit, verified_sha256(files.weights))
 
 
 def make_network(

@@ -353,11 +353,12 @@ def test_dash_takes_its_shard(run: Run, small: Path) -> None:
 
 
 def test_log_json_is_json_whatever_happens(run: Run, small: Path) -> None:
-    lay(small.with_name("broken.mp4"), b"no video at all")
+    videos = lay(Path("videos/broken.mp4"), b"no video at all").parent
+    small = small.rename(videos / small.name)
     for arguments, status, events in (
-        ((small.parent, "-o", OUT), 1, ["start", "video", "video", "note", "end", "note"]),
-        ((small.parent, "-o", OUT, "--stride", "8"), 2, ["failure"]),
-        ((small.parent, "-o", "-", "--untrained", "--model", "marlin_vit_small_ytf"), 1, ["note", "failure"]),
+        ((videos, "-o", OUT), 1, ["start", "video", "video", "note", "end", "note"]),
+        ((videos, "-o", OUT, "--stride", "8"), 2, ["failure"]),
+        ((videos, "-o", "-", "--untrained", "--model", "marlin_vit_small_ytf"), 1, ["note", "failure"]),
     ):
         done = run(*arguments, "--log-json", "--crop-face", "no")
         told = [json.loads(line) for line in done.stderr.splitlines()]

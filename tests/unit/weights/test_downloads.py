@@ -66,7 +66,7 @@ def test_only_http_urls_are_downloaded(tmp_path: Path, url: str) -> None:
 
 def test_published_assets_are_well_formed() -> None:
     published = [value for value in vars(downloads).values() if isinstance(value, Asset)]
-    assert len({asset.filename for asset in published}) == len(published) == 6
+    assert len({asset.filename for asset in published}) == len(published) == 7
     for asset in published:
         assert asset.url.startswith("https://")
         assert Path(asset.filename).name == asset.filename

@@ -13,22 +13,24 @@ import torch
 from tests.making import TINY
 
 from marlin_sdk import __version__
-from marlin_sdk.weights.identity import describe_untrained, describe_weights, versions
+from marlin_sdk.weights.identity import describe_untrained, describe_weights, file_sha256, versions
 
 
 def test_local_weights_are_identified_by_their_checksum(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000  # more than one block
     (tmp_path / "own.pt").write_bytes(content)
-    assert describe_weights("./own.pt", None, tmp_path / "own.pt") == {
+    sha256 = file_sha256(tmp_path / "own.pt")
+    assert sha256 == hashlib.sha256(content).hexdigest()
+    assert describe_weights("./own.pt", None, sha256) == {
         "model": "./own.pt",
         "commit": None,
         "untrained": False,
-        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "weights_sha256": sha256,
     }
 
 
-def test_hub_weights_are_identified_by_their_commit(tmp_path: Path) -> None:
-    identity = describe_weights("owner/name", "a" * 40, tmp_path / "not-read")
+def test_hub_weights_are_identified_by_their_commit() -> None:
+    identity = describe_weights("owner/name", "a" * 40, "b" * 64)
     assert (identity["commit"], "weights_sha256" in identity) == ("a" * 40, False)
 
 

@@ -1,4 +1,4 @@
-"""Export a run as a Hub-ready folder (config.json, model.safetensors, a model card), and upload it to the Hub."""
+"""Export a run as a Hub-ready folder (config.json, model.safetensors, a model card, checksums), and upload it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from marlin_sdk.errors import DownloadError, WeightsError
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.run_folder import MODEL_FILES
 from marlin_sdk.weights.checkpoints import to_published_keys
+from marlin_sdk.weights.integrity import CHECKSUMS, write_checksums
 
 __all__ = ["Card", "export_model", "push_to_hub"]
 
@@ -67,12 +68,14 @@ def export_model(
     selected = {key: tensor for key, tensor in state.items() if decoder or key.startswith("encoder.")}
     published = {f"marlin.{key}": tensor.contiguous() for key, tensor in to_published_keys(selected).items()}
     size = config.model if decoder else config.model.without_decoder()
+    (folder / CHECKSUMS).unlink(missing_ok=True)  # of an earlier export: it must not accuse the files of this one
     with atomic_path(folder / "model.safetensors") as part:
         save_file(published, part, metadata={"format": "pt"})
     with atomic_path(folder / "config.json") as part:
         part.write_text(json.dumps(_hub_config(size), indent=2) + "\n", encoding="utf-8")
     with atomic_path(folder / "README.md") as part:
         part.write_text(model_card(config, card), encoding="utf-8")
+    write_checksums(folder, [folder / "config.json", folder / "model.safetensors"])
 
 
 def model_card(config: PretrainConfig, card: Card) -> str:
@@ -141,7 +144,7 @@ def push_to_hub(
     private: bool = True,
     message: str | None = None,
 ) -> str:
-    """Upload a run's model to the Hub: only `config.json`, `model.safetensors` and `README.md`.
+    """Upload a run's model to the Hub: only `config.json`, `model.safetensors`, `README.md` and `SHA256SUMS`.
 
     Args:
         folder: written by `pretrain` or `export_model`.
@@ -170,7 +173,7 @@ def push_to_hub(
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=path,
-            allow_patterns=list(MODEL_FILES),
+            allow_patterns=[*MODEL_FILES, CHECKSUMS],
             commit_message=message or f"Upload a model pretrained with marlin-sdk {__version__}",
         )
     except Exception as error:  # of its HTTP client: requests, httpx or hf_xet, by version

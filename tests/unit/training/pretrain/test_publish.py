@@ -22,7 +22,12 @@ CARD = Card(name="lab/faces", data="12 faces of 3 people.", step=7, metrics={"va
 def test_folder_can_be_loaded_by_from_pretrained(tmp_path: Path) -> None:
     network, _ = build_networks(CONFIG)
     export_model(tmp_path, network.state_dict(), CONFIG, CARD)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "README.md",
+        "SHA256SUMS",
+        "config.json",
+        "model.safetensors",
+    ]
     model = Marlin.from_pretrained(tmp_path, decoder=True, device="cpu")
     assert model.config == TINY
     clips = torch.rand(1, *TINY.clip_shape)
