@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,20 +158,30 @@ def heading(config: ModelConfig) -> NDArray[np.uint8]:
     Returns:
         uint8 (28, 4 * 224 + gaps, 3), RGB: an eighth of the panels' height, an even number.
     """
+    step_px = config.img_size + _GAP_PX
+    return _strip({index * step_px + config.img_size // 2: name for index, name in enumerate(PANELS)}, config)
+
+
+def _strip(texts: Mapping[int, str], config: ModelConfig) -> NDArray[np.uint8]:
+    """A strip as wide as the panels, with texts centred at some columns."""
     import cv2
 
     size_px, font = config.img_size, cv2.FONT_HERSHEY_SIMPLEX
     strip = np.full((size_px // 16 * 2, len(PANELS) * (size_px + _GAP_PX) - _GAP_PX, 3), 255, dtype=np.uint8)
-    for index, name in enumerate(PANELS):
-        scale = 0.6 * size_px / 224
-        (width, height), _ = cv2.getTextSize(name, font, scale, 1)
-        left = index * (size_px + _GAP_PX) + (size_px - width) // 2
-        cv2.putText(strip, name, (left, (len(strip) + height) // 2), font, scale, (40, 40, 40), 1, cv2.LINE_AA)
+    scale = 0.6 * size_px / 224
+    for centre, text in texts.items():
+        (width, height), _ = cv2.getTextSize(text, font, scale, 1)
+        left = max(0, centre - width // 2)
+        cv2.putText(strip, text, (left, (len(strip) + height) // 2), font, scale, (40, 40, 40), 1, cv2.LINE_AA)
     return strip
 
 
 def contact_sheet(
-    results: Sequence[Reconstruction], config: ModelConfig, *, frames: Sequence[int] = (0, 7, 15)
+    results: Sequence[Reconstruction],
+    config: ModelConfig,
+    *,
+    frames: Sequence[int] = (0, 7, 15),
+    titles: Sequence[str] | None = None,
 ) -> NDArray[np.uint8]:
     """Selected frames of several clips, one below the other, each as in `panels`, with a heading.
 
@@ -179,16 +189,23 @@ def contact_sheet(
         results: of one clip each.
         config: the model's size.
         frames: indices in a clip; those beyond its end are ignored.
+        titles: a line above each clip.
     Returns:
         uint8 (H, W, 3), RGB.
     Raises:
         ConfigError: there are no frames to show.
     """
-    rows = [row[index] for row in (panels(one, config) for one in results) for index in frames if index < len(row)]
-    if not rows:
+    parts: list[NDArray[np.uint8]] = []
+    for index, result in enumerate(results):
+        shown = panels(result, config)
+        rows = [shown[frame] for frame in frames if frame < len(shown)]
+        if titles is not None and rows:
+            parts.append(_strip({shown.shape[2] // 2: titles[index]}, config))
+        parts += rows
+    if not parts:
         raise ConfigError("a contact sheet shows at least one frame of one clip")
-    gap = np.full((_GAP_PX, rows[0].shape[1], 3), 255, dtype=np.uint8)
-    return np.concatenate([heading(config), *[part for row in rows for part in (row, gap)][:-1]], axis=0)
+    gap = np.full((_GAP_PX, parts[0].shape[1], 3), 255, dtype=np.uint8)
+    return np.concatenate([heading(config), *[piece for part in parts for piece in (part, gap)][:-1]], axis=0)
 
 
 def save_png(picture: NDArray[np.uint8], path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.unit.report.dumps import features_of, write_dump
@@ -29,6 +30,8 @@ FLAGS = [
     "--disable-sync",
 ]
 HOSTILE = '<script>document.title="owned"</script><img src="http://evil.example/x" onerror="document.title=\'owned\'">'
+LABELS, OTHER = {"split": "train", "mood": "calm"}, {"split": "val"}
+EVIL = {HOSTILE: HOSTILE, "split": HOSTILE}
 LONG = "a_name_without_any_place_to_break_" * 6
 
 
@@ -41,16 +44,32 @@ def dump(tmp_path_factory: pytest.TempPathFactory, tiny: Marlin, astronaut: Path
     videos = [
         (_entry("real/astronaut", source=str(astronaut), rows=len(real), duration_s=4.0), real),
         (
-            _entry("two people", source=str(astronaut), rows=6, duration_s=4.0, labels={"split": "train"}),
+            _entry(
+                "two people", source=str(astronaut), rows=6, duration_s=4.0, labels={"split": "train", "mood": "calm"}
+            ),
             features_of(starts_s=starts * 2, length_s=1.24, dim=32, tracks=[0] * 3 + [1] * 3, box=(150, 30, 310, 190)),
         ),
         (
-            _entry("partial", status="partial", rows=3, skipped_windows=1, duration_s=6.0, message="a hole"),
+            _entry(
+                "partial",
+                "partial",
+                rows=3,
+                skipped_windows=1,
+                duration_s=6.0,
+                message="a hole",
+                labels={"split": "val"},
+            ),
             features_of(starts_s=starts, length_s=1.24, dim=32, skipped=[SkippedWindow(4.0, 6.0, "no face")]),
         ),
         (_entry(f"{LONG}/{LONG}", rows=3), features_of(starts_s=starts, length_s=1.24, dim=32)),
         (
-            _entry(HOSTILE.replace("/", "|"), file="hostile.npz", source=HOSTILE, rows=3, labels={HOSTILE: HOSTILE}),
+            _entry(
+                HOSTILE.replace("/", "|"),
+                file="hostile.npz",
+                source=HOSTILE,
+                rows=3,
+                labels={HOSTILE: HOSTILE, "split": HOSTILE},
+            ),
             features_of(starts_s=starts, length_s=1.24, dim=32, warnings=[HOSTILE]),
         ),
         (_entry("empty room", status="no_face", file=None, skipped_windows=4, message="no window shows a face"), None),
@@ -59,9 +78,9 @@ def dump(tmp_path_factory: pytest.TempPathFactory, tiny: Marlin, astronaut: Path
     return write_dump(folder, videos)
 
 
-def _entry(id: str, **values: Any) -> ManifestEntry:
+def _entry(id: str, status: str = "ok", **values: Any) -> ManifestEntry:
     known = {
-        "status": "ok",
+        "status": status,
         "source": "gone.mp4",
         "file": f"{len(id)}.npz",
         "seconds": 2.0,
@@ -129,7 +148,6 @@ def test_nothing_leaves_the_page_and_nothing_hostile_runs(browser: Browser, repo
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
 def test_the_page_never_scrolls_sideways(browser: Browser, report: Path, width: int) -> None:
     with opened(browser, report, width=width) as page:
-        page.add_style_tag(content=".video { content-visibility: visible !important }")
         page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
         assert page.evaluate("document.documentElement.scrollWidth") == width
         beyond = page.evaluate(
@@ -319,4 +337,44 @@ def test_without_script_everything_but_pointing_and_filtering_is_there(browser: 
     with opened(browser, report, script=False) as page:
         assert page.locator("article:visible").count() == 7
         assert page.locator("#plot circle:visible").count() > 10
-        assert page.locator("form").is_hidden()
+        assert page.locator("form:visible").count() == 0
+
+
+def test_the_map_is_coloured_by_a_label_with_a_legend(browser: Browser, report: Path) -> None:
+    hues = "[...document.querySelectorAll('#plot g')].map((g) => g.style.getPropertyValue('--h'))"
+    with opened(browser, report, width=320) as page:
+        by_video = page.evaluate(hues)
+        assert page.locator("#colour option").all_text_contents() == ["video", "split"]  # one mood is no choice
+        page.select_option("#colour", label="split")
+        legend = page.locator("#values li").all_text_contents()
+        assert [text.split() for text in legend[:2]] == [["train", "1"], ["val", "1"]]
+        assert legend[2].startswith(" <script>")
+        assert page.locator("#plot g.unlabelled").count() == 2
+        assert page.evaluate(hues) != by_video
+        assert page.locator("#meaning").text_content() == "those of split"
+        page.locator("#values li").first.hover()
+        assert page.locator("#plot g.chosen").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
+        page.select_option("#colour", label="video")
+        assert page.evaluate(hues) == by_video
+        assert page.locator("#values li").count() == 0
+
+
+def test_faces_come_before_charts_and_a_few_videos_have_no_rates(browser: Browser, report: Path) -> None:
+    with opened(browser, report) as page:
+        order = page.locator("main > section").evaluate_all("parts => parts.map((part) => part.id)")
+        assert order == ["totals", "failures", "map", "videos", "charts"]
+        titles = page.locator("#charts h3").all_text_contents()
+        assert titles == ["Face scores", "Faces per video", "Windows per video", "Video length"]
+        assert "NoFaceError" in (page.locator("#failures").text_content() or "")
+
+
+def test_cards_are_drawn_in_a_picture_of_the_whole_page(browser: Browser, report: Path, tmp_path: Path) -> None:
+    with opened(browser, report) as page:
+        page.screenshot(path=tmp_path / "whole.png", full_page=True)
+        drawn = page.locator(".video .strip img").first.bounding_box()
+        assert drawn is not None
+    picture = cv2.imread(str(tmp_path / "whole.png"))
+    assert picture is not None
+    x, y, width, height = (int(drawn[key]) for key in ("x", "y", "width", "height"))
+    assert picture[y : y + height, x : x + width].std() > 20

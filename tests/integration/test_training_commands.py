@@ -188,7 +188,7 @@ def test_reconstruct_writes_a_video_and_a_sheet(
     assert np.abs(frames[0][4:, 36:68].astype(int) - 128).min() < 3  # something is hidden
     sheet = cv2.imread(str(tmp_path / "out.png"))
     assert sheet is not None
-    assert sheet.shape == (4 + 6 * 32 + 5 * 4, 4 * 32 + 3 * 4, 3)
+    assert sheet.shape == (4 + 2 * 4 + 6 * 32 + 7 * 4, 4 * 32 + 3 * 4, 3)  # a title above each window
 
 
 def test_reconstruct_needs_a_decoder(

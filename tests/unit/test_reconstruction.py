@@ -135,6 +135,18 @@ def test_contact_sheet_has_a_row_for_each_frame(tmp_path: Path) -> None:
         contact_sheet([], TINY)
 
 
+def test_titles_stand_above_their_clips() -> None:
+    config = PRESETS["marlin_vit_small_ytf"]
+    clip = torch.zeros(1, *config.clip_shape)
+    mask = torch.arange(config.num_tokens)[None] < 4
+    result = compose(clip, mask, torch.zeros(1, config.num_tokens - 4, config.patch_dim), config)[0]
+    sheet = contact_sheet([result, result], config, frames=(0, 7), titles=["window 1: 0.00 to 1.24 s", "window 2"])
+    assert sheet.shape == (28 + 2 * 28 + 4 * 224 + 5 * 4, 908, 3)
+    first, second = sheet[28:56], sheet[28 + 28 + 2 * 228 + 4 :][:28]
+    assert first.min() < 100 > second.min()
+    assert (first < 100).sum() > (second < 100).sum() > 0
+
+
 def test_heading_has_a_name_in_the_middle_of_each_panel() -> None:
     strip = heading(PRESETS["marlin_vit_small_ytf"])
     assert strip.shape == (28, 908, 3)

@@ -132,6 +132,7 @@ def _write(
 
     above = heading(model.config)
     shown: list[Reconstruction] = []
+    titles: list[str] = []
     errors: list[float] = []
 
     with open_video(video) as reader:
@@ -142,12 +143,13 @@ def _write(
                 errors.append(result.mean_error)
                 if index < _SHEET_WINDOWS:
                     shown.append(result)
+                    titles.append(f"window {index + 1}: {clip.start_s:.2f} to {clip.end_s:.2f} s")
                 for picture, valid in zip(panels(result, model.config), clip.frame_valid, strict=True):
                     if valid:
                         yield np.concatenate([above, picture])
 
         count = write_video(frames(), target, fps=(reader.fps or 25.0) / 2)
-    save_png(contact_sheet(shown, model.config), sheet)
+    save_png(contact_sheet(shown, model.config, titles=titles), sheet)
     mean = sum(errors) / len(errors)
     console.note(f"{video} -> {target}, {sheet}: {len(errors)} windows, {count} frames, mean squared error {mean:.5f}")
 

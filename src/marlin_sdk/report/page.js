@@ -33,7 +33,7 @@ document.documentElement.classList.add("scripted");
 (function exploreMap() {
   const plot = document.getElementById("plot");
   if (!plot) return;
-  const { videos, points } = JSON.parse(document.getElementById("data").textContent);
+  const { videos, points, colourings } = JSON.parse(document.getElementById("data").textContent);
   const circles = [...plot.querySelectorAll("g circle")];
   const places = circles.map((circle) => [circle.cx.baseVal.value, circle.cy.baseVal.value]);
   const svg = plot.querySelector("svg");
@@ -129,6 +129,37 @@ document.documentElement.classList.add("scripted");
     while (points[next - 1] && points[next - 1][0] === video) next -= 1;
     show(next, true);
   }
+  const select = document.getElementById("colour");
+  function colour() {
+    const chosen = colourings[select.value];
+    const legend = document.getElementById("values");
+    legend.replaceChildren();
+    const byValue = new Map();
+    for (const group of plot.querySelectorAll("g")) {
+      group.dataset.hue ??= group.style.getPropertyValue("--h");
+      const value = chosen?.of[group.dataset.v];
+      group.classList.toggle("unlabelled", Boolean(chosen) && value === undefined);
+      group.style.setProperty("--h", chosen && value !== undefined ? chosen.hues[value] : group.dataset.hue);
+      byValue.set(value, [...(byValue.get(value) ?? []), group]);
+    }
+    document.getElementById("meaning").textContent = chosen ? `those of ${chosen.label}` : "those of the videos";
+    document.getElementById("videos-colours").hidden = Boolean(chosen);
+    for (const [index, name] of (chosen?.values ?? []).entries()) {
+      const item = document.createElement("li");
+      const swatch = Object.assign(document.createElement("span"), { className: "swatch" });
+      swatch.style.setProperty("--h", chosen.hues[index]);
+      swatch.setAttribute("aria-hidden", "true");
+      const count = Object.assign(document.createElement("b"), { textContent: chosen.counts[index] });
+      item.append(swatch, " ", Object.assign(document.createElement("bdi"), { textContent: name }), " ", count);
+      item.addEventListener("pointerenter", () => {
+        plot.classList.add("choosing");
+        for (const group of byValue.get(index) ?? []) group.classList.add("chosen");
+      });
+      item.addEventListener("pointerleave", () => mark(null));
+      legend.append(item);
+    }
+  }
+  select?.addEventListener("input", colour);
   const keys = {
     ArrowRight: () => step(1),
     ArrowLeft: () => step(-1),

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from marlin_sdk.dump.reading import FeatureDump, load_features
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError, MissingExtraError
 from marlin_sdk.features import VideoFeatures
 from marlin_sdk.report.charts import Chart, draw_counts, draw_heat_map, draw_histogram, draw_rate
+from marlin_sdk.report.colours import colour_by_labels
 from marlin_sdk.report.crops import MAX_FRAMES, Strip, choose_crops, cut_strip, data_uri
 from marlin_sdk.report.details import Similarity, Timeline, draw_timeline, measure_similarity
 from marlin_sdk.report.projection import Projection, VectorPool
@@ -32,6 +33,8 @@ from marlin_sdk.report.summary import count_totals, group_failures, measure_thro
 __all__ = ["ReportOptions", "write_report"]
 
 _SCORE_EDGES = np.linspace(0.0, 1.0, 41)
+_MIN_VIDEOS = 5  # of a histogram
+_MIN_VIDEOS_OF_RATES, _MIN_WORK_S = 20, 60.0  # rates of less say nothing
 _MAX_WARNINGS = 5
 _MAX_SETTINGS = 100
 _MAX_TEXT = 300
@@ -233,23 +236,21 @@ def _fill(card: _Card, features: VideoFeatures) -> None:
 
 
 def _charts(entries: Sequence[ManifestEntry], cards: Sequence[_Card], scores: _Scores) -> list[Chart]:
-    charts: list[Chart | None] = []
+    charts: list[Chart | None] = [scores.draw()]
+    if len(entries) >= _MIN_VIDEOS:
+        faces = [card.num_tracks for card in cards if card.num_tracks]
+        lengths_s = [entry.duration_s for entry in entries if entry.duration_s is not None]
+        charts += [
+            draw_histogram("Faces per video", faces, unit="faces", whole=True),
+            draw_histogram("Windows per video", [entry.rows for entry in entries], unit="windows", whole=True),
+            draw_histogram("Video length", lengths_s, unit="seconds"),
+        ]
     throughput = measure_throughput(entries)
-    if throughput:
+    if throughput and len(entries) >= _MIN_VIDEOS_OF_RATES and throughput.edges_s[-1] >= _MIN_WORK_S:
         charts += [
             draw_rate("Videos per minute", throughput, throughput.videos_per_min, unit="videos per minute"),
             draw_rate("Windows per second", throughput, throughput.windows_per_s, unit="windows per second"),
         ]
-    charts += [
-        draw_histogram("Windows per video", [entry.rows for entry in entries], unit="windows", whole=True),
-        draw_histogram(
-            "Video length", [entry.duration_s for entry in entries if entry.duration_s is not None], unit="seconds"
-        ),
-        draw_histogram(
-            "Faces per video", [card.num_tracks for card in cards if card.num_tracks], unit="faces", whole=True
-        ),
-        scores.draw(),
-    ]
     return [chart for chart in charts if chart]
 
 
@@ -270,10 +271,12 @@ def _flat(value: Any, name: str = "", depth: int = 0) -> list[tuple[str, str]]:
 
 
 def _points(projection: Projection | None, cards: Sequence[_Card]) -> dict[str, Any]:
-    """Data of each point of the projection, for the page's script."""
+    """Data of each point of the projection, and what it may be coloured by, for the page's script."""
     if projection is None:
         return {}
+    shown = dict.fromkeys(point.video for point in projection.points)
     return {
+        "colourings": [asdict(colouring) for colouring in colour_by_labels({v: cards[v].labels for v in shown})],
         "videos": {point.video: cards[point.video].id for point in projection.points},
         "points": [
             [point.video, round(point.start_s, 2), round(point.end_s, 2), point.track_id] for point in projection.points

@@ -100,7 +100,7 @@ def count_totals(entries: Iterable[ManifestEntry]) -> Totals:
 
 
 def group_failures(entries: Iterable[ManifestEntry]) -> list[Reason]:
-    """Group failed videos by error and message, most frequent first.
+    """Group videos that failed, or show no face, by error and message, most frequent first.
 
     Messages that differ only in the name of the video or in numbers count as one.
 
@@ -109,8 +109,9 @@ def group_failures(entries: Iterable[ManifestEntry]) -> list[Reason]:
     """
     groups: dict[tuple[str, str], list[ManifestEntry]] = {}
     for entry in entries:
-        if entry.status == "failed":
-            groups.setdefault((entry.error or "unknown error", _pattern(entry)), []).append(entry)
+        if entry.status in ("failed", "no_face"):
+            unnamed = "NoFaceError" if entry.status == "no_face" else "unknown error"
+            groups.setdefault((entry.error or unnamed, _pattern(entry)), []).append(entry)
     ranked = sorted(groups.items(), key=lambda item: -len(item[1]))
     reasons = [_reason(error, failed) for (error, _), failed in ranked[:_MAX_REASONS]]
     if len(ranked) > _MAX_REASONS:
