@@ -224,3 +224,27 @@ def test_detection_interval_is_limited_by_memory() -> None:
     assert ExtractionConfig(detect_every=32).detect_every == 32
     with pytest.raises(ConfigError, match=r"detect_every is 33; expected at most 32.*wait in memory"):
         ExtractionConfig(detect_every=33)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "what"),
+    [
+        ({"encoder_embed_dim": 65536, "encoder_depth": 256, "encoder_num_heads": 64}, "parameters"),
+        ({"encoder_embed_dim": 65536, "encoder_depth": 1, "encoder_num_heads": 1, "mlp_ratio": 65536.0}, "parameters"),
+        ({"patch_size": 1, "img_size": 65536, "n_frames": 65536, "tubelet_size": 1}, "parameters"),
+        ({"patch_size": 8192, "img_size": 65536, "n_frames": 512, "tubelet_size": 512}, "values in a clip|parameters"),
+        (
+            {"decoder_embed_dim": 65536, "decoder_depth": 256, "decoder_num_heads": 64},
+            "parameters",
+        ),
+    ],
+)
+def test_model_that_no_machine_holds_is_refused(sizes: dict[str, Any], what: str) -> None:
+    small = {"encoder_embed_dim": 384, "encoder_depth": 12, "encoder_num_heads": 6}
+    with pytest.raises(ConfigError, match=rf"describes a model of .* ({what}); the limit is 1\.72e\+10"):
+        ModelConfig.from_dict({**small, **sizes})
+
+
+def test_models_far_larger_than_the_published_ones_are_allowed() -> None:
+    giant = ModelConfig(encoder_embed_dim=1408, encoder_depth=40, encoder_num_heads=16, mlp_ratio=48 / 11, img_size=448)
+    assert giant.num_tokens == 6272

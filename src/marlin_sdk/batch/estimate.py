@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.inputs import VideoInput, deduplicate
+from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.progress import escape_controls
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.clips.cut import Clip
@@ -27,6 +28,7 @@ __all__ = ["RunEstimate", "estimate_run"]
 
 _SAMPLE_WINDOWS = 4  # more than one, because the first includes warm-up
 _MAX_TRIED = 5  # unreadable videos before giving up on a measurement
+_MAX_OPENED, _SAMPLE = 2000, 500  # of more videos, a random sample is opened
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class RunEstimate:
     """What a run would do.
 
     Attributes:
-        todo: videos to embed, each with its number of windows; None if that is unknown without decoding it.
+        todo: videos to embed.
+        counts: number of windows by index in `todo`, of those that were opened: all of them, or of more than 2,000 a
+            random sample of 500; None if it is unknown without decoding.
         done_before: number of videos that earlier runs finished.
         cut_s: measured seconds to decode and cut one window; None if no video could be read.
         embed_s: measured seconds to embed one window.
@@ -43,7 +47,8 @@ class RunEstimate:
         error: why nothing could be measured; None if something was.
     """
 
-    todo: list[tuple[VideoInput, int | None]]
+    todo: list[VideoInput]
+    counts: Mapping[int, int | None]
     done_before: int
     cut_s: float | None
     embed_s: float | None
@@ -52,9 +57,15 @@ class RunEstimate:
     error: str | None = None
 
     @property
+    def is_sampled(self) -> bool:
+        """Whether only some of the videos were opened."""
+        return len(self.counts) < len(self.todo)
+
+    @property
     def windows(self) -> int:
-        """Total over the videos whose number of windows is known."""
-        return sum(count or 0 for _, count in self.todo)
+        """Total over the videos whose number of windows is known; of a sample, scaled to all videos."""
+        known = [count for count in self.counts.values() if count is not None]
+        return round(sum(known) * len(self.todo) / len(known)) if self.is_sampled and known else sum(known)
 
     @property
     def seconds(self) -> float | None:
@@ -66,9 +77,14 @@ class RunEstimate:
 
     def show(self) -> None:
         """Print one line per video, then the totals."""
-        for video, count in self.todo:
-            _print(f"{display_name(video.source)} -> {video.id}  {'?' if count is None else count} windows")
-        known = "" if all(count is not None for _, count in self.todo) else " (not counting videos of unknown length)"
+        for index, video in enumerate(self.todo):
+            count = self.counts.get(index)
+            shown = f"  {'?' if count is None else count} windows" if index in self.counts else ""
+            _print(f"{display_name(video.source)} -> {video.id}{shown}")
+        known = "" if None not in self.counts.values() else " (not counting videos of unknown length)"
+        if self.is_sampled:
+            opened = sum(count is not None for count in self.counts.values())
+            known = f" (estimated from {opened} videos, drawn at random; {_SAMPLE - opened} could not be counted)"
         time_needed = "unknown" if self.seconds is None else f"about {_duration(self.seconds)}"
         _print(f"{len(self.todo)} videos to do, {self.done_before} done before")
         _print(f"{self.windows} windows{known}; time: {time_needed}")
@@ -97,11 +113,11 @@ def estimate_run(
         recipe: model, detector and settings.
         model: the model that would embed.
         plan: layout of the dump.
-        videos: all videos of the dump.
+        videos: all videos of the dump, with unique ids.
         entries: manifest entries of earlier runs.
         workers: number of worker processes.
     """
-    selected = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
+    selected = [video for video in videos if plan.shard.takes(video.id)]
     todo = [video for video in selected if plan.is_missing(entries.get(video.id))]
     cut_s = embed_s = reason = None
     for video in todo[:_MAX_TRIED]:
@@ -111,8 +127,10 @@ def estimate_run(
             break
         except (MarlinError, OSError) as error:
             reason = str(error)
-    counted = [(video, _count(recipe.settings_for(video), video, model.config.n_frames)) for video in todo]
-    return RunEstimate(counted, len(selected) - len(todo), cut_s, embed_s, workers, model.device.type == "cpu", reason)
+    opened = range(len(todo)) if len(todo) <= _MAX_OPENED else random.Random(0).sample(range(len(todo)), _SAMPLE)
+    counts = {index: _count(recipe.settings_for(todo[index]), todo[index], model.config.n_frames) for index in opened}
+    done_before = len(selected) - len(todo)
+    return RunEstimate(todo, counts, done_before, cut_s, embed_s, workers, model.device.type == "cpu", reason)
 
 
 def _count(config: ExtractionConfig, video: VideoInput, clip_steps: int) -> int | None:

@@ -6,9 +6,10 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
 from marlin_sdk.errors import ConfigError
@@ -18,9 +19,10 @@ from marlin_sdk.video.reader import display_name
 __all__ = ["VideoInput", "check_id", "deduplicate", "distinct_ids", "find_videos", "name_below"]
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
+_NO_LABELS: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class VideoInput:
     """One video to embed, or a part of one.
 
@@ -39,7 +41,7 @@ class VideoInput:
     start_s: float | None = None
     end_s: float | None = None
     track: int | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -67,16 +69,22 @@ def find_videos(
     Raises:
         ConfigError: an empty name, or a pattern without a match.
     """
-    found: dict[str, tuple[str, PurePosixPath]] = {}
+    seen: set[bytes] = set()  # digests: a million paths would take more memory than the videos
+    sources: list[str] = []
+    below_names: list[str] = []
     for name in names:
         if not name.strip():
             raise ConfigError("an INPUT is empty; expected a video file, a URL, a pattern or a folder")
         for source, below in _expand(name):
-            where = canonical_source(source)
-            if where not in found:
-                found[where] = source, (name_below(base, source) or below if base else below)
-    ids = distinct_ids(list(found.values()), known or {})
-    return [VideoInput(id, source) for id, (source, _) in zip(ids, found.values(), strict=True)]
+            where = blake2b(os.fsencode(canonical_source(source)), digest_size=12).digest()
+            if where not in seen:
+                seen.add(where)
+                sources.append(source)
+                wanted = (name_below(base, source) if base else None) or below
+                below_names.append(source if wanted == source else wanted)  # one object for both
+    del seen
+    ids = distinct_ids(sources, below_names, known or {})
+    return [VideoInput(id, source) for id, source in zip(ids, sources, strict=True)]
 
 
 def deduplicate(videos: Iterable[VideoInput]) -> list[VideoInput]:
@@ -85,12 +93,13 @@ def deduplicate(videos: Iterable[VideoInput]) -> list[VideoInput]:
     Raises:
         ConfigError: two different inputs have the same id.
     """
-    first: dict[tuple[object, ...], VideoInput] = {}
-    for video in videos:
-        first.setdefault(video.key, video)
+    first: dict[int, VideoInput] = {}  # by hash: a million keys would take more memory than the videos
     by_id: dict[str, VideoInput] = {}
-    for video in first.values():
-        other = by_id.setdefault(video.id.casefold(), video)
+    for video in videos:
+        same = first.setdefault(hash(video.key), video)
+        if same is not video and same.key == video.key:
+            continue
+        other = by_id.setdefault(_fold(video.id), video)
         if other is not video:
             raise ConfigError(
                 f"the id {video.id!r} is used for both {display_name(other.source)} and {display_name(video.source)}; "
@@ -121,31 +130,26 @@ def _is_folder(text: str) -> bool:
     return not _is_url(text) and os.path.isdir(text)  # Path.is_dir() raises for a name that is too long
 
 
-def _expand(name: str) -> Iterator[tuple[str, PurePosixPath]]:
+def _expand(name: str) -> Iterator[tuple[str, str]]:
     """Each video that a name expands to, with its path relative to the name."""
     if not _is_url(name) and glob.has_magic(name) and not os.path.lexists(name):
         yield from _match(name)
         return
     files = list(videos_below(name)) if _is_folder(name) else []
     for file in files:
-        yield file, PurePosixPath(file[len(name) :].replace(os.sep, "/").lstrip("/"))
+        yield file, file[len(name) :].replace(os.sep, "/").lstrip("/")
     if not files:
-        yield (
-            name,
-            PurePosixPath(
-                _full_path(name).name if _is_url(name) else os.path.basename(os.path.abspath(name)) or "video"
-            ),
-        )
+        yield name, _full_path(name).name if _is_url(name) else os.path.basename(os.path.abspath(name)) or "video"
 
 
-def _match(pattern: str) -> Iterator[tuple[str, PurePosixPath]]:
+def _match(pattern: str) -> Iterator[tuple[str, str]]:
     parts = Path(pattern).parts
     root = Path(*parts[: next(index for index, part in enumerate(parts) if glob.has_magic(part))])
     matched = sorted(file for file in glob.iglob(pattern, recursive=True) if not os.path.isdir(file))
     if not matched:
         raise ConfigError(f"the pattern {pattern!r} matches no file")
     for file in matched:
-        yield file, PurePosixPath(os.path.relpath(file, root).replace(os.sep, "/"))
+        yield file, os.path.relpath(file, root).replace(os.sep, "/")
 
 
 @lru_cache(maxsize=1 << 16)
@@ -163,14 +167,15 @@ def canonical_source(source: str) -> str:
     return os.path.join(_real_folder(folder), name)
 
 
-def name_below(base: Path, source: str) -> PurePosixPath | None:
+def name_below(base: Path, source: str) -> str | None:
     """A file's path relative to a folder; None if it is outside."""
     if _is_url(source):
         return None
-    path = PurePosixPath(
-        os.path.relpath(canonical_source(source), _real_folder(os.path.abspath(base))).replace(os.sep, "/")
-    )
-    return None if ".." in path.parts else path
+    folder, where = _real_folder(os.path.abspath(base)), canonical_source(source)
+    if where == folder:
+        return "."
+    inside = folder.rstrip(os.sep) + os.sep
+    return where[len(inside) :].replace(os.sep, "/") if where.startswith(inside) else None
 
 
 def _full_path(source: str) -> PurePosixPath:
@@ -184,28 +189,44 @@ def _full_path(source: str) -> PurePosixPath:
     return PurePosixPath(*(list(filter(None, parts)) or ["video"]))
 
 
-def distinct_ids(found: Sequence[tuple[str, PurePosixPath]], known: Mapping[str, str]) -> list[str]:
+def distinct_ids(sources: Sequence[str], names: Sequence[str], known: Mapping[str, str]) -> list[str]:
     """For each video, the first of its candidate ids that no other video has.
 
     Args:
-        found: sources, each with its preferred name, including the suffix.
+        sources: paths and URLs.
+        names: preferred name of each, including the suffix.
         known: ids assigned earlier, by source; they are reused, and given to no other source.
     """
-    recorded = [canonical_source(display_name(source)) for source, _ in found]  # as in the manifest
-    counts = Counter(recorded)
-    reused = {where: id for source, id in known.items() if counts[where := canonical_source(source)] == 1}
-    longer = _LongNames([source for source, _ in found])
-    fixed = [where in reused for where in recorded]
-    candidates = [iter(()) if fixed[index] else _names(index, *found[index], longer) for index in range(len(found))]
-    chosen = [reused[recorded[index]] if fixed[index] else next(candidates[index]) for index in range(len(found))]
-    taken = Counter(id.casefold() for id in known.values())
+    fixed = _reused(sources, known) if known else {}
+    longer = _LongNames(sources)
+    taken = Counter(map(_fold, known.values()))
+    chosen = [
+        fixed.get(index) or _candidates(index, sources[index], name, longer)[0]() for index, name in enumerate(names)
+    ]
+    ranks: Counter[int] = Counter()
     changed = True
     while changed:
         changed = False
         for index in _clashing(chosen, taken, fixed):
-            if (name := next(candidates[index], None)) is not None:
-                chosen[index], changed = name, True
+            ranks[index] += 1
+            candidates = _candidates(index, sources[index], names[index], longer)
+            if ranks[index] < len(candidates):
+                chosen[index], changed = candidates[ranks[index]](), True
     return _numbered(chosen, taken, fixed)
+
+
+def _reused(sources: Sequence[str], known: Mapping[str, str]) -> dict[int, str]:
+    """The id that an earlier run assigned to a source, by index; not if several sources are recorded under one name."""
+    recorded = [canonical_source(display_name(source)) for source in sources]  # as in the manifest
+    counts = Counter(recorded)
+    ids = {where: id for source, id in known.items() if counts[where := canonical_source(source)] == 1}
+    return {index: ids[where] for index, where in enumerate(recorded) if where in ids}
+
+
+def _fold(id: str) -> str:
+    """An id without case: the same object where it has none, so that a million take no memory."""
+    folded = id.casefold()
+    return id if folded == id else folded
 
 
 class _LongNames:
@@ -215,18 +236,31 @@ class _LongNames:
         self._sources = sources
 
     @cached_property
-    def _all(self) -> list[PurePosixPath]:
+    def _all(self) -> list[str]:
         paths = [_full_path(source) for source in self._sources]
         shared = len(PurePosixPath(os.path.commonpath([path.parent for path in paths])).parts)
-        return [PurePosixPath(*path.parts[shared:]) for path in paths]
+        return ["/".join(path.parts[shared:]) for path in paths]
 
-    def __getitem__(self, index: int) -> PurePosixPath:
+    def __getitem__(self, index: int) -> str:
         return self._all[index]
 
 
-def _names(index: int, source: str, below: PurePosixPath, longer: _LongNames) -> Iterator[str]:
+def _candidates(index: int, source: str, name: str, longer: _LongNames) -> list[Callable[[], str]]:
     """Candidate ids of a video, best first; characters that an id cannot contain are escaped."""
-    return map(_escape, _file_names(index, source, below, longer))
+    if _is_folder(source):  # a folder has no suffix
+        return [lambda: _escape(name), lambda: _escape(longer[index])]
+    return [
+        lambda: _escape(_without_suffix(name)),
+        lambda: _escape(name),
+        lambda: _escape(_without_suffix(longer[index])),
+        lambda: _escape(longer[index]),
+    ]
+
+
+def _without_suffix(name: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    stem, dot, suffix = last.rpartition(".")
+    return folder + slash + (stem if dot and stem and suffix else last)
 
 
 def _escape(name: str) -> str:
@@ -235,33 +269,22 @@ def _escape(name: str) -> str:
     return "/".join(part.replace(".", "%2E") if part in (".", "..") else part for part in plain.split("/"))
 
 
-def _file_names(index: int, source: str, below: PurePosixPath, longer: _LongNames) -> Iterator[str]:
-    if _is_folder(source):  # a folder has no suffix
-        yield str(below)
-        yield str(longer[index])
-        return
-    yield str(below.with_suffix(""))
-    yield str(below)
-    yield str(longer[index].with_suffix(""))
-    yield str(longer[index])
-
-
-def _clashing(chosen: list[str], taken: Counter[str], fixed: list[bool]) -> list[int]:
-    counts = Counter(name.casefold() for name in chosen)
+def _clashing(chosen: list[str], taken: Counter[str], fixed: Mapping[int, str]) -> list[int]:
+    counts = Counter(map(_fold, chosen))
     return [
         index
         for index, name in enumerate(chosen)
-        if not fixed[index] and (counts[name.casefold()] > 1 or taken[name.casefold()])
+        if index not in fixed and (counts[_fold(name)] > 1 or taken[_fold(name)])
     ]
 
 
-def _numbered(chosen: list[str], taken: Counter[str], fixed: list[bool]) -> list[str]:
+def _numbered(chosen: list[str], taken: Counter[str], fixed: Mapping[int, str]) -> list[str]:
     """Append a number to names that still clash."""
-    used = set(taken) | {name.casefold() for name, is_fixed in zip(chosen, fixed, strict=True) if is_fixed}
+    used = set(taken) | {_fold(chosen[index]) for index in fixed}
     for index, name in enumerate(chosen):
         count = 1
-        while not fixed[index] and chosen[index].casefold() in used:
+        while index not in fixed and _fold(chosen[index]) in used:
             count += 1
             chosen[index] = f"{name}-{count}"
-        used.add(chosen[index].casefold())
+        used.add(_fold(chosen[index]))
     return chosen

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marlin_sdk.batch.inputs import VideoInput, find_videos
+from marlin_sdk.batch.inputs import VideoInput, deduplicate, find_videos
 from marlin_sdk.batch.progress import Progress
 from marlin_sdk.batch.ray_actor import ActorTask, Embedder, Gate, pack, unpack
 from marlin_sdk.batch.recipe import Recipe
@@ -235,7 +235,7 @@ def _videos_of(dataset_or_paths: Any, known: Mapping[str, str]) -> list[VideoInp
     if not hasattr(dataset_or_paths, "iter_rows"):
         return find_videos([str(path) for path in dataset_or_paths], known=known)
     rows = [{name: _cell(value) for name, value in row.items()} for row in dataset_or_paths.iter_rows()]
-    return videos_of_rows(rows, "the Ray dataset", known=known)
+    return deduplicate(videos_of_rows(rows, "the Ray dataset", known=known))
 
 
 def _cell(value: Any) -> str:

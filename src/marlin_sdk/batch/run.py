@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from marlin_sdk.batch.inputs import VideoInput, deduplicate
+from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.progress import Progress, QuietProgress
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.store import Dump, open_dump
@@ -99,7 +99,7 @@ def make_dump(
     """Embed the videos that a dump does not contain yet.
 
     Args:
-        videos: all videos of the dump; duplicates are dropped.
+        videos: all videos of the dump, with unique ids: see `find_videos` and `deduplicate`.
         engine: the engine that embeds them.
         plan: layout of the dump.
         identity: settings of the dump (`Recipe.identity`).
@@ -116,7 +116,7 @@ def make_dump(
     progress = progress or QuietProgress()
     drain = drain or threading.Event()
     started_s = time.monotonic()
-    selected = [video for video in deduplicate(videos) if plan.shard.takes(video.id)]
+    selected = [video for video in videos if plan.shard.takes(video.id)]
     dump: Dump | None = None
     todo: list[VideoInput] = []
     before: Counter[str] = Counter()

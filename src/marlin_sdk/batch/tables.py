@@ -6,7 +6,7 @@ import csv
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TextIO
 
 from marlin_sdk.batch.inputs import VideoInput, check_id, distinct_ids, name_below
@@ -93,8 +93,8 @@ def videos_of_rows(
     places = [_resolve(_cell(row, "path", table, line), beside) for line, row in enumerate(rows, start=2)]
     unique = list(dict.fromkeys(places))
     base = beside or Path()
-    named = [(place, name_below(base, place) or PurePosixPath(Path(place).name or "video")) for place in unique]
-    names = dict(zip(unique, distinct_ids(named, known or {}), strict=True))
+    preferred = [name_below(base, place) or Path(place).name or "video" for place in unique]
+    names = dict(zip(unique, distinct_ids(unique, preferred, known or {}), strict=True))
     videos = [
         _row(row, place, names[place], table, line)
         for line, (row, place) in enumerate(zip(rows, places, strict=True), start=2)
@@ -186,5 +186,5 @@ def _resolve(path: str, beside: Path | None) -> str:
     """Resolve a relative path that may be relative to the folder of its list."""
     if beside is None or "://" in path or os.path.isabs(path):
         return path
-    here = beside / path
-    return str(here) if here.exists() and not Path(path).exists() else path
+    here = os.path.join(beside, path)
+    return here if not os.path.exists(path) and os.path.exists(here) else path

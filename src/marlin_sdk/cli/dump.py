@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from marlin_sdk.batch.estimate import estimate_run
-from marlin_sdk.batch.inputs import VideoInput, find_videos
+from marlin_sdk.batch.inputs import VideoInput, deduplicate, find_videos
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.progress import choose_progress
 from marlin_sdk.batch.recipe import Recipe
@@ -74,7 +75,7 @@ def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], console: Conso
 
 
 def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> list[VideoInput]:
-    """Collect the videos of the arguments, the list and the table.
+    """Collect the videos of the arguments, the list and the table, without duplicates.
 
     Args:
         options: options of the command.
@@ -83,23 +84,25 @@ def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> li
         ConfigError: no input is given, or a list or table cannot be read.
     """
     names = [name for name in options["inputs"] if name != "-"]
-    videos = find_videos(names, known=known)
+    found = [find_videos(names, known=known)]
     if "-" in options["inputs"]:
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(errors="surrogateescape")  # file names may not be valid text
-        videos += find_videos(read_list(sys.stdin), base=Path(), known=known)
+        found.append(find_videos(read_list(sys.stdin), base=Path(), known=known))
     if options["list_file"] is not None:
         path = Path(options["list_file"])
         try:
             with path.open(encoding="utf-8", errors="surrogateescape") as file:
-                videos += find_videos(read_list(file, beside=path.parent), base=path.parent, known=known)
+                found.append(find_videos(read_list(file, beside=path.parent), base=path.parent, known=known))
         except OSError as error:
             raise ConfigError(f"list {path} cannot be read: {error}") from error
     if options["table"] is not None:
-        videos += read_table(Path(options["table"]), known=known)
+        found.append(read_table(Path(options["table"]), known=known))
     if not (options["inputs"] or options["list_file"] or options["table"]):
         raise ConfigError("no INPUT; give a video, a folder, a pattern, --list FILE, --table FILE, or - for stdin")
-    return videos
+    found = list(filter(None, found))
+    alone = len(found) == 1 and options["table"] is None  # then they are unique
+    return found[0] if alone else deduplicate(chain.from_iterable(found))
 
 
 def _plan(options: Mapping[str, Any]) -> DumpPlan:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from marlin_sdk._version import __version__
-from marlin_sdk.cli.output import Console, Stop, exit_at_once
+from marlin_sdk.cli.output import Console, Stop, check_stdout, exit_at_once, open_missing_streams
 from marlin_sdk.config import PRESETS, Faces, Reduction, Tail
 from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
 from marlin_sdk.runtime import RuntimeName
@@ -172,6 +172,7 @@ def main(quiet: bool, debug: bool, **options: Any) -> None:
 
     Exit status: 0 success, 1 some videos failed, 2 invalid usage or settings, 130 stopped by Ctrl-C.
     """
+    open_missing_streams()
     console = Console(quiet=quiet, debug=debug, as_json=options["log_json"])
     try:
         with console.shows_logs():
@@ -196,7 +197,6 @@ def main(quiet: bool, debug: bool, **options: Any) -> None:
 
 def _run(options: dict[str, Any], console: Console, *, quiet: bool, debug: bool) -> int:
     """Run the command; return the number of videos that failed."""
-    from marlin_sdk.batch.inputs import deduplicate
     from marlin_sdk.batch.recipe import Recipe
     from marlin_sdk.cli import dump, json_lines
     from marlin_sdk.config import ExtractionConfig
@@ -205,11 +205,12 @@ def _run(options: dict[str, Any], console: Console, *, quiet: bool, debug: bool)
     settings = ExtractionConfig(**{name: options[name] for name in _SETTINGS}, **_CROP_FACE[options["crop_face"]])
     recipe = Recipe(local_files_only=options["offline"], settings=settings, **{name: options[name] for name in _RECIPE})
     if options["output"] == "-":
+        check_stdout()
         if options["dry_run"] or options["overwrite"] or options["engine"] != "local":
             raise ConfigError("-o - writes no folder; --dry-run, --overwrite and --engine ray need -o DIR")
         if options["identify"]:
             raise ConfigError("-o - prints rows before a video's persons are known; --identify needs -o DIR")
         shard = Shard.parse(options["shard"])
-        videos = [video for video in deduplicate(dump.gather_inputs(options, known={})) if shard.takes(video.id)]
+        videos = [video for video in dump.gather_inputs(options, known={}) if shard.takes(video.id)]
         return json_lines.print_videos(recipe, videos, options["device"], console)
     return dump.extract_to_folder(recipe, options, console, quiet=quiet, debug=debug)

@@ -45,3 +45,6 @@ def main() -> None:
 
     See `marlin-sdk COMMAND --help` for each command.
     """
+    from marlin_sdk.cli.output import open_missing_streams
+
+    open_missing_streams()

@@ -16,16 +16,57 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from marlin_sdk.batch.progress import escape_controls, json_line
-from marlin_sdk.errors import FeatureFileError, MarlinError
+from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.weights.downloads import LICENCES_LOGGER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["UNTRAINED", "Console", "Stop", "exit_at_once", "numbers", "print_json"]
+__all__ = [
+    "UNTRAINED",
+    "Console",
+    "Stop",
+    "check_stdout",
+    "exit_at_once",
+    "numbers",
+    "open_missing_streams",
+    "print_json",
+]
 
 UNTRAINED = "untrained weights (seed 0): these features mean nothing"
+_STREAMS = ("stdin", "stdout", "stderr")
+_missing: set[str] = set()
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"]+")
+
+
+def open_missing_streams() -> None:
+    """Open the null device in place of standard streams that are closed.
+
+    Otherwise messages raise errors, and the next file that is opened takes the number of the stream: what a library
+    prints would be written into it.
+    """
+    for number, name in enumerate(_STREAMS):
+        if getattr(sys, name) is not None:
+            continue
+        _missing.add(name)
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number, inheritable=True)
+            if null != number:
+                os.close(null)
+        setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def check_stdout() -> None:
+    """Refuse to print results where nobody reads them.
+
+    Raises:
+        ConfigError: the process was started without standard output.
+    """
+    if "stdout" in _missing:
+        raise ConfigError("standard output is closed, and -o - prints to it; use -o DIR")
 
 
 class Stop(Exception):  # noqa: N818 - it is not an error, but carries one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
@@ -32,7 +33,8 @@ _HUB_FIXED: dict[str, Any] = {
     "qk_scale": None,
     "qkv_bias": True,
 }
-_MAX_SIZE, _MAX_DEPTH = 1 << 16, 1 << 8  # far above any model; a larger config is broken, or malicious
+# Far above any model; a larger config is broken, or malicious.
+_MAX_SIZE, _MAX_DEPTH, _MAX_VALUES = 1 << 16, 1 << 8, 1 << 34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +82,24 @@ class ModelConfig:
             raise ConfigError(f"ModelConfig.mlp_ratio = {self.mlp_ratio} leaves the MLP without hidden units")
         self._check_multiple("img_size", self.patch_size, "patch_size")
         self._check_multiple("n_frames", self.tubelet_size, "tubelet_size")
+        self._check_memory()
 
     def _check_multiple(self, name: str, divisor: int, divisor_name: str) -> None:
         if getattr(self, name) % divisor:
             raise ConfigError(
                 f"ModelConfig.{name} = {getattr(self, name)} is not a multiple of {divisor_name} = {divisor}"
             )
+
+    def _check_memory(self) -> None:
+        """Reject a model whose parameters, or whose clips, would need more memory than any machine has."""
+        parts = [(self.encoder_embed_dim, self.encoder_depth), (self.decoder_embed_dim or 0, self.decoder_depth or 0)]
+        blocks = sum(depth * dim**2 * (4 + 2 * self.mlp_ratio) for dim, depth in parts)
+        tables = sum(dim * (self.num_tokens + self.patch_dim) for dim, _ in parts)
+        for what, count in (("parameters", blocks + tables), ("values in a clip", math.prod(self.clip_shape))):
+            if count > _MAX_VALUES:
+                raise ConfigError(
+                    f"ModelConfig describes a model of {count:.3g} {what}; the limit is {_MAX_VALUES:.3g}"
+                )
 
     @property
     def grid(self) -> tuple[int, int, int]:

@@ -93,7 +93,10 @@ class OpenVinoRuntime(GraphRuntime):
             graph = build_graph(encoder)
             if quantise:
                 graph = _quantise(graph, calibration.make())
-            import_openvino().save_model(graph, folder / _GRAPH, compress_to_fp16=False)
+            try:
+                import_openvino().save_model(graph, folder / _GRAPH, compress_to_fp16=False)
+            except RuntimeError as error:  # of a stream that cannot be written: a full disk
+                raise OSError(f"OpenVINO cannot write it ({error})") from error
 
         folder = converted_model("openvino-int8" if quantise else "openvino", key, make)
         return cls(folder / _GRAPH, encoder.config, dtype=dtype, calibration=calibration.identity if quantise else None)

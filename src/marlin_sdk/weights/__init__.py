@@ -1,3 +1,3 @@
 """Locating, downloading, verifying and safely reading the weights of models and detectors."""
 
-__all__ = ["bundle", "checkpoints", "downloads", "hub", "identity", "integrity", "loading"]
+__all__ = ["bundle", "checkpoints", "downloads", "hub", "identity", "integrity", "loading", "tensors"]

@@ -1,26 +1,26 @@
-"""Read any supported checkpoint, strictly and without running its code: a ModelConfig, and a state dict in our keys."""
+"""Turn any supported checkpoint into a ModelConfig and a state dict in our keys, strictly."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import zipfile
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marlin_sdk.config import PRESETS, ModelConfig
 from marlin_sdk.errors import ConfigError, WeightsError
+from marlin_sdk.weights.tensors import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["load_weights", "read_checkpoint", "read_config", "read_tensors", "to_published_keys"]
+__all__ = ["load_weights", "read_checkpoint", "read_config", "to_published_keys"]
 
 HEAD_DIM = 64  # of every published encoder and decoder
 _MAX_CONFIG_BYTES = 1 << 20
+_MAX_LISTED = 200  # of what does not fit
 _DISCRIMINATOR = "discriminator."
 
 # Parts of the published keys, and of ours.
@@ -90,7 +90,7 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Load tensors into an encoder or autoencoder, strictly, reporting every one that does not fit.
+    """Load tensors into an encoder or autoencoder, strictly, reporting those that do not fit.
 
     Args:
         module: an `Encoder`, for which the decoder's tensors are ignored, or a `MaskedAutoencoder`. On the meta device
@@ -98,8 +98,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str)
         state: tensors from `read_checkpoint`.
         source: their origin, for the message.
     Raises:
-        WeightsError: tensors are missing, unexpected, of the wrong shape, or not finite floating-point numbers; all are
-            listed, by their names in published files.
+        WeightsError: tensors are missing, unexpected, of the wrong shape, or not finite floating-point numbers; up to
+            two hundred are listed, by their names in published files.
     """
     expected = module.state_dict()
     if not any(key.startswith("encoder.") for key in expected):
@@ -117,7 +117,8 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str)
         elif not _is_finite(state[key]):
             problems.append(f"{_published(key)} holds NaN or infinity")
     if problems:
-        listed = "\n  ".join(sorted(problems))
+        listed = "\n  ".join(sorted(problems)[:_MAX_LISTED])
+        listed += f"\n  and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
         raise WeightsError(f"{source} does not fit the model; it differs in {len(problems)} places:\n  {listed}")
     current = module.state_dict()
     selected = {key: state[key] if key in state else state[f"encoder.{key}"] for key in current}
@@ -222,87 +223,6 @@ def _depth(state: Mapping[str, Tensor], part: str) -> int:
     return len(blocks)
 
 
-def read_tensors(path: Path, *, under: Sequence[str] = ("state_dict",)) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the flat state dict of a file, its keys unchanged, and the hyper-parameters of a Lightning file.
-
-    Args:
-        path: see `read_checkpoint`.
-        under: entries that may hold the tensors; the first one present is used, otherwise the file is a flat state
-            dict.
-    Raises:
-        WeightsError: the file is not a checkpoint, or is not safe to open.
-    """
-    if not path.is_file():
-        raise WeightsError(f"no such checkpoint: {path}")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    hyper_parameters = content.get("hyper_parameters")
-    state = next((content[key] for key in under if key in content), content)
-    if not isinstance(state, dict) or not all(isinstance(key, str) and _is_tensor(state[key]) for key in state):
-        raise WeightsError(f"{path} is not a state dict: expected a flat mapping of names to tensors")
-    return state, hyper_parameters if isinstance(hyper_parameters, dict) else {}
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not a safetensors file, or is truncated: {error}") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Any]:
-    import pickle
-
-    import torch
-
-    try:
-        _check_zip(path)
-        with _namespace_allowed():
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except WeightsError:
-        raise
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} is refused: it is not a plain checkpoint of tensors, and opening it could run code. "
-            "If you trust it, save its state dict alone (torch.save(model.state_dict(), ...)) or as .safetensors. "
-            f"({str(error).partition(chr(10))[0]})"
-        ) from error
-    except Exception as error:  # for a broken or malicious file, pickle, zip and torch raise many types of error
-        raise WeightsError(f"{path} is not a torch checkpoint, or is truncated: {error!r}") from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds a {type(content).__name__}; expected a state dict")
-    return content
-
-
-def _namespace_allowed() -> AbstractContextManager[object]:
-    """Allow `argparse.Namespace`, plain values without code: VideoMAE's checkpoints store the run's options in one."""
-    import argparse
-
-    import torch
-
-    safe_globals = getattr(torch.serialization, "safe_globals", None)  # since torch 2.5
-    return nullcontext() if safe_globals is None else safe_globals([argparse.Namespace])
-
-
-def _check_zip(path: Path) -> None:
-    """Reject a zip that unpacks to more than its size (torch.save does not compress), or whose checksums do not match.
-
-    torch itself does not compare the members' CRC-32.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > path.stat().st_size:
-        raise WeightsError(f"{path} is refused: it has {path.stat().st_size} bytes and would unpack to {unpacked}")
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise WeightsError(f"{path} is damaged: {damaged} in it does not match its checksum; download or save it again")
-
-
 def _config_from_hyper_parameters(values: Mapping[str, Any], path: Path) -> ModelConfig | None:
     """The model's sizes from a Lightning run's hyper-parameters, which also hold its training settings."""
     names = {*ModelConfig.__dataclass_fields__, "qk_scale"}  # other settings of the computation show in the tensors
@@ -325,9 +245,3 @@ def _is_dense_float(tensor: Tensor) -> bool:
     import torch
 
     return tensor.is_floating_point() and tensor.layout == torch.strided and not tensor.is_meta
-
-
-def _is_tensor(value: object) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)

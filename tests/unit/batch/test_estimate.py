@@ -34,7 +34,7 @@ def test_windows_are_those_that_a_run_makes(tmp_path: Path, settings: Extraction
     how = recipe(tmp_path, settings=settings)
     told = estimate(how, videos, DumpPlan(tmp_path / "out"))
     made = {result.video.id: len(result.features or ()) for result in engine(how).run(videos)}
-    assert {each.id: count for each, count in told.todo} == made
+    assert {each.id: told.counts[index] for index, each in enumerate(told.todo)} == made
     assert told.windows == sum(made.values())
     assert told.error is None
     assert told.cut_s is not None
@@ -58,13 +58,13 @@ def test_what_is_done_or_of_another_shard_is_left_out(tmp_path: Path) -> None:
         (replace(plan, shard=Shard(1, 2)), [id for id in "bcd" if Shard(1, 2).takes(id)]),
     ]
     for asked, ids in expected:
-        assert [each.id for each, _ in estimate(recipe(tmp_path), videos, asked, **done).todo] == ids
+        assert [each.id for each in estimate(recipe(tmp_path), videos, asked, **done).todo] == ids
 
 
 def test_what_cannot_be_read_has_no_number_and_no_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     videos = [VideoInput("text", str(lay(tmp_path / "text.mp4", b"Dear video"))), VideoInput("gone", "gone.mp4")]
     told = estimate(recipe(tmp_path), videos, DumpPlan(tmp_path / "out"))
-    assert ([count for _, count in told.todo], told.seconds) == ([None, None], None)
+    assert (list(told.counts.values()), told.seconds) == ([None, None], None)
     told.show()
     shown = capsys.readouterr().out
     assert "gone.mp4 -> gone  ? windows" in shown
@@ -96,3 +96,22 @@ def test_first_readable_video_is_measured(tmp_path: Path, capsys: pytest.Capture
     assert "good  4 windows" in shown
     assert "ms per window to decode and find faces (2 workers)" in shown
     assert "nothing could be measured" not in shown
+
+
+def test_of_many_videos_a_sample_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("marlin_sdk.batch.estimate._MAX_OPENED", 20)
+    monkeypatch.setattr("marlin_sdk.batch.estimate._SAMPLE", 10)
+    source = video(tmp_path / "good.mp4", 64).source
+    told = estimate(recipe(tmp_path), [VideoInput(f"{i:02d}", source) for i in range(30)], DumpPlan(tmp_path / "out"))
+    assert len(told.counts) == 10
+    assert told.is_sampled
+    assert told.windows == 30 * 4
+    told.show()
+    shown = capsys.readouterr().out.splitlines()
+    assert sum("windows" in line for line in shown[:30]) == 10
+    assert shown[30:32] == ["30 videos to do, 0 done before", shown[31]]
+    assert shown[31].startswith(
+        "120 windows (estimated from 10 videos, drawn at random; 0 could not be counted); time: about "
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -191,3 +192,18 @@ def test_names_differ_and_never_lead_out(inputs: list[str]) -> None:
         assert not name.is_absolute()
         assert ".." not in name.parts
         assert name.name not in ("", ".")
+
+
+def test_a_million_lines_would_fit_into_little_memory(tmp_path: Path) -> None:
+    """Of 20,000: what one takes, beside its own line, at most while they are read and once they are."""
+    lines = [f"videos/{index // 1000:04d}/{index:07d}.mp4" for index in range(20_000)]
+    find_videos(lines[:10], base=Path())
+    tracemalloc.start()
+    try:
+        found = find_videos(lines, base=Path())
+        held, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(found) == 20_000
+    assert most / 20_000 < 350
+    assert held / 20_000 < 200

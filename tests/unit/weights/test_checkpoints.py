@@ -30,9 +30,9 @@ from marlin_sdk.weights.checkpoints import (
     load_weights,
     read_checkpoint,
     read_config,
-    read_tensors,
     to_published_keys,
 )
+from marlin_sdk.weights.tensors import read_tensors
 
 State = dict[str, Tensor]
 
@@ -280,6 +280,14 @@ def test_missing_unexpected_and_misshapen_tensors_are_listed_by_published_name()
     ]
 
 
+def test_a_long_list_of_differences_is_cut() -> None:
+    state = published() | {f"head.{index}": torch.zeros(1) for index in range(1000)}
+    with pytest.raises(WeightsError, match="differs in 1000 places") as caught:
+        _reload(state, decoder=True)
+    lines = str(caught.value).splitlines()
+    assert (len(lines), lines[-1]) == (202, "  and 800 more")
+
+
 @pytest.mark.parametrize("key", sorted(_weights(TINY)))
 def test_each_tensor_is_needed(key: str) -> None:
     state = published()
@@ -442,10 +450,13 @@ def test_tensor_that_claims_terabytes_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_config_that_claims_terabytes_costs_nothing(tmp_path: Path) -> None:
-    huge = {**TINY.to_dict(), "encoder_embed_dim": 1 << 16, "img_size": 1 << 16, "encoder_depth": 4}
+    huge = {**TINY.to_dict(), "encoder_embed_dim": 1 << 14, "img_size": 1 << 11, "encoder_depth": 3}
     folder = hub(tmp_path)
     (folder / "config.json").write_text(json.dumps(huge))
-    with pytest.raises(WeightsError, match=r"expected \(1, 134217728, 65536\)"):
+    with pytest.raises(WeightsError, match=r"expected \(1, 131072, 16384\)"):  # tens of gigabytes
+        _load(folder)
+    (folder / "config.json").write_text(json.dumps({**huge, "img_size": 1 << 16}))
+    with pytest.raises(ConfigError, match=r"config\.json: ModelConfig describes a model of .* parameters"):
         _load(folder)
     (folder / "config.json").write_text(json.dumps({**huge, "encoder_depth": 10**9}))
     with pytest.raises(ConfigError, match=r"config\.json: ModelConfig\.encoder_depth is 1000000000"):

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from marlin_sdk.errors import WeightsError
 from marlin_sdk.model import MaskedAutoencoder
-from marlin_sdk.weights.checkpoints import from_published_keys, load_weights, read_tensors
+from marlin_sdk.weights.checkpoints import from_published_keys, load_weights
 from marlin_sdk.weights.hub import resolve_model
+from marlin_sdk.weights.tensors import read_tensors
 
 __all__ = ["Initialisation", "initialise_from", "read_initial_weights"]
 
