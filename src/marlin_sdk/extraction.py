@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from marlin_sdk.bars import bar_class
 from marlin_sdk.clips.cut import Clip
 from marlin_sdk.clips.cutter import Cut, SourceFacts, VideoCuts
 from marlin_sdk.clips.windows import count_windows
@@ -240,14 +241,12 @@ def gather_features(
 def _with_progress_bar(
     rows: Iterable[WindowFeatures | SkippedWindow], cuts: VideoCuts, num_steps: int
 ) -> Iterator[WindowFeatures | SkippedWindow]:
-    from tqdm.auto import tqdm
-
     reader, config = cuts.reader, cuts.config
     # The number of rows is unknown in advance if a video is resampled or trimmed, or a window may have several faces.
     untrimmed = config.start_s is None and config.end_s is None
     known = bool(reader.num_frames) and untrimmed and not config.fps and config.faces != "all"
     total = count_windows(reader.num_frames or 0, config, num_steps) if known else None
-    with tqdm(total=total, unit="window", desc=reader.name[-40:], leave=False) as bar:
+    with bar_class()(total=total, unit="window", desc=reader.name[-40:], leave=False) as bar:
         for row in rows:
             yield row
             bar.update()

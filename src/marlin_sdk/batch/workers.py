@@ -73,8 +73,15 @@ class _Logged:
     text: str
 
 
+@dataclass(frozen=True)
+class _NotStarted:
+    """The worker cannot work on this machine: a library is missing."""
+
+    reason: str
+
+
 Message = Cut | Finished | Failure
-_Sent = Message | _Heartbeat | _Logged
+_Sent = Message | _Heartbeat | _Logged | _NotStarted
 
 
 class WorkerLostError(MarlinError, RuntimeError):
@@ -127,27 +134,31 @@ class Worker:
 
         Raises:
             WorkerLostError: the process died or was stopped; the next call starts another.
-            ConfigError: no process can be started: the recipe cannot be pickled, or the memory limit is too low.
+            ConfigError: no process can be started: the recipe cannot be pickled, a library is missing, or the memory
+                limit is too low.
         """
+        started = self._pipe is not None
         try:
-            if self._pipe is None:
+            if not started:
                 self._start()
+                started = True
             assert self._pipe is not None
             self._pipe.send(video)
             while True:
                 message = self._receive(self._limits.timeout_s)
                 if isinstance(message, _Logged):
                     logging.getLogger(message.logger).log(message.level, "%s", message.text)
-                elif not isinstance(message, _Heartbeat):
+                elif not isinstance(message, _Heartbeat | _NotStarted):
                     yield message
                 if isinstance(message, Finished | Failure):
                     return
         except (EOFError, OSError) as error:
-            raise WorkerLostError(f"the worker process died ({self._exit_reason()})") from error
+            advice = "" if started else "; `marlin-sdk doctor` checks this machine"
+            raise WorkerLostError(f"the worker process died ({self._exit_reason()}){advice}") from error
         except GeneratorExit:
             self.stop()  # it is in the middle of a video that is no longer wanted
             raise
-        except WorkerLostError:
+        except (WorkerLostError, ConfigError):
             self.stop()
             raise
 
@@ -171,7 +182,9 @@ class Worker:
                 ) from error
             self._process, self._pipe = process, pipe
         child_pipe.close()  # so that the pipe ends when the process does
-        self._receive(_START_TIMEOUT_S, is_starting=True)
+        first = self._receive(_START_TIMEOUT_S, is_starting=True)
+        if isinstance(first, _NotStarted):
+            raise ConfigError(f"workers cannot start: {first.reason}; `marlin-sdk doctor` says what is missing")
         limit_mb = self._limits.max_memory_mb
         if limit_mb is not None and (used_mb := _resident_mb(process.pid)) > limit_mb:
             raise ConfigError(
@@ -282,10 +295,13 @@ class _LogToParent(logging.Handler):
 
 def _serve(pipe: Connection, recipe: Recipe, model: ModelConfig) -> None:
     """The main loop of a worker, until its pipe is closed."""
-    import cv2
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     exit_with_parent()
+    try:
+        import cv2
+    except ImportError as error:  # such as a missing libGL.so.1
+        _ParentPipe(pipe).send(_NotStarted(f"{type(error).__name__}: {error}"))
+        return
     cv2.setNumThreads(1)  # the other cores are for the other workers
     cutter = recipe.load_cutter(model)
     parent = _ParentPipe(pipe)

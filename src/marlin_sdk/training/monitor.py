@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from marlin_sdk.atomic import atomic_path
+from marlin_sdk.bars import bar_class
 from marlin_sdk.reconstruction import save_png
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ class Monitor:
         progress: bool,
     ) -> None:
         from lightning.fabric.loggers.tensorboard import TensorBoardLogger
-        from tqdm.auto import tqdm
 
         self._folder, self._log_every, self._clips_per_step = folder, log_every, clips_per_step
         self._active, self._steps, self._last_line_s = fabric.is_global_zero, steps, time.monotonic()
@@ -63,7 +63,7 @@ class Monitor:
         if self._active:
             self._board = TensorBoardLogger(root_dir=folder, name="logs", version="", purge_step=first_step + 1)
             _drop_lines(folder / "metrics.jsonl", first_step)
-        self._bar = tqdm(
+        self._bar = bar_class()(
             total=steps, initial=first_step, unit="step", disable=not (progress and self._active), smoothing=0.1
         )
         self._min_step_s = gflop_per_step / peak_gflops(fabric)

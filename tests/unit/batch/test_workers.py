@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.making import TINY
+from tests.making import TINY, lay
 from tests.patience import wait_for
 from tests.unit.batch.engines import SETTINGS, recipe, video
 from tests.unit.dump.example_dumps import ROOT
@@ -23,7 +23,7 @@ from marlin_sdk.batch.workers import Finished, Message, Worker, WorkerLimits, Wo
 ORPHANS = """
 import sys
 from pathlib import Path
-from tests.making import TINY
+from tests.making import TINY, lay
 from tests.unit.batch.engines import recipe
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.workers import Worker, WorkerLimits
@@ -144,3 +144,32 @@ def test_hung_worker_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
 def test_limits_that_make_no_sense(limits: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         WorkerLimits(**limits)
+
+
+def test_missing_library_sends_to_the_doctor(tmp_path: Path) -> None:
+    """OpenCV without libGL: the usual state of a fresh container."""
+    broken = lay(tmp_path / "broken" / "cv2.py", b"raise ImportError('libGL.so.1: cannot open shared object file')")
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHANS, str(tmp_path / "marks"), str(lay(tmp_path / "bad.mp4"))],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(broken.parent), str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == (
+        "marlin_sdk.errors.ConfigError: workers cannot start: ImportError: libGL.so.1: cannot open shared object file; "
+        "`marlin-sdk doctor` says what is missing"
+    )
+
+
+def test_worker_that_dies_as_it_starts_sends_to_the_doctor(tmp_path: Path) -> None:
+    deadly = lay(tmp_path / "deadly" / "cv2.py", b"import os; os._exit(7)")
+    done = subprocess.run(
+        [sys.executable, "-c", ORPHANS, str(tmp_path / "marks"), str(lay(tmp_path / "bad.mp4"))],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(deadly.parent), str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "the worker process died (exit status 7); `marlin-sdk doctor` checks this machine" in done.stderr
