@@ -67,11 +67,16 @@ def lasting(entry: ManifestEntry) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("format", ["npz", "parquet"])
 def test_kill_at_twenty_random_moments(warm: WarmCommand, videos: Path, format: str) -> None:
+    kill_and_resume(warm, videos, format)
+
+
+def kill_and_resume(warm: WarmCommand, videos: Path, format: str, seed: int = 0) -> None:
+    """Kill a run at twenty moments, and compare what it ends with."""
     options = (videos, "--format", format, "--shard-size", "5", "--batch-size", "3")
     assert warm.run(*options, "-o", "calm")[0] == 1  # one is broken
     calm, out = FeatureDump(Path("calm")), Path("out")
     assert len(calm) == VIDEOS - 1
-    rng = random.Random(format)
+    rng = random.Random(f"{format}{seed or ''}")
     begun: list[int] = []
     for kill in range(KILLS):
         before = len(lines(out))
