@@ -81,7 +81,7 @@ def test_configs_of_any_values(model: Marlin, tmp_path: Path) -> None:
     """Valid JSON with values that no model has."""
     folder = write_checkpoint(tmp_path / "good", model)
     values = json.loads((folder / "config.json").read_text())
-    odd = (0, -1, 1.5, 10**400, 2**31, "32", None, [], {}, True, float("nan"), "x" * 100_000)
+    odd: tuple[object, ...] = (0, -1, 1.5, 10**400, 2**31, "32", None, [], {}, True, float("nan"), "x" * 100_000)
     for key in values:
         for value in odd:
             (folder / "config.json").write_text(json.dumps({**values, key: value}))

@@ -30,7 +30,7 @@ def read(name: str, path: str, seed: int) -> Read:
     damaged = copy.with_name(f"{seed}{copy.suffix}")
     damaged.write_bytes(mutate(original, seed))
     try:
-        with open_video(damaged, source_fps=25.0) as reader:
+        with open_video(damaged) as reader:
             count, last_s = 0, float("-inf")
             for frame in reader:
                 assert frame.rgb.shape[2] == 3
@@ -87,5 +87,5 @@ def test_damaged_videos(videos: list[tuple[str, str]]) -> None:
 
 
 def read_whole(path: str) -> int:
-    with open_video(path, source_fps=25.0) as reader:
+    with open_video(path) as reader:
         return sum(1 for _ in reader)

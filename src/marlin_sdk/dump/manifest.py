@@ -151,6 +151,9 @@ class Manifest:
         self._file.close()
 
 
+_MAX = 2.0**53  # of any number in an entry; NaN and infinity are refused too
+
+
 def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
     """The newest entry of each video in a dump, from all of its manifests; empty if there are none.
 
@@ -159,7 +162,10 @@ def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
     """
     newest: dict[str, ManifestEntry] = {}
     for path in sorted(folder.glob(MANIFEST)):
-        facts = path.stat()
+        try:
+            facts = path.stat()
+        except OSError as error:  # a link that leads nowhere, or in a circle
+            raise FeatureFileError(f"{path} cannot be read: {error.strerror}") from error
         if not S_ISREG(facts.st_mode):
             raise FeatureFileError(f"{path} is a folder, pipe or device; expected a file")
         for id, entry in _entries_by_id(path, facts.st_size, facts.st_mtime_ns).items():
@@ -199,8 +205,8 @@ def _checked(values: dict[str, Any]) -> ManifestEntry:
     known: dict[str, Any] = {}
     for key, value in values.items():
         if (types := _TYPES.get(key)) is not None:
-            if not isinstance(value, types):
-                raise ValueError(f"{key} is {value!r:.40}")
+            if not isinstance(value, types) or (isinstance(value, int | float) and not -_MAX <= value <= _MAX):
+                raise ValueError(f"{key} is {str(value)[:40]!r}")
             known[key] = value
     entry = ManifestEntry(**known)
     if entry.status not in _STATUSES:

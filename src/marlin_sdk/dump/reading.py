@@ -132,11 +132,17 @@ class FeatureDump(Mapping[str, VideoFeatures]):
         """The path of a file that an entry names.
 
         Raises:
-            FeatureFileError: it is a link to a path outside the folder.
+            FeatureFileError: it is a link to a path outside the folder or to itself, or no file.
         """
         path = self.folder / file
-        if not path.resolve().is_relative_to(self.folder.resolve()):
+        try:
+            inside = path.resolve().is_relative_to(self.folder.resolve())
+        except (OSError, RuntimeError) as error:  # since Python 3.13, links in a circle are an OSError when opened
+            raise FeatureFileError(f"{path} is a link in a circle") from error
+        if not inside:
             raise FeatureFileError(f"{path} is a link to a path outside {self.folder}; it is refused")
+        if path.exists() and not path.is_file():
+            raise FeatureFileError(f"{path} is a folder, pipe or device; expected a file")
         return path
 
     def __repr__(self) -> str:

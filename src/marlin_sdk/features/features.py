@@ -114,6 +114,8 @@ class VideoFeatures:
             if getattr(self, name).dtype != dtype:
                 raise ShapeError(f"{name} has dtype {getattr(self, name).dtype}, expected {np.dtype(dtype)}")
         rows, steps = len(self.track_id), self.frame_index.shape[-1]
+        if rows and not steps:
+            raise ShapeError(f"frame_index has shape {self.frame_index.shape}: its windows have no frames")
         for name, shape in row_shapes(steps).items():
             got, expected = getattr(self, name).shape, (rows, *shape)
             if got != expected:

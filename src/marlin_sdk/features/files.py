@@ -100,10 +100,14 @@ def read_features(path: Path) -> Content:
     """Read what `write_features` wrote: arrays and metadata, not validated. No code in the file is executed.
 
     Raises:
-        FeatureFileError: another suffix, or a zip bomb.
+        FeatureFileError: another suffix, not a file, or a zip bomb.
         Exception: whatever numpy, zipfile, safetensors and json raise for a broken file.
     """
-    return _READERS[_suffix(path)](path)
+    suffix = _suffix(path)
+    for file in (path, sidecar_of(path)) if suffix == "npy" else (path,):
+        if file.exists() and not file.is_file():  # a pipe would be waited for
+            raise FeatureFileError("a folder, pipe or device is in the place of the file")
+    return _READERS[suffix](path)
 
 
 def checksum(arrays: Arrays) -> str:

@@ -98,6 +98,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    from tests.integration import on_ray  # so that the detector's home is a module that every process can import
+    from tests.long import on_ray  # so that the detector's home is a module that every process can import
 
     on_ray.main(Path(sys.argv[1]))
