@@ -71,7 +71,7 @@ def find_videos(
     """
     seen: set[bytes] = set()  # digests: a million paths would take more memory than the videos
     sources: list[str] = []
-    below_names: list[str] = []
+    below_names = _Names()
     for name in names:
         if not name.strip():
             raise ConfigError("an INPUT is empty; expected a video file, a URL, a pattern or a folder")
@@ -80,10 +80,9 @@ def find_videos(
             if where not in seen:
                 seen.add(where)
                 sources.append(source)
-                wanted = (name_below(base, source) if base else None) or below
-                below_names.append(source if wanted == source else wanted)  # one object for both
+                below_names.append((name_below(base, source) if base else None) or below, source)
     del seen
-    ids = distinct_ids(sources, below_names, known or {})
+    ids = distinct_ids(sources, lambda index: below_names.of(index, sources[index]), known or {})
     return [VideoInput(id, source) for id, source in zip(ids, sources, strict=True)]
 
 
@@ -189,19 +188,20 @@ def _full_path(source: str) -> PurePosixPath:
     return PurePosixPath(*(list(filter(None, parts)) or ["video"]))
 
 
-def distinct_ids(sources: Sequence[str], names: Sequence[str], known: Mapping[str, str]) -> list[str]:
+def distinct_ids(sources: Sequence[str], name_of: Callable[[int], str], known: Mapping[str, str]) -> list[str]:
     """For each video, the first of its candidate ids that no other video has.
 
     Args:
         sources: paths and URLs.
-        names: preferred name of each, including the suffix.
+        name_of: preferred name of each by its index, including the suffix.
         known: ids assigned earlier, by source; they are reused, and given to no other source.
     """
     fixed = _reused(sources, known) if known else {}
     longer = _LongNames(sources)
     taken = Counter(map(_fold, known.values()))
     chosen = [
-        fixed.get(index) or _candidates(index, sources[index], name, longer)[0]() for index, name in enumerate(names)
+        fixed.get(index) or _candidates(index, source, name_of(index), longer)[0]()
+        for index, source in enumerate(sources)
     ]
     ranks: Counter[int] = Counter()
     changed = True
@@ -209,7 +209,7 @@ def distinct_ids(sources: Sequence[str], names: Sequence[str], known: Mapping[st
         changed = False
         for index in _clashing(chosen, taken, fixed):
             ranks[index] += 1
-            candidates = _candidates(index, sources[index], names[index], longer)
+            candidates = _candidates(index, sources[index], name_of(index), longer)
             if ranks[index] < len(candidates):
                 chosen[index], changed = candidates[ranks[index]](), True
     return _numbered(chosen, taken, fixed)
@@ -227,6 +227,20 @@ def _fold(id: str) -> str:
     """An id without case: the same object where it has none, so that a million take no memory."""
     folded = id.casefold()
     return id if folded == id else folded
+
+
+class _Names:
+    """The name of each source. Of one with which its path ends, as most do, only the length is stored."""
+
+    def __init__(self) -> None:
+        self._stored: list[str | int] = []
+
+    def append(self, name: str, source: str) -> None:
+        self._stored.append(len(name) if name and source.endswith(name) else name)
+
+    def of(self, index: int, source: str) -> str:
+        stored = self._stored[index]
+        return stored if isinstance(stored, str) else source[-stored:]
 
 
 class _LongNames:

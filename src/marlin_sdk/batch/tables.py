@@ -94,7 +94,7 @@ def videos_of_rows(
     unique = list(dict.fromkeys(places))
     base = beside or Path()
     preferred = [name_below(base, place) or Path(place).name or "video" for place in unique]
-    names = dict(zip(unique, distinct_ids(unique, preferred, known or {}), strict=True))
+    names = dict(zip(unique, distinct_ids(unique, preferred.__getitem__, known or {}), strict=True))
     videos = [
         _row(row, place, names[place], table, line)
         for line, (row, place) in enumerate(zip(rows, places, strict=True), start=2)

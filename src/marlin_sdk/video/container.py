@@ -29,6 +29,7 @@ __all__ = ["ContainerReader"]
 _FIRST_PICTURES = 8  # by which the clock is chosen: reordering shows within a few
 _RATE_TOLERANCE = 0.2  # of the declared frame rate against the decoded frames
 _HOLE_FRAMES = 4  # missing in a row where data were lost; without loss, a gap is a variable frame rate
+_STILL_SHARE = 0.1  # of the frames
 _ASPECT_TOLERANCE = 0.05  # deviation of the pixel aspect ratio from 1 that gives no warning
 
 
@@ -103,20 +104,22 @@ class ContainerReader:
         clock = PictureClock(self._time_base, origin_s=self._origin_s, start_s=self._start_s, fps=self.fps)
         pending: Callable[[float], Frame] | None = None
         moment, start_s, holes_s, count, corrupt = Moment(0.0, 0.0, 0.0), 0.0, 0.0, 0, 0
+        stills: list[tuple[float, float]] = []
         decoder = StreamDecoder(self._container, self._stream, origin_s=self._origin_s)
         pictures = decoder.pictures()
         first = list(islice(pictures, 1 if self._is_live else _FIRST_PICTURES))
         clock.choose(first)
         for picture in chain(first, pictures):
             last, moment = moment, clock.read(picture)
-            is_hole = moment.gap_s > (_HOLE_FRAMES - 0.5) * clock.step_s and (
-                picture.is_corrupt or decoder.has_loss(last.time_s, moment.time_s)
-            )
-            hole_s = moment.gap_s if is_hole else 0.0
-            if is_hole:
-                holes_s += hole_s
-                begin_s = moment.time_s - hole_s
-                self._damaged(f"frames are missing from {begin_s:.2f} to {moment.time_s:.2f} s")
+            hole_s = 0.0
+            if moment.gap_s > (_HOLE_FRAMES - 0.5) * clock.step_s:
+                gap = moment.time_s - moment.gap_s, moment.time_s
+                if picture.is_corrupt or decoder.has_loss(last.time_s, moment.time_s):
+                    hole_s = moment.gap_s
+                    holes_s += hole_s
+                    self._damaged(f"frames are missing from {gap[0]:.2f} to {gap[1]:.2f} s")
+                else:
+                    stills.append(gap)
             if pending:
                 yield pending(moment.time_s - hole_s - last.time_s)
             check_pixels(self.name, picture.width, picture.height)
@@ -138,6 +141,7 @@ class ContainerReader:
             self.warnings.append(f"some frames have no timestamp; {1 / clock.step_s:g} frames a second are assumed")
         if not clock.is_untimed and not self.is_damaged:
             self._correct_fps((count - 1) / (moment.time_s - start_s) if moment.time_s > start_s else None)
+        self._note_stills(stills, count)
         self._note_early_end(count, moment.time_s + moment.duration_s, clock.removed_s)
         self._note_truncation()
         yield pending(moment.duration_s)
@@ -169,6 +173,15 @@ class ContainerReader:
         """Replace a frame rate that is missing, or wrong, by that of the decoded frames."""
         if measured is not None and (self.fps is None or abs(self.fps / measured - 1) > _RATE_TOLERANCE):
             self.fps = round(measured, 3)
+
+    def _note_stills(self, stills: list[tuple[float, float]], count: int) -> None:
+        """Warn of gaps that may be a loss or not: nothing but the timestamps says that there is one."""
+        if not stills or len(stills) > _STILL_SHARE * count:  # so many are the frame rate
+            return
+        begin_s, end_s = max(stills, key=lambda gap: gap[1] - gap[0])
+        longest = f"{begin_s:.2f} to {end_s:.2f} s"
+        gaps = f"from {longest}" if len(stills) == 1 else f"in {len(stills)} gaps, the longest from {longest}"
+        self.warnings.append(f"no frames {gaps}: the picture stands still, or frames were lost")
 
     def _note_early_end(self, count: int, end_s: float, removed_s: float) -> None:
         """Warn of a file that ends before its declared end, by frame count if it declares one, and by time."""

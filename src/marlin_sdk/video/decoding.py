@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,9 @@ __all__ = ["StreamDecoder"]
 
 _LOST_SHARE = 0.25  # of the bytes that the missing packets would have had
 _NEARBY_S = 1.0  # from a loss to the pictures that it may cost: a decoder holds some back
+_LATE_S = 0.01  # a hidden picture has about the time of the one that it is for
+_RECENT_PACKETS = 4096  # more than any decoder holds back
+_LAST_PACKETS = 3  # that a decoder may leave without a picture at the end
 
 
 class StreamDecoder:
@@ -41,6 +46,7 @@ class StreamDecoder:
         self.deinterlacer = Deinterlacer(stream.time_base or Fraction(1))
         self._container, self._stream, self._origin_s = container, stream, origin_s
         self._losses_s: list[float] = []
+        self._decoded_s: deque[float] = deque(maxlen=_RECENT_PACKETS)
         options = {"max_pixels": str(MAX_PIXELS)}
         if container.format.name == "hevc":  # without timestamps, only the decoder can tell that frames are missing
             options["err_detect"] = "explode"
@@ -54,7 +60,7 @@ class StreamDecoder:
         """
         import av
 
-        undecoded, first_s, at_s = 0, 0.0, 0.0
+        undecoded, first_s, at_s, shown_s = 0, 0.0, 0.0, math.inf
         packets = self._packets()
         drained = False
         while not drained:
@@ -75,21 +81,29 @@ class StreamDecoder:
             try:
                 if not failed:
                     for picture in self._stream.decode(packet):
+                        shown_s = self._time_s(picture) if math.isinf(shown_s) else max(shown_s, self._time_s(picture))
                         yield from self.deinterlacer.feed(picture)
             except av.error.FFmpegError:
                 failed = True
             if failed or is_corrupt:
                 self._losses_s.append(at_s)
+            elif packet is not None and not packet.is_discard:
+                self._decoded_s.append(self._time_s(packet))
             if failed:
                 first_s = first_s if undecoded else at_s
                 undecoded += 1
         yield from self.deinterlacer.flush()
+        without = sum(time_s > shown_s for time_s in self._decoded_s)
+        if without > _LAST_PACKETS:
+            self.warnings.append(f"the last {without} packets, after {shown_s:.2f} s, give no picture")
         if undecoded:
             self.warnings.append(f"{undecoded} packets cannot be decoded, the first at {first_s:.2f} s")
 
     def has_loss(self, begin_s: float, end_s: float) -> bool:
-        """Whether data were lost about a time, so that a gap there is no variable frame rate."""
-        return any(begin_s - _NEARBY_S <= loss_s <= end_s + _NEARBY_S for loss_s in self._losses_s)
+        """Whether data were lost about a time, or gave no picture, so that a gap there is no variable frame rate."""
+        return any(begin_s - _NEARBY_S <= loss_s <= end_s + _NEARBY_S for loss_s in self._losses_s) or any(
+            begin_s < time_s < end_s - _LATE_S for time_s in self._decoded_s
+        )
 
     def _packets(self) -> Iterator[av.Packet[Any]]:
         """The packets of the stream; in Matroska, bytes between them that belong to none are noted as lost."""
@@ -112,7 +126,7 @@ class StreamDecoder:
             if is_own:
                 yield packet
 
-    def _time_s(self, packet: av.Packet[Any]) -> float:
-        if packet.pts is None or packet.time_base is None:
+    def _time_s(self, coded: av.Packet[Any] | av.VideoFrame) -> float:
+        if coded.pts is None or self._stream.time_base is None:
             return 0.0
-        return float(packet.pts * packet.time_base) - self._origin_s
+        return float(coded.pts * self._stream.time_base) - self._origin_s

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import pytest
 from tests.conftest import ROOT
-from tests.making import noise, write_video
+from tests.making import lay, noise, write_video
 
 from marlin_sdk.clips.windows import sample_by_time
 from marlin_sdk.video.frames import Frame, VideoReader
@@ -114,10 +115,32 @@ def test_stretch_of_zeros_in_the_middle_is_damage(tmp_path: Path, suffix: str, c
 
 
 def test_variable_frame_rate_is_no_damage(tmp_path: Path) -> None:
-    """A screen that stands still for a while: nothing was lost."""
+    """A screen that stands still for a while, perhaps: no frame is taken from anywhere, and nothing is called lost."""
     shown_ms = [*range(0, 1000, 40), *range(4000, 5000, 40)]
     path = write_video(tmp_path / "v.mkv", noise(len(shown_ms), 64, 64), times=shown_ms)
     frames, reader = read(path)
-    assert (reader.is_damaged, reader.warnings) == (False, [])
+    said = "no frames from 1.00 to 4.00 s: the picture stands still, or frames were lost"
+    assert (reader.is_damaged, reader.warnings) == (False, [said])
     assert frames[24].duration_s == pytest.approx(3.04, abs=2e-3)
     assert {frame.missing_s for frame in frames} == {0}
+
+
+def test_slow_pictures_are_no_gaps(tmp_path: Path) -> None:
+    """A slide a second, in a stream that declares 25 frames a second."""
+    path = write_video(tmp_path / "v.mkv", noise(20, 64, 64), times=list(range(0, 20_000, 1000)))
+    frames, reader = read(path)
+    assert (len(frames), reader.is_damaged, reader.warnings) == (20, False, [])
+
+
+def test_packets_that_give_no_picture_are_damage(tmp_path: Path) -> None:
+    """HEVC decoders leave out pictures whose references are missing, without an error."""
+    options = {"x265-params": "log-level=none"}
+    path = write_video(tmp_path / "v.mkv", noise(60, 96, 128), codec="libx265", options=options)
+    with av.open(str(path)) as container:
+        positions = [packet.pos for packet in container.demux(video=0) if packet.size and packet.pos]
+    data = bytearray(path.read_bytes())
+    for position in positions[50:52]:
+        data[position + 10 : position + 20] = b"\xff" * 10
+    frames, reader = read(lay(tmp_path / "damaged.mkv", bytes(data)))
+    assert len(frames) < 58
+    assert reader.is_damaged, reader.warnings
