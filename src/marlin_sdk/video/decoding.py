@@ -23,6 +23,7 @@ _LOST_SHARE = 0.25  # of the bytes that the missing packets would have had
 _NEARBY_S = 1.0  # from a loss to the pictures that it may cost: a decoder holds some back
 _LATE_S = 0.01  # a hidden picture has about the time of the one that it is for
 _RECENT_PACKETS = 4096  # more than any decoder holds back
+_NEXT_STEPS = 1.5  # to the next picture, at most
 _LAST_PACKETS = 3  # that a decoder may leave without a picture at the end
 
 
@@ -47,6 +48,7 @@ class StreamDecoder:
         self._container, self._stream, self._origin_s = container, stream, origin_s
         self._losses_s: list[float] = []
         self._decoded_s: deque[float] = deque(maxlen=_RECENT_PACKETS)
+        self._shown_s = self._step_s = math.inf  # the time of the last picture, from the one before
         options = {"max_pixels": str(MAX_PIXELS)}
         if container.format.name == "hevc":  # without timestamps, only the decoder can tell that frames are missing
             options["err_detect"] = "explode"
@@ -60,15 +62,15 @@ class StreamDecoder:
         """
         import av
 
-        undecoded, first_s, at_s, shown_s = 0, 0.0, 0.0, math.inf
+        undecoded, first_s, at_s = 0, 0.0, 0.0
         packets = self._packets()
-        drained = False
+        drained = breaks_off = False
         while not drained:
             try:
                 packet = next(packets, None)
             except Exception as error:  # from FFmpeg, or anything that a file object raises
                 self.warnings.append(f"breaks off at {at_s:.2f} s: {describe_error(error)}")
-                packet = None
+                packet, breaks_off = None, True
             drained = packet is None  # decoding None flushes the pictures that the decoder still holds
             if packet is not None and not packet.size:
                 continue
@@ -80,8 +82,7 @@ class StreamDecoder:
             failed = is_corrupt and "mpeg" not in self._container.format.name
             try:
                 if not failed:
-                    for picture in self._stream.decode(packet):
-                        shown_s = self._time_s(picture) if math.isinf(shown_s) else max(shown_s, self._time_s(picture))
+                    for picture in self._decode(packet, breaks_off=breaks_off):
                         yield from self.deinterlacer.feed(picture)
             except av.error.FFmpegError:
                 failed = True
@@ -93,11 +94,23 @@ class StreamDecoder:
                 first_s = first_s if undecoded else at_s
                 undecoded += 1
         yield from self.deinterlacer.flush()
-        without = sum(time_s > shown_s for time_s in self._decoded_s)
+        without = sum(time_s > self._shown_s for time_s in self._decoded_s)
         if without > _LAST_PACKETS:
-            self.warnings.append(f"the last {without} packets, after {shown_s:.2f} s, give no picture")
+            self.warnings.append(f"the last {without} packets, after {self._shown_s:.2f} s, give no picture")
         if undecoded:
             self.warnings.append(f"{undecoded} packets cannot be decoded, the first at {first_s:.2f} s")
+
+    def _decode(self, packet: av.Packet[Any] | None, *, breaks_off: bool) -> Iterator[av.VideoFrame]:
+        """The pictures that a packet completes; where the stream breaks off, none behind those that have not come."""
+        for picture in self._stream.decode(packet):
+            time_s = self._time_s(picture)
+            if breaks_off and time_s - self._shown_s > _NEXT_STEPS * self._step_s:
+                return
+            if math.isinf(self._shown_s):
+                self._shown_s = time_s
+            elif time_s > self._shown_s:
+                self._step_s, self._shown_s = time_s - self._shown_s, time_s
+            yield picture
 
     def has_loss(self, begin_s: float, end_s: float) -> bool:
         """Whether data were lost about a time, or gave no picture, so that a gap there is no variable frame rate."""

@@ -600,3 +600,30 @@ def test_wrong_duration_of_the_last_frame_is_ignored(tmp_path: Path) -> None:
 
     assert len(frames) == 5
     assert frames[-1].duration_s == pytest.approx(0.04, abs=2e-3)
+
+
+class BrokenFile(io.BytesIO):
+    """Bytes whose reading fails from a position on, as a dropped connection does."""
+
+    def __init__(self, content: bytes, end: int) -> None:
+        super().__init__(content)
+        self._end = end
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.tell() >= self._end:
+            raise OSError("the connection is gone")
+        return super().read(min(size if size is not None and size >= 0 else self._end, self._end - self.tell()))
+
+
+def test_no_picture_follows_those_that_had_not_come_when_a_stream_broke_off(tmp_path: Path) -> None:
+    """With B-frames, a later picture comes before those between; decoders show it at the end of what they have."""
+    options = {"bf": "3", "b_strategy": "0", "sc_threshold": "0"}
+    content = write_video(tmp_path / "v.mkv", noise(60, 64, 64), options=options).read_bytes()
+    counts = set()
+    for end in range(len(content) // 2, len(content) * 3 // 4, 99):
+        with ContainerReader(BrokenFile(content, end), name="v.mkv") as reader:
+            times = [frame.time_s for frame in reader]
+        counts.add(len(times))
+        assert times == pytest.approx([index / 25 for index in range(len(times))])
+        assert reader.is_damaged
+    assert len(counts) > 5
