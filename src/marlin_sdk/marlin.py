@@ -168,8 +168,8 @@ class Marlin(LoadedModel, ExplainsOldNames):
 
         Args:
             clip: as in `extract_clip`.
-            masking: "fasking", "fasking_opp", "tube", "random" or "frame"; the first two locate the parts of the face
-                with the model's detector.
+            masking: "fasking", "fasking_opp", "crfr", "tube", "random" or "frame"; the first three locate the parts of
+                the face with the model's detector.
             ratio: fraction of the tokens that is masked, in (0, 1).
             seed: the same seed masks the same tokens; each clip of a batch has its own.
             normalised_target: the model was trained to reconstruct normalised tubelets, as the recipe `videomae` does.

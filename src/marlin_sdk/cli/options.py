@@ -16,7 +16,7 @@ from marlin_sdk.errors import ConfigError, MarlinError, MissingExtraError, Video
 __all__ = ["CONTEXT", "MASKINGS", "ends_with_status", "output_options", "set_up_logging"]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-MASKINGS = ("fasking", "fasking_opp", "tube", "random", "frame")
+MASKINGS = ("fasking", "fasking_opp", "crfr", "tube", "random", "frame")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -1,3 +1,3 @@
 """Token masks: which tokens of a clip are visible."""
 
-__all__ = ["detected", "patterns"]
+__all__ = ["covering", "detected", "patterns"]

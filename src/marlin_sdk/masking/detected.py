@@ -15,7 +15,7 @@ from marlin_sdk.errors import ConfigError
 from marlin_sdk.face.detections import FaceDetector
 from marlin_sdk.face.regions.labels import FaceCrops, region_bits
 from marlin_sdk.face.regions.landmarks import FivePointParser
-from marlin_sdk.masking.patterns import Strategy, make_masks
+from marlin_sdk.masking.patterns import REGION_STRATEGIES, Strategy, make_masks
 from marlin_sdk.runtime.inputs import to_frames
 
 __all__ = ["draw_masks"]
@@ -46,7 +46,7 @@ def draw_masks(
     """
     if masking not in get_args(Strategy):
         raise ConfigError(f"unknown masking {masking!r}; expected one of {', '.join(get_args(Strategy))}")
-    regions = _find_regions(clips, config, find_detector()) if masking.startswith("fasking") else None
+    regions = _find_regions(clips, config, find_detector()) if masking in REGION_STRATEGIES else None
     seeds = range(seed, seed + len(clips))
     return make_masks(regions, strategy=cast(Strategy, masking), ratio=ratio, seeds=seeds, grid=config.grid)
 

@@ -19,10 +19,15 @@ from torch import Tensor
 
 from marlin_sdk.errors import ConfigError, ShapeError
 from marlin_sdk.face.regions.labels import FACE_PARTS, REGIONS
+from marlin_sdk.masking.covering import cover
 
-__all__ = ["Strategy", "count_visible", "make_masks"]
+__all__ = ["REGION_STRATEGIES", "Strategy", "count_visible", "make_masks"]
 
-Strategy = Literal["fasking", "fasking_opp", "tube", "random", "frame"]
+Strategy = Literal["fasking", "fasking_opp", "crfr", "tube", "random", "frame"]
+
+REGION_STRATEGIES: tuple[Strategy, ...] = ("fasking", "fasking_opp", "crfr")
+"""The strategies that need the regions of the face."""
+
 _NO_REGION = len(REGIONS)  # the rank of a token without regions: after every region
 _HAS_REGION = (np.arange(1 << len(REGIONS)) >> np.arange(len(REGIONS))[:, None]) & 1 == 1  # by region and bits
 
@@ -41,6 +46,10 @@ def make_masks(
       drawn once per clip, until a region brings the step's visible fraction to `1 - ratio`; of these cells, over the
       whole clip, a random selection stays visible.
     - "fasking_opp": the same in reverse order: the parts of the face are visible first.
+    - "crfr": one part of the face, drawn once per clip from those that it shows, is masked in every time step; of the
+      background, the skin and every other part the same proportion of tokens, to within one token, stays visible. If
+      that part alone exceeds what the ratio masks, all else is visible. See `marlin_sdk.masking.covering` for tokens of
+      several regions. Source: CRFR-P of FSFM (CVPR 2025, arXiv 2412.12032).
     - "tube": the same cells in every time step.
     - "random": any tokens.
     - "frame": whole time steps.
@@ -72,6 +81,9 @@ def make_masks(
     draws = np.empty((len(keys), num_tokens + max(grid[0], grid[1] * grid[2], len(FACE_PARTS))))
     for row, seed in zip(draws, keys, strict=True):
         np.random.default_rng(seed).random(out=row)
+    if strategy == "crfr":
+        bits = _check_regions(regions, len(keys), grid)
+        return torch.from_numpy(cover(bits.reshape(len(keys), num_tokens), draws, num_visible))
     order, shared = draws[:, :num_tokens].reshape(-1, grid[0], grid[1] * grid[2]), draws[:, num_tokens:]
     if strategy in ("fasking", "fasking_opp"):
         bits = _check_regions(regions, len(keys), grid).reshape(order.shape)

@@ -17,7 +17,7 @@ __all__ = ["TASK", "PretrainConfig", "load_config", "save_config"]
 TASK = "pretraining"
 """The key of the settings in its checkpoints."""
 
-Masking = Literal["fasking", "fasking_opp", "tube", "random", "frame"]
+Masking = Literal["fasking", "fasking_opp", "crfr", "tube", "random", "frame"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 Strategy = Literal["auto", "ddp", "fsdp"]
 

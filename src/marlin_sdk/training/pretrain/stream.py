@@ -11,13 +11,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from marlin_sdk.errors import MarlinError, TrainingError
-from marlin_sdk.masking.patterns import make_masks
+from marlin_sdk.masking.patterns import REGION_STRATEGIES, make_masks
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.learner import Batch
 
 __all__ = ["BatchStream", "Dataset", "collate", "mask_seed", "masks_for"]
-
-_REGION_STRATEGIES = ("fasking", "fasking_opp")
 
 
 class Dataset(Protocol):
@@ -109,7 +107,7 @@ class BatchStream:
 def masks_for(items: Mapping[str, Any], config: PretrainConfig, seeds: list[int]) -> Tensor:
     """The masks of a batch, bool (B, N), True where VISIBLE."""
     return make_masks(
-        items["regions"] if config.masking in _REGION_STRATEGIES else None,
+        items["regions"] if config.masking in REGION_STRATEGIES else None,
         strategy=config.masking,
         ratio=config.mask_ratio,
         seeds=seeds,
