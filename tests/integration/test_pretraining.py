@@ -40,6 +40,7 @@ SETTINGS: dict[str, Any] = {
     "val_clips": 8,
 }
 TWO: dict[str, Any] = {"max_steps": 6, "masking": "tube", "warmup": 0.0, "devices": 2}
+READ_FOR_MEAN_FACE = 12  # clips of the first pass, before training
 # What a child process runs: the settings that differ, the folder, and whether it goes on.
 SCRIPT = """
 import json, sys, time
@@ -163,7 +164,9 @@ def test_tensorboard_reads_losses_rates_and_pictures(straight: Path) -> None:
 
 def test_killed_run_that_goes_on_ends_where_a_straight_one_does(straight: Path, tmp_path: Path) -> None:
     """12 clips make 3 batches a pass, so step 10 lies inside one."""
-    process = start(tmp_path / "killed", last_clip=50)  # two steps beyond the checkpoint, which are lost
+    process = start(
+        tmp_path / "killed", last_clip=READ_FOR_MEAN_FACE + 50
+    )  # two steps beyond the checkpoint, which are lost
     last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
     wait_for((tmp_path / "killed" / "stuck").exists, unless=lambda: process.poll() is not None)
     process.send_signal(signal.SIGKILL)
@@ -189,15 +192,26 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["train/reconstruction"] for line in lines]
 
 
+def validation(folder: Path) -> dict[str, float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    (found,) = [line for line in lines if line["step"] == 6 and "val/reconstruction" in line]
+    assert {"val/mean_face", "val/still_face", "val/still_face_moving"} < found.keys()
+    return {name: float(value) for name, value in found.items()}
+
+
 def test_two_processes_learn_alike_whole_or_sharded(sharded: Path, tmp_path: Path) -> None:
     finish(start(tmp_path / "whole", {**TWO, "strategy": "ddp"}))
     assert losses(tmp_path / "whole") == pytest.approx(losses(sharded), rel=1e-5)
+    assert validation(tmp_path / "whole") == pytest.approx(validation(sharded), rel=1e-5)
     expected, got = weights(tmp_path / "whole"), weights(sharded)
     critic_bias = "discriminator.layers.1.linear.bias"  # cancels in the loss: its steps are rounding
     assert max(float((expected[key] - got[key]).abs().max()) for key in expected if key != critic_bias) < 1e-4
     run(tmp_path / "one", **{**TWO, "devices": 1, "base_lr": 0.1})
     assert losses(tmp_path / "one") == pytest.approx(losses(sharded), rel=0.1)
     assert losses(tmp_path / "one") != losses(sharded)  # the second process has masks of its own
+    one, both = validation(tmp_path / "one"), validation(sharded)
+    assert one["val/mean_face"] == pytest.approx(both["val/mean_face"], rel=0.05)
+    assert one["val/mean_face"] != both["val/mean_face"]
 
 
 def test_run_in_two_processes_goes_on_in_two(sharded: Path) -> None:
@@ -323,7 +337,7 @@ def test_ctrl_c_finishes_the_step_and_leaves_a_checkpoint_to_resume_from(straigh
     own = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
     try:
         with pytest.raises(KeyboardInterrupt, match="stopped after step 4 of 20"):
-            pretrain(config, folder, train=Interrupting(14), val=GeneratedClips(8, seed=1))
+            pretrain(config, folder, train=Interrupting(READ_FOR_MEAN_FACE + 14), val=GeneratedClips(8, seed=1))
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, own)

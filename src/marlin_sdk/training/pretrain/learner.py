@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from marlin_sdk.model import MaskedAutoencoder
 from marlin_sdk.training.pretrain.config import PretrainConfig
-from marlin_sdk.training.pretrain.discriminator import Discriminator
 from marlin_sdk.training.pretrain.losses import (
+    Discriminator,
     critic_loss,
     fooling_loss,
     gradient_penalty,
@@ -151,10 +151,13 @@ class Learner:
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> Tensor:
-        """The reconstruction loss of each held-out clip, (B,); of normalised tubelets if those are the target."""
+        """The error of each masked tubelet of held-out clips, (B, masked): mean squares, as in the loss.
+
+        Of normalised tubelets if those are the target.
+        """
         self.autoencoder.eval()
         clips, target, mask = self._targets(batch)
-        errors: Tensor = (self.autoencoder(clips, mask).float() - target).square().mean(dim=(1, 2))
+        errors: Tensor = (self.autoencoder(clips, mask).float() - target).square().mean(dim=2)
         self.autoencoder.train()
         return errors
 

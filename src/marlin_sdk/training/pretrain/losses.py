@@ -1,18 +1,21 @@
-"""The losses of pretraining: reconstruction error and adversarial losses."""
+"""The losses of pretraining: reconstruction error, and the discriminator with its adversarial losses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 from marlin_sdk.config import ModelConfig
+from marlin_sdk.errors import ConfigError
+from marlin_sdk.model.layers import initialise
 from marlin_sdk.model.masks import pick
 from marlin_sdk.model.tubelets import to_tubelets
 
 __all__ = [
+    "Discriminator",
     "critic_loss",
     "fooling_loss",
     "gradient_penalty",
@@ -21,6 +24,7 @@ __all__ = [
     "reconstruction_loss",
 ]
 
+NEGATIVE_SLOPE = 0.01  # torch's default; the paper gives none
 _VARIANCE_EPS = 1e-6  # VideoMAE's (arXiv 2203.12602): a flat tubelet has no variance to divide by
 
 
@@ -52,6 +56,44 @@ def normalise_tubelets(tubelets: Tensor) -> Tensor:
 def reconstruction_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """The mean squared error over every pixel of every masked tubelet, a scalar."""
     return F.mse_loss(prediction, target)
+
+
+class _Layer(nn.Module):
+    """A linear layer with the name it has in published checkpoints: `layers.N.linear`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(x)
+        return out
+
+
+class Discriminator(nn.Module):
+    """Scores each tubelet independently: 1536 -> 4 decoder dims -> 1 (MARLIN, arXiv 2211.06627, section 3.2).
+
+    A Wasserstein critic: its score is unbounded, so there is no activation after the last layer.
+
+    Args:
+        config: the size of the autoencoder.
+    Raises:
+        ConfigError: `config` has no decoder.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.decoder_embed_dim is None:
+            raise ConfigError("this model config has no decoder, whose width determines the discriminator's")
+        hidden = 4 * config.decoder_embed_dim
+        self.layers = nn.ModuleList([_Layer(config.patch_dim, hidden), _Layer(hidden, 1)])
+        self.apply(initialise)
+
+    def forward(self, tubelets: Tensor) -> Tensor:
+        """(B, M, 1536) to scores (B, M, 1): higher means more likely real."""
+        first, last = self.layers
+        out: Tensor = last(F.leaky_relu(first(tubelets), NEGATIVE_SLOPE))
+        return out
 
 
 def critic_loss(fake_scores: Tensor, real_scores: Tensor) -> Tensor:

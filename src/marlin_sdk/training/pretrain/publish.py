@@ -27,6 +27,17 @@ _NON_COMMERCIAL = (
     "use, and name the authors."
 )
 
+_BASELINES = {
+    "mean_face": "the mean face of the training clips",
+    "still_face": "a still face, made of what is visible of the clip",
+}
+_PARTS = {"": "all that is masked", "_moving": "the moving parts alone"}
+_MEANINGS = {
+    f"val/{name}{suffix}": f"{subject}, over {part}"
+    for name, subject in {"reconstruction": "this model", **_BASELINES}.items()
+    for suffix, part in _PARTS.items()
+}
+
 
 @dataclass(frozen=True)
 class Card:
@@ -80,7 +91,7 @@ def export_model(
 
 def model_card(config: PretrainConfig, card: Card) -> str:
     """The README of a model, with the Hub's metadata at the top."""
-    metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in card.metrics.items())
+    metrics = "\n".join(f"| {name} | {value:.6g} | {_MEANINGS.get(name, '')} |" for name, value in card.metrics.items())
     start = card.init or "random weights"
     licence_note = _NON_COMMERCIAL if card.licence == _PUBLISHED_LICENCE else "See the licence field of this card."
     adversarial = (
@@ -128,12 +139,28 @@ mean squared error of the masked {target}, {adversarial}.
 
 ## Metrics
 
-| metric | value |
-| --- | --- |
+| metric | value | error of |
+| --- | --- | --- |
 {metrics}
-
+{_verdict(card.metrics)}
 A reconstruction loss compares runs on the same data. It does not say how good the features are: probe them.
 """
+
+
+def _verdict(metrics: Mapping[str, float]) -> str:
+    """A paragraph that says which baselines the model beats on held-out clips; empty without any."""
+    sentences = []
+    for suffix, part in _PARTS.items():
+        own = metrics.get(f"val/reconstruction{suffix}")
+        known = {subject: metrics.get(f"val/{name}{suffix}") for name, subject in _BASELINES.items()}
+        said = [
+            f"{'beats' if own < error else 'does NOT beat'} {subject}"
+            for subject, error in known.items()
+            if own is not None and error is not None
+        ]
+        if said:
+            sentences.append(f"Over {part} of the held-out clips it {', and '.join(said)}.\n")
+    return "\n" + "".join(sentences) if sentences else ""
 
 
 def push_to_hub(

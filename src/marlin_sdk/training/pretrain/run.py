@@ -99,7 +99,8 @@ def pretrain(
         config: the settings.
         output: the folder.
         train: yields {"clip": uint8 (16, 224, 224, 3), "regions": uint8 (8, 14, 14), "id": str, ...}, in an order that
-            depends only on its `set_epoch`.
+            depends only on its `set_epoch`. If there are held-out clips, the first 64 of epoch 0 are also read when a
+            run starts or resumes, for the mean face that validation compares with.
         val: the same for held-out clips.
         run: initial weights or resuming, and the model card.
     Raises:
@@ -132,7 +133,7 @@ class _Training:
         stream = BatchStream(train, self.config, rank=self.fabric.global_rank)
         if self.options.resume:
             self._resume(learner, stream)
-        held_out = HeldOut(val, self.config, rank=self.fabric.global_rank)
+        held_out = HeldOut(val, train, self.config, self.fabric)  # before the stream sets the position
         if self.fabric.is_global_zero:
             save_config(self.config, self.files.settings_file)
         loss = math.nan
@@ -200,12 +201,13 @@ class _Training:
         logger.info("resuming after step %d of %d", self.first_step, self.steps)
 
     def _validate(self, learner: Learner, held_out: HeldOut, monitor: Monitor, done: int) -> bool:
-        """Held-out loss and pictures, when they are due; returns whether the loss was the best so far."""
+        """Held-out losses and pictures, when they are due; returns whether the loss was the best so far."""
         last, improved = done == self.steps, False
         if held_out and (last or done % self.config.val_every == 0):
-            loss = held_out.loss(learner)
+            metrics = held_out.metrics(learner)
+            loss = metrics["reconstruction"]
             improved, self.best = loss < self.best, min(self.best, loss)
-            self.metrics = {"val/reconstruction": loss}
+            self.metrics = {f"val/{name}": value for name, value in metrics.items()}
             monitor.log_validation(done, self.metrics)
         if held_out and (last or done % self.config.picture_every == 0):
             monitor.log_picture(done, "reconstruction", held_out.picture(learner))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -15,7 +16,7 @@ from marlin_sdk.masking.patterns import REGION_STRATEGIES, make_masks
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.learner import Batch
 
-__all__ = ["BatchStream", "Dataset", "collate", "mask_seed", "masks_for"]
+__all__ = ["BatchStream", "Dataset", "collate", "first_clips", "mask_seed", "masks_for", "too_few_clips"]
 
 
 class Dataset(Protocol):
@@ -66,10 +67,7 @@ class BatchStream:
                 self.batch_index = index + 1
                 yield self._batch(items, index), items
             if self.batch_index == 0:
-                raise TrainingError(
-                    f"an epoch of the training clips has less than one batch of {self._config.batch_size}; prepare "
-                    "more videos, or lower --batch-size"
-                )
+                raise too_few_clips(self._config)
             self.epoch, self.batch_index = self.epoch + 1, 0
 
     def _items(self) -> Iterator[dict[str, Any]]:
@@ -102,6 +100,25 @@ class BatchStream:
             for offset in range(len(items["clip"]))
         ]
         return Batch(items["clip"], masks_for(items, self._config, seeds))
+
+
+def too_few_clips(config: PretrainConfig) -> TrainingError:
+    """The error of a data set without a batch."""
+    return TrainingError(
+        f"an epoch of the training clips has less than one batch of {config.batch_size}; prepare more videos, or lower "
+        "--batch-size"
+    )
+
+
+def first_clips(dataset: Dataset, count: int) -> Iterator[Tensor]:
+    """The first clips of epoch 0 of this process, uint8 (16, 224, 224, 3), at most `count` of them.
+
+    Read in this process, not by the loader's workers. The data set stays at epoch 0, and a `BatchStream` over it sets
+    its own position when its iteration starts: iterate this first.
+    """
+    dataset.set_epoch(0)
+    for item in islice(iter(dataset), count):
+        yield torch.as_tensor(item["clip"])
 
 
 def masks_for(items: Mapping[str, Any], config: PretrainConfig, seeds: list[int]) -> Tensor:

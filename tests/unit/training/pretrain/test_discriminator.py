@@ -8,7 +8,7 @@ from tests.making import TINY
 
 from marlin_sdk.config import PRESETS
 from marlin_sdk.errors import ConfigError
-from marlin_sdk.training.pretrain.discriminator import Discriminator
+from marlin_sdk.training.pretrain.losses import Discriminator
 
 
 def test_names_and_shapes_are_those_of_published_checkpoints() -> None:

@@ -16,8 +16,8 @@ from torch.nn import functional as F  # noqa: N812 - the usual alias
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.errors import WeightsError
 from marlin_sdk.model import MaskedAutoencoder
-from marlin_sdk.training.pretrain.discriminator import Discriminator
 from marlin_sdk.training.pretrain.initialise import initialise_from
+from marlin_sdk.training.pretrain.losses import Discriminator
 from marlin_sdk.weights.checkpoints import to_published_keys
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

@@ -235,9 +235,10 @@ def test_masked_tokens_never_reach_the_encoders_blocks() -> None:
     assert shapes == [(4, 3, 32)]
 
 
-def test_each_clip_of_an_evaluation_has_its_own_loss() -> None:
+def test_each_masked_tubelet_of_an_evaluation_has_its_own_error() -> None:
     made = learner()
     errors = made.evaluate(batch())
+    assert errors.shape == (4, 29)
     alone = torch.cat([made.evaluate(Batch(batch().clips[i : i + 1], batch().mask[i : i + 1])) for i in range(4)])
     assert torch.allclose(errors, alone, atol=1e-6)
     assert made.network.training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from marlin_sdk import Marlin
 from marlin_sdk.errors import WeightsError
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.learner import build_networks
-from marlin_sdk.training.pretrain.publish import Card, export_model, licence_of, push_to_hub
+from marlin_sdk.training.pretrain.publish import Card, export_model, licence_of, model_card, push_to_hub
 
 CONFIG = PretrainConfig(model=TINY, batch_size=4)
 CARD = Card(name="lab/faces", data="12 faces of 3 people.", step=7, metrics={"val/reconstruction": 0.0123})
@@ -58,11 +59,37 @@ def test_card_holds_licence_data_training_and_metrics(tmp_path: Path) -> None:
     for part in (
         "# lab/faces",
         "12 faces of 3 people.",
-        "| val/reconstruction | 0.0123 |",
+        "| val/reconstruction | 0.0123 | this model, over all that is masked |",
         "7 steps of 4 clips",
         "0.01 times",
     ):
         assert part in card
+
+
+def test_card_says_which_baselines_the_model_beats() -> None:
+    metrics = {"val/reconstruction": 0.2, "val/mean_face": 0.3, "val/still_face": 0.1, "val/other": 4.0}
+    moving = {"val/reconstruction_moving": 0.5, "val/mean_face_moving": 0.5, "val/still_face_moving": 0.6}
+    card = model_card(CONFIG, replace(CARD, metrics={**metrics, **moving}))
+    assert (
+        "| val/other | 4 |  |\n"
+        "| val/reconstruction_moving | 0.5 | this model, over the moving parts alone |\n"
+        "| val/mean_face_moving | 0.5 | the mean face of the training clips, over the moving parts alone |\n"
+        "| val/still_face_moving | 0.6 | a still face, made of what is visible of the clip, over the moving parts alone "
+        "|\n\n"
+        "Over all that is masked of the held-out clips it beats the mean face of the training clips, and does NOT beat "
+        "a still face, made of what is visible of the clip.\n"
+        "Over the moving parts alone of the held-out clips it does NOT beat the mean face of the training clips, and "
+        "beats a still face, made of what is visible of the clip.\n"
+        "\n"
+        "A reconstruction loss"
+    ) in card
+
+
+@pytest.mark.parametrize("metrics", [{}, {"val/reconstruction": 0.2}, {"val/mean_face": 0.2}])
+def test_card_without_baselines_claims_nothing(metrics: dict[str, float]) -> None:
+    card = model_card(CONFIG, replace(CARD, metrics=metrics))
+    assert "beat" not in card
+    assert "\n\nA reconstruction loss compares" in card
 
 
 @pytest.mark.parametrize(
