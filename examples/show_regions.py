@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from marlin_sdk.face.detectors import load_detector
 from marlin_sdk.face.regions.labels import LABELS, REGIONS, FaceCrops, region_bits
 from marlin_sdk.face.regions.parsers import load_parser
-from marlin_sdk.masking.patterns import Strategy, make_masks
+from marlin_sdk.masking.patterns import REGION_STRATEGIES, make_masks
 from marlin_sdk.training.prepare.config import PrepareConfig
 from marlin_sdk.training.prepare.crops import Segment, track_faces
 from marlin_sdk.video.reader import open_video
@@ -89,13 +89,12 @@ def draw(segment: Segment, config: PrepareConfig, detector: str, parser: str, *,
         "regions": [paint(pixels[step], labels[step]) for step in SHOWN],
         "tokens": [tokens(bits[step // 2], config.size_px) for step in SHOWN],
     }
-    strategies: tuple[Strategy, ...] = ("fasking", "fasking_opp")
-    for strategy in strategies:
+    for strategy in REGION_STRATEGIES:
         visible = make_masks(bits[None], strategy=strategy, seeds=[seed]).numpy().reshape(8, 14, 14)
         rows[strategy] = [masked(pixels[step], visible[step // 2]) for step in SHOWN]
-    figure = Figure(figsize=(7.5, 9.6), dpi=100, facecolor="white")
+    figure = Figure(figsize=(7.5, 11.4), dpi=100, facecolor="white")
     axes = figure.subplots(len(rows), len(SHOWN))
-    figure.subplots_adjust(left=0.135, right=0.995, top=0.97, bottom=0.055, hspace=0.05, wspace=0.04)
+    figure.subplots_adjust(left=0.135, right=0.995, top=0.975, bottom=0.046, hspace=0.05, wspace=0.04)
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         for axis, step, picture in zip(line, SHOWN, pictures, strict=True):
             axis.imshow(picture)
