@@ -322,3 +322,37 @@ def test_hub_folder_of_a_run_comes_back_from_the_hub(tiny_run: Path, server: Loo
     here = Marlin.from_pretrained(tiny_run, decoder=True, device="cpu")
     assert np.array_equal(model.extract_clip(clip).numpy(), here.extract_clip(clip).numpy())
     assert json.loads(files["config.json"])["decoder_depth"] == 1
+
+
+def test_a_probe_on_labelled_windows_is_logged_and_changes_nothing_else(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", {"a": 40, "b": 40}, {f"held{number}": 60 for number in range(4)})
+    rows = [
+        f"held{number}.mp4,{start},{start + 4},{label},{'train' if number % 2 else 'test'}"
+        for number in range(4)
+        for start, label in ((14, "early"), (40, "late"))
+    ]
+    labels = lay(tmp_path / "labels.csv", "\n".join(["source,start_frame,end_frame,label,part", *rows]).encode())
+    config = lay(tmp_path / "tiny.yaml", CONFIG.encode())
+    arguments = ["--data", str(data), "--config", str(config), "--num-workers", "0", "--masking", "random", "-q"]
+    runs = {
+        "probed": ["--probe", str(labels), "--probe-every", "2"],
+        "plain": [],
+    }
+    for name, more in runs.items():
+        done = CliRunner().invoke(pretrain_command, [*arguments, *more, "-o", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+    logged = [json.loads(line) for line in (tmp_path / "probed" / "metrics.jsonl").read_text().splitlines()]
+    probes = {line["step"]: line for line in logged if "probe/mean" in line}
+    assert list(probes) == [0, 2, 4]
+    assert {line["probe/majority"] for line in probes.values()} == {0.5}
+    assert all(0 <= line[f"probe/{pool}"] <= 1 for line in probes.values() for pool in ("mean", "time"))
+    content = [(tmp_path / name / "model.safetensors").read_bytes() for name in runs]
+    assert content[0] == content[1]
+
+    trained = lay(tmp_path / "trained.csv", labels.read_bytes() + b"\na.mp4,14,18,early,test")
+    refused = CliRunner().invoke(
+        pretrain_command, [*arguments, "--probe", str(trained), "-o", str(tmp_path / "refused")]
+    )
+    assert refused.exit_code == 2
+    assert "source 'a.mp4' is in the test part, and the encoder is trained on it" in refused.output
+    assert not (tmp_path / "refused").exists()

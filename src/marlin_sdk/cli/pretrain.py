@@ -42,6 +42,9 @@ _SIZES = ", ".join(name.removesuffix("_ytf") for name in PRESETS)
 @click.option("--seed", type=int, help="Random seed of weights, order, windows and masks.")
 @click.option("--save-every", type=int, help="Steps between checkpoints.")
 @click.option("--val-every", type=int, help="Steps between validations on held-out clips.")
+@click.option("--probe", metavar="CSV", help="Labelled windows (source, start_frame, end_frame, label, part).")
+@click.option("--probe-data", metavar="DIR", help="Prepared folder of the labelled videos.  [default: that of --data]")
+@click.option("--probe-every", type=int, help="Steps between two linear probes of the encoder on them.")
 @click.option("--name", help="Name of the model, for its card.")
 @click.option("--licence", help="Licence of the model, for its card: an identifier of the Hub.")
 @click.option("--push-to-hub", "repo", metavar="OWNER/NAME", help="Upload the model at the end.")
@@ -52,6 +55,8 @@ def command(
     config_file: str | None,
     init: str | None,
     resume: bool,
+    probe: str | None,
+    probe_data: str | None,
     name: str | None,
     licence: str | None,
     repo: str | None,
@@ -72,7 +77,8 @@ def command(
     set_up_logging(quiet=quiet, package_level=logging.INFO)
     given = {key: value for key, value in settings.items() if value is not None}
     with ends_with_status(console, interrupted="stopped by Ctrl-C; --resume continues from the last checkpoint"):
-        _run(data, Path(output), config_file, given, init, resume, name, licence, repo, console)
+        labelled = None if probe is None else (probe_data or data, probe)
+        _run(data, Path(output), config_file, given, init, resume, labelled, name, licence, repo, console)
 
 
 def _run(
@@ -82,6 +88,7 @@ def _run(
     given: dict[str, Any],
     init: str | None,
     resume: bool,
+    labelled: tuple[str, str] | None,
     name: str | None,
     licence: str | None,
     repo: str | None,
@@ -90,11 +97,16 @@ def _run(
     from marlin_sdk.training.pretrain.config import PretrainConfig
     from marlin_sdk.training.pretrain.data import open_clips
     from marlin_sdk.training.pretrain.run import Run, pretrain
+    from marlin_sdk.training.probe import open_labelled
     from marlin_sdk.training.strategy import is_first_process
 
     config = PretrainConfig.from_dict(_settings(config_file, given, output if resume else None))
     train, val, about = open_clips(data, config)
-    run = Run(init=init, resume=resume, name=name, licence=licence, data=about, progress=console.bars)
+    probe = None
+    if labelled is not None:
+        probe = open_labelled(*labelled, clip_frames=config.model.n_frames, trained_on=train.identities)
+        console.note(f"probe: {probe}")
+    run = Run(init=init, resume=resume, name=name, licence=licence, data=about, probe=probe, progress=console.bars)
     result = pretrain(config, output, train=train, val=val, run=run)
     if not is_first_process():
         return

@@ -1,3 +1,3 @@
 """Shared parts of training: devices, schedule, checkpoints, logs, the folder of a run (extra `[train]`)."""
 
-__all__ = ["checkpoint", "monitor", "prepare", "pretrain", "run_folder", "schedule", "strategy"]
+__all__ = ["checkpoint", "monitor", "prepare", "pretrain", "probe", "run_folder", "schedule", "strategy"]

@@ -42,6 +42,7 @@ _MINIMUM = {
     "save_every": 1,
     "val_every": 1,
     "picture_every": 1,
+    "probe_every": 1,
 }
 _OPTIONAL = ("max_steps", "clip_norm")
 
@@ -84,6 +85,7 @@ class PretrainConfig:
         save_every: steps between two checkpoints.
         val_every: steps between two validations on held-out clips.
         picture_every: steps between two pictures of reconstructions.
+        probe_every: steps between two probes of the encoder on labelled clips, if there are any.
 
     Raises:
         ConfigError: a value outside the ranges above.
@@ -120,6 +122,7 @@ class PretrainConfig:
     save_every: int = 500
     val_every: int = 500
     picture_every: int = 500
+    probe_every: int = 500
 
     def __post_init__(self) -> None:
         if not self.model.has_decoder:

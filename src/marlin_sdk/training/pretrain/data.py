@@ -102,6 +102,11 @@ class ClipDataset(IterableDataset[ClipItem]):
         return len(self._samples)
 
     @property
+    def identities(self) -> set[str]:
+        """Whose faces they show."""
+        return {sample.identity for _, sample in self._samples}
+
+    @property
     def num_batches(self) -> int:
         """Batches of one epoch for this process."""
         return self._count_batches(self._this_process()[1])

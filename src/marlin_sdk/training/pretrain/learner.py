@@ -170,6 +170,18 @@ class Learner:
         self.autoencoder.train()
         return prediction
 
+    @torch.no_grad()
+    def encode(self, clips: Tensor) -> Tensor:
+        """The normalised tokens of whole clips, (B, 3, 16, 224, 224) in [0, 1] to float32 (B, 1568, D).
+
+        Only in one process; not of sharded weights.
+        """
+        self.network.eval()
+        with self.fabric.autocast():
+            tokens: Tensor = self.network.encoder(clips.to(self.fabric.device), pool="none")
+        self.network.train()
+        return tokens.float()
+
     def _targets(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         clips, mask = batch.pixels(self.fabric.device)
         target = masked_tubelets(clips, mask, self.config.model)

@@ -23,6 +23,7 @@ from marlin_sdk.training.pretrain.learner import Batch, Learner, build_networks
 from marlin_sdk.training.pretrain.publish import Card, export_model, licence_of
 from marlin_sdk.training.pretrain.state import load_learner, save_learner
 from marlin_sdk.training.pretrain.stream import BatchStream, Dataset, mask_seed
+from marlin_sdk.training.probe import LabelledClips, probe_accuracy, probe_features
 from marlin_sdk.training.run_folder import RunFolder
 from marlin_sdk.training.schedule import learning_rate, total_steps
 from marlin_sdk.training.strategy import any_process, gather, launch
@@ -38,6 +39,7 @@ logger = logging.getLogger("marlin_sdk")
 # Settings that may change when a run resumes: those that do not affect a step, except the length of the schedule,
 _MAY_CHANGE = frozenset(
     {"max_steps", "epochs", "num_workers", "log_every", "save_every", "val_every", "picture_every", "val_clips"}
+    | {"probe_every"}
     | {"checkpoint_blocks", "accelerator", "strategy"}
     | {"base_lr", "base_min_lr", "clip_norm", "gradient_penalty"}  # and remedies for a loss that is not finite
 )
@@ -70,6 +72,7 @@ class Run:
         name: of the model, for its card; by default the folder's.
         data: the training data, for its card.
         licence: of the model, for its card: an identifier of the Hub's list.
+        probe: labelled clips, on which a linear probe of the encoder is trained and tested from time to time.
         progress: show a progress bar on stderr.
     """
 
@@ -78,6 +81,7 @@ class Run:
     name: str | None = None
     data: str = "Not stated."
     licence: str | None = None
+    probe: LabelledClips | None = None
     progress: bool = False
 
 
@@ -112,6 +116,8 @@ def pretrain(
     """
     options, folder = run or Run(), run_folder(output)
     folder.check(config.to_dict(), resume=options.resume, init=options.init)
+    if options.probe is not None and config.strategy == "fsdp":
+        raise ConfigError('a probe during training needs the whole encoder in one process; use strategy "ddp"')
     steps = _count_steps(config, train)
     fabric = launch(config)
     with folder.lock(fabric):
@@ -148,6 +154,7 @@ class _Training:
             progress=self.options.progress,
         )
         with monitor, stop_on_signals(_announce_stop) as stop:
+            self._probe(learner, monitor, self.first_step)
             batches = iter(stream)
             for step in range(self.first_step, self.steps):
                 with monitor.waiting_for_data():
@@ -162,6 +169,7 @@ class _Training:
                 monitor.log_step(done, partial(losses.numbers, adversarial=self.config.is_adversarial), rate)
                 loss = float(losses.reconstruction)
                 improved = self._validate(learner, held_out, monitor, done)
+                self._probe(learner, monitor, done)
                 with monitor.not_training():
                     if improved:
                         self._save(learner, stream, done, self.files.best)
@@ -212,6 +220,18 @@ class _Training:
         if held_out and (last or done % self.config.picture_every == 0):
             monitor.log_picture(done, "reconstruction", held_out.picture(learner))
         return improved
+
+    def _probe(self, learner: Learner, monitor: Monitor, done: int) -> None:
+        """Probe the encoder when it is due, at the very start too: random features are the first thing to beat."""
+        clips, last = self.options.probe, done == self.steps
+        is_due = done % self.config.probe_every == 0 or last
+        if clips is None or not is_due or (done == self.first_step and done):
+            return
+        if self.fabric.is_global_zero:
+            features = probe_features(learner.encode, clips.clips, self.config.model.grid)
+            found = {f"probe/{pool}": float(probe_accuracy(values, clips).mean()) for pool, values in features.items()}
+            monitor.log_validation(done, {**found, "probe/majority": clips.majority})
+        self.fabric.barrier()
 
     def _save(self, learner: Learner, stream: BatchStream, done: int, path: Path) -> None:
         """Write a checkpoint, and export the model: that of the best weights if there are held-out clips."""
