@@ -1,0 +1,235 @@
+"""Does pretraining make features better? From real clips with labels to a table, with intervals, and a plot.
+
+    python -m benchmarks.learning --shared ../shared -o runs/learning --arms random,fasking
+
+Data: GRID (Cooke, Barker, Cunningham, Shao 2006; CC BY 4.0), 300 clips of one speaker; a fifth is held out.
+A model of 64 pixels is pretrained without labels; then a linear probe is asked for the spoken verb and adverb (four
+words each) in windows of 16 frames around the word: trained on the labels of the other clips, tested on the held-out
+ones, with the pretrained encoder and with the same architecture untrained. Intervals are of the paired difference, by
+bootstrap over clips. Every arm has the same data, order and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from marlin_sdk import Marlin, ModelConfig
+from marlin_sdk.model import Encoder
+from marlin_sdk.training.prepare.config import PrepareConfig
+from marlin_sdk.training.prepare.run import prepare
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.pretrain.data import ClipDataset
+from marlin_sdk.training.pretrain.learner import build_networks
+from marlin_sdk.training.pretrain.run import Run, pretrain
+from marlin_sdk.training.probe import PROBE_COLUMNS, LabelledClips, open_labelled, probe_accuracy, probe_features
+
+__all__ = ["main", "paired_interval"]
+
+SIZE_PX, PATCH_PX, FPS = 64, 8, 25
+SAMPLE_RATE = 1  # a word lasts a quarter of a second
+MODEL = ModelConfig(
+    encoder_embed_dim=96,
+    encoder_depth=4,
+    encoder_num_heads=3,
+    decoder_embed_dim=64,
+    decoder_depth=1,
+    decoder_num_heads=2,
+    img_size=SIZE_PX,
+    patch_size=PATCH_PX,
+)
+PLACES = {"verb": 0, "adverb": 5}  # of the six words of a sentence
+COMMON: dict[str, Any] = {"adv_weight": 0.0, "weight_decay": 0.05, "normalise_target": True, "mask_ratio": 0.75}
+ARMS: dict[str, dict[str, Any]] = {
+    "random": {"masking": "random"},
+    "tube": {"masking": "tube"},
+    "fasking": {"masking": "fasking"},
+    "crfr": {"masking": "crfr"},
+    "random-90": {"masking": "random", "mask_ratio": 0.9},
+    "fasking-90": {"masking": "fasking", "mask_ratio": 0.9},
+    "published": {"masking": "fasking", "mask_ratio": 0.9, "normalise_target": False, "weight_decay": 0.0},
+    "adversarial": {"masking": "random", "adv_weight": 0.01, "gradient_penalty": 10.0},
+}
+DRAWS = 2000
+
+
+def prepare_grid(videos: Path, detector: Path, work: Path) -> Path:
+    """Crop the faces of the clips, a fifth of them held out by a seed."""
+    clips = sorted(path.name for path in videos.glob("*.mp4"))
+    held_out = set(np.random.default_rng(0).permutation(clips)[: len(clips) // 5].tolist())
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "splits.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("source", "split"), *((name, "val" if name in held_out else "train") for name in clips)]
+        )
+    config = PrepareConfig(size_px=SIZE_PX, patch_px=PATCH_PX, detector=str(detector), faces="largest")
+    prepare(videos, work / "shards", config, table=work / "splits.csv")
+    return work / "shards"
+
+
+def label_words(words: Path, splits: Path, place: int, table: Path) -> Path:
+    """A probe's table of one word of each sentence."""
+    with splits.open(newline="") as file:
+        part = {row["source"]: "test" if row["split"] == "val" else "train" for row in csv.DictReader(file)}
+    sentences: dict[str, list[dict[str, str]]] = {}
+    with words.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["word"] not in ("sil", "sp"):
+                sentences.setdefault(f"{row['id']}.mp4", []).append(row)
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(PROBE_COLUMNS)
+        for source, sentence in sorted(sentences.items()):
+            if source in part and len(sentence) == 6:
+                word = sentence[place]
+                frames = (round(float(word["start_s"]) * FPS), round(float(word["end_s"]) * FPS))
+                writer.writerow([source, *frames, word["word"], part[source]])
+    return table
+
+
+def train(arm: str, shards: Path, output: Path, probe: LabelledClips, *, steps: int, base_lr: float) -> Path:
+    """Pretrain one arm, or return the finished run."""
+    folder = output / arm
+    if (folder / "model.safetensors").is_file():
+        return folder
+    every = max(steps // 8, 1)
+    config = PretrainConfig.from_preset(
+        "marlin",
+        MODEL,
+        **{**COMMON, **ARMS[arm]},
+        max_steps=steps,
+        base_lr=base_lr,
+        base_min_lr=base_lr / 50,
+        warmup=0.05,
+        num_workers=0,
+        log_every=50,
+        val_every=every,
+        probe_every=every,
+        save_every=every,
+        picture_every=steps,
+    )
+    settings: dict[str, Any] = {"batch_size": config.batch_size, "sample_rate": SAMPLE_RATE, "seed": config.seed}
+    data = ClipDataset(shards, "train", **settings)
+    val = ClipDataset(shards, "val", random_start=False, drop_last=False, **settings)
+    pretrain(config, folder, train=data, val=val, run=Run(probe=probe, progress=True, data="GRID, one speaker."))
+    return folder
+
+
+def encoders(folder: Path) -> dict[str, Encoder]:
+    """The pretrained encoder of a run, and the one that it started as."""
+    start = build_networks(PretrainConfig.from_preset("marlin", MODEL))[0].encoder
+    end = Marlin.from_pretrained(folder, device="cpu", detector="lbp").encoder
+    return {"untrained": start.eval(), "pretrained": end.eval()}
+
+
+def compare(networks: Mapping[str, Encoder], probes: Mapping[str, LabelledClips]) -> list[dict[str, Any]]:
+    """A row for each word and pooling: both accuracies, and the interval of their difference."""
+    rows = []
+    for word, clips in probes.items():
+        hits: dict[str, dict[str, NDArray[np.bool_]]] = {}
+        for name, encoder in networks.items():
+            features = probe_features(partial(encoder, pool="none"), clips.clips, MODEL.grid)
+            hits[name] = {pool: probe_accuracy(values, clips) for pool, values in features.items()}
+        for pool in hits["pretrained"]:
+            before, after = hits["untrained"][pool], hits["pretrained"][pool]
+            low, high = paired_interval(before, after, clips.groups[clips.is_test])
+            rows.append(
+                {
+                    "word": word,
+                    "pool": pool,
+                    "majority": clips.majority,
+                    "untrained": float(before.mean()),
+                    "pretrained": float(after.mean()),
+                    "difference": [low, high],
+                }
+            )
+    return rows
+
+
+def paired_interval(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], groups: NDArray[np.str_], *, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % interval of the difference of two accuracies on the same clips.
+
+    Args:
+        before: bool (T,), whether the first found each label.
+        after: the same of the second.
+        groups: (T,), drawn together.
+        seed: of the bootstrap.
+    """
+    names, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, weights=after.astype(float) - before.astype(float), minlength=len(names))
+    counts = np.bincount(group, minlength=len(names))
+    drawn = np.random.default_rng(seed).integers(len(names), size=(DRAWS, len(names)))
+    differences = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.quantile(differences, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def draw(runs: Sequence[Path], path: Path) -> None:
+    """The probe's accuracy over steps, beside the error on held-out clips, of each arm."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for run in runs:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for axis, key in zip(axes, ("probe/time", "val/reconstruction"), strict=True):
+            points = [(line["step"], line[key]) for line in lines if key in line]
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=run.name)
+    axes[0].set(xlabel="step", ylabel="accuracy of the probe (verb, by time step)", ylim=(0, 1))
+    axes[1].set(xlabel="step", ylabel="mean squared error, held out", yscale="log")
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    """Prepare, pretrain each arm, compare; write `learning.json` and `learning.png`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/learning"))
+    parser.add_argument("--arms", default="random", help=f"of {', '.join(ARMS)}; separated by commas")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--base-lr", type=float, default=0.032, help="for 256 clips a step; 16 are used")
+    options = parser.parse_args()
+    grid = options.shared / "media" / "grid"
+    detector = options.shared / "weights" / "face_detection_yunet_2023mar.onnx"
+    shards = prepare_grid(grid / "s1", detector, options.output)
+    trained_on = ClipDataset(shards, "train").identities
+    probes = {}
+    for word, place in PLACES.items():
+        table = label_words(grid / "words.csv", options.output / "splits.csv", place, options.output / f"{word}.csv")
+        probes[word] = open_labelled(shards, table, sample_rate=SAMPLE_RATE, trained_on=trained_on)
+        print(f"{word}: {probes[word]}")
+    results: dict[str, Any] = {"steps": options.steps, "base_lr": options.base_lr, "arms": {}}
+    runs = []
+    for arm in options.arms.split(","):
+        started_s = time.monotonic()
+        runs.append(train(arm, shards, options.output, probes["verb"], steps=options.steps, base_lr=options.base_lr))
+        rows = compare(encoders(runs[-1]), probes)
+        results["arms"][arm] = {"minutes": round((time.monotonic() - started_s) / 60, 1), "rows": rows}
+        for row in rows:
+            low, high = row["difference"]
+            print(
+                f"{arm:12} {row['word']:7} {row['pool']:5} majority {row['majority']:.2f}  untrained "
+                f"{row['untrained']:.2f}  pretrained {row['pretrained']:.2f}  difference {low:+.2f} to {high:+.2f}"
+            )
+        (options.output / "learning.json").write_text(json.dumps(results, indent=1) + "\n")
+    draw(runs, options.output / "learning.png")
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
