@@ -272,10 +272,11 @@ class VideoFeatures:
 
     def _check_table(self, values: NDArray[np.float32]) -> None:
         if values.ndim != 2 or self.is_reduced:
-            remedy = {
-                "time": "use by_time(), which makes a row of each slice",
-                "regions": "take one region, features[:, 0], or extract with pool='mean'",
-            }.get(self.pool, "extract with the default reduction, without keep_seq")
+            remedy = "extract with the default reduction, without keep_seq"
+            if not self.is_reduced and self.pool != "mean":
+                remedy = {"time": "use by_time(), which makes a row of each slice"}.get(
+                    self.pool, "take the vectors of one region, or extract with pool='mean'"
+                )
             raise ConfigError(f"features of shape {self.features.shape} are not a table; {remedy}")
 
     def save(self, path: str | Path) -> Path:
