@@ -61,7 +61,7 @@ def cut(model: Marlin, video: Path, settings: ExtractionConfig) -> list[Clip]:
 
 def by_hand(tokens: NDArray[np.float32], pool: Pool, clips: list[Clip]) -> NDArray[np.float32]:
     if pool == "time":
-        return tokens.reshape(len(tokens), 8, 64, -1).mean(axis=2)
+        return np.asarray(tokens.reshape(len(tokens), 8, 64, -1).mean(axis=2))
     rows = []
     for own, clip in zip(tokens, clips, strict=True):
         assert clip.regions is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,10 @@ from numpy.typing import NDArray
 from tests.making import TINY, PaintedFace, noise, painted, write_video
 
 from marlin_sdk import ConfigError, Marlin, ShapeError, VideoFeatures
-from marlin_sdk.config import ExtractionSettings
 from marlin_sdk.features.slices import slice_rows
 
 FACE = (40, 20, 80, 60)
-EXACT: ExtractionSettings = {"detect_every": 1, "smooth": False, "source_fps": 25.0, "pool": "time"}
+EXACT: dict[str, Any] = {"detect_every": 1, "smooth": False, "source_fps": 25.0, "pool": "time"}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def true_times(rows: VideoFeatures, fps: float = 25.0) -> NDArray[np.float64]:
 @pytest.mark.parametrize(
     "settings", [{}, {"sample_rate": 1}, {"sample_rate": 5}, {"fps": 12.5}, {"stride": 8}], ids=str
 )
-def test_times_are_those_of_the_frames_at_a_constant_rate(tiny: Marlin, settings: ExtractionSettings) -> None:
+def test_times_are_those_of_the_frames_at_a_constant_rate(tiny: Marlin, settings: dict[str, Any]) -> None:
     result = tiny.extract(noise(200, 32, 32), source_fps=25.0, pool="time", **settings)
     rows = result.by_time()
     assert rows.features.shape == (len(rows), 32)
@@ -135,14 +135,8 @@ def test_overlapping_windows_give_overlapping_rows(tiny: Marlin) -> None:
 
 def test_faces_are_taken_one_by_one(finder: Marlin) -> None:
     result = finder.extract(painted(64, dict.fromkeys(range(64), FACE)), **EXACT, faces="all")
-    two = VideoFeatures(
-        **{
-            name: np.concatenate([getattr(result, name), getattr(result, name)])
-            for name in ("features", "start_s", "end_s", "frame_index", "frame_valid", "boxes", "face_score")
-        },
-        track_id=np.repeat([0, 1], len(result)),
-        meta=result.meta,
-    )
+    twice = result[[0, 1, 0, 1]]
+    two = replace(twice, track_id=np.repeat([0, 1], len(result)))
     with pytest.raises(ConfigError, match="rows of 2 faces at the same time"):
         two.at([0.5])
     assert two.tracks()[1].at([0.5])[1].all()
@@ -199,6 +193,9 @@ def test_reduction_goes_over_the_rows(tiny: Marlin, reduction: Any) -> None:
 
 
 def test_frames_that_do_not_divide_are_refused() -> None:
-    arrays = {"features": np.zeros((1, 3, 2), np.float32), "frame_index": np.zeros((1, 16), np.int64)}
+    arrays: dict[str, NDArray[Any]] = {
+        "features": np.zeros((1, 3, 2), np.float32),
+        "frame_index": np.zeros((1, 16), np.int64),
+    }
     with pytest.raises(ShapeError, match="windows of 16 frames do not divide into 3 slices"):
         slice_rows(arrays, 25.0)

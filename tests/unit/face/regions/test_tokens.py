@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.making import FACE_TEMPLATE
 
 from marlin_sdk import ShapeError
@@ -13,13 +14,14 @@ from marlin_sdk.face.regions.tokens import region_tokens
 UPRIGHT = FACE_TEMPLATE.astype(np.float64) * 2  # in a crop of 224x224
 
 
-def members(bits: np.ndarray, region: str) -> np.ndarray:
-    return (bits >> REGION_POOLS.index(region)) & 1 == 1
+def members(bits: NDArray[np.uint8], region: str) -> NDArray[np.bool_]:
+    return np.asarray((bits >> REGION_POOLS.index(region)) & 1, dtype=np.bool_)
 
 
 def test_regions_lie_around_their_landmarks() -> None:
     bits = region_tokens(UPRIGHT[None], 224, 16)
-    assert (bits.shape, bits.dtype) == ((1, 14, 14), np.uint8)
+    assert bits.shape == (1, 14, 14)
+    assert bits.dtype == np.uint8
     for region, points in {"eyes": (0, 1), "nose": (2,), "mouth": (3, 4)}.items():
         for point in points:
             column, row = (UPRIGHT[point] // 16).astype(int)
