@@ -17,10 +17,11 @@ from marlin_sdk.bars import bar_class
 from marlin_sdk.clips.cut import Clip
 from marlin_sdk.clips.cutter import Cut, SourceFacts, VideoCuts
 from marlin_sdk.clips.windows import count_windows
-from marlin_sdk.config import ExtractionConfig
+from marlin_sdk.config import ExtractionConfig, Pool
 from marlin_sdk.errors import ConfigError, NoFaceError, WeightsError
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.runtime import EncoderRuntime
+from marlin_sdk.runtime.pooling import pool_regions, pool_time, pooled_shape
 from marlin_sdk.weights.identity import versions
 
 __all__ = ["RowCounts", "embed_clips", "embed_cuts", "encode_finite", "gather_features", "log_warnings", "stream_rows"]
@@ -28,19 +29,27 @@ __all__ = ["RowCounts", "embed_clips", "embed_cuts", "encode_finite", "gather_fe
 logger = logging.getLogger("marlin_sdk")
 
 
-def embed_clips(clips: Sequence[Clip], runtime: EncoderRuntime, *, keep_seq: bool) -> list[WindowFeatures]:
+def embed_clips(
+    clips: Sequence[Clip], runtime: EncoderRuntime, *, keep_seq: bool = False, pool: Pool = "mean"
+) -> list[WindowFeatures]:
     """Embed clips in one batch.
 
     Args:
         clips: of one video or several.
         runtime: the inference backend.
         keep_seq: return the tokens of each clip instead of their pooled vector.
+        pool: which parts of a clip get a vector; see `ExtractionConfig`. For "regions" the clips need theirs.
     Raises:
         WeightsError: a feature is NaN or infinite.
+        ShapeError: `pool="regions"`, and clips without regions.
     """
     pixels = torch.from_numpy(np.stack([clip.pixels for clip in clips]))
-    features = encode_finite(runtime, pixels, keep_seq=keep_seq).cpu().numpy()
-    return [_row(clip, feature) for clip, feature in zip(clips, features, strict=True)]
+    features = encode_finite(runtime, pixels, keep_seq=keep_seq or pool != "mean")
+    if pool == "time":
+        features = pool_time(features, runtime.config)
+    elif pool == "regions":
+        features = pool_regions(features, [clip.regions for clip in clips], runtime.config)
+    return [_row(clip, feature) for clip, feature in zip(clips, features.cpu().numpy(), strict=True)]
 
 
 def encode_finite(
@@ -60,7 +69,7 @@ def encode_finite(
 
 
 def _row(clip: Clip, feature: NDArray[np.float32]) -> WindowFeatures:
-    provenance = {name: value for name, value in vars(clip).items() if name != "pixels"}
+    provenance = {name: value for name, value in vars(clip).items() if name not in ("pixels", "regions")}
     return WindowFeatures(feature=feature, **provenance)
 
 
@@ -78,12 +87,12 @@ def embed_cuts(
         Rows in order of time; a skipped window comes immediately, so it may precede earlier rows of a batch.
     """
     size = batch_size or cuts.config.batch_size
-    rows = _embed_in_batches(cuts, runtime, size, keep_seq=cuts.config.keep_seq)
+    rows = _embed_in_batches(cuts, cuts.config, runtime, size)
     yield from _with_progress_bar(rows, cuts, runtime.config.n_frames) if progress else rows
 
 
 def _embed_in_batches(
-    cuts: Iterable[Cut], runtime: EncoderRuntime, batch_size: int, *, keep_seq: bool
+    cuts: Iterable[Cut], config: ExtractionConfig, runtime: EncoderRuntime, batch_size: int
 ) -> Iterator[WindowFeatures | SkippedWindow]:
     batch: list[Clip] = []
     for cut in cuts:
@@ -92,10 +101,10 @@ def _embed_in_batches(
             continue
         batch += cut
         while len(batch) >= batch_size:
-            yield from embed_clips(batch[:batch_size], runtime, keep_seq=keep_seq)
+            yield from embed_clips(batch[:batch_size], runtime, keep_seq=config.keep_seq, pool=config.pool)
             del batch[:batch_size]
     if batch:
-        yield from embed_clips(batch, runtime, keep_seq=keep_seq)
+        yield from embed_clips(batch, runtime, keep_seq=config.keep_seq, pool=config.pool)
 
 
 def stream_rows(
@@ -230,6 +239,7 @@ def gather_features(
             "dtype": str(runtime.dtype).removeprefix("torch."),
             "detector": facts.detector if rows else None,
             **({} if facts.persons is None else {"recogniser": facts.recogniser, "persons": list(facts.persons)}),
+            **({} if facts.region_detector is None else {"region_detector": facts.region_detector}),
             "runtime": dict(runtime.provenance),
             "settings": config.to_dict(),
             "video": {"fps": facts.fps, "num_frames": facts.num_frames, "duration_s": facts.duration_s},
@@ -254,8 +264,7 @@ def _with_progress_bar(
 
 def _reduce(rows: Sequence[WindowFeatures], config: ExtractionConfig, runtime: EncoderRuntime) -> NDArray[np.float32]:
     if not rows:
-        tokens = (runtime.config.num_tokens,) if config.keep_seq else ()
-        return np.empty((0, *tokens, runtime.config.encoder_embed_dim), dtype=np.float32)
+        return np.empty((0, *pooled_shape(config.pool, runtime.config, keep_seq=config.keep_seq)), dtype=np.float32)
     features = np.stack([row.feature for row in rows])
     if config.reduction == "mean":
         return np.asarray(features.mean(axis=0), dtype=np.float32)

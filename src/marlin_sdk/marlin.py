@@ -13,7 +13,7 @@ from torch import Tensor
 
 from marlin_sdk.assembly import LoadKeywords, LoadOptions
 from marlin_sdk.clips.cutter import ClipCutter, SourceFacts
-from marlin_sdk.config import ExtractionConfig, ModelConfig, document_keywords, read_keywords
+from marlin_sdk.config import ExtractionConfig, ModelConfig, Pool, document_keywords, read_keywords
 from marlin_sdk.errors import ConfigError, WeightsError
 from marlin_sdk.extraction import embed_clips, embed_cuts, encode_finite, gather_features, log_warnings, stream_rows
 from marlin_sdk.face.detections import FaceDetector
@@ -205,10 +205,11 @@ class Marlin(LoadedModel, ExplainsOldNames):
             video: path, URL, bytes, file object, folder of images, or uint8 array (T, H, W, 3).
             progress: show a progress bar of windows on stderr.
             settings: `crop_face="auto"`, `faces="largest"`, `sample_rate=2`, `stride=16`, `tail="pad"`,
-                `reduction="none"`, `keep_seq=False`, `batch_size=8`, `compat=None`, and the rest of `ExtractionConfig`.
+                `reduction="none"`, `pool="mean"`, `keep_seq=False`, `batch_size=8`, and the rest of `ExtractionConfig`.
         Returns:
-            float32 on the CPU: (N, D), a row for each window that shows a face; (N, 1568, D) with `keep_seq`; (D,) with
-            a reduction. The warnings that `extract` would return are logged.
+            float32 on the CPU: (N, D), a row for each window that shows a face; (N, 8, D) with `pool="time"`,
+            (N, 4, D) with `pool="regions"`, (N, 1568, D) with `keep_seq`; without N if reduced. The warnings that
+            `extract` would return are logged.
         Raises:
             ConfigError: an invalid setting.
             VideoDecodeError: no frame can be decoded.
@@ -243,14 +244,17 @@ class Marlin(LoadedModel, ExplainsOldNames):
                 rows.append(row) if isinstance(row, WindowFeatures) else skipped.append(row)
             return self.gather(rows, skipped, cuts.facts(), config)
 
-    def embed_clips(self, clips: Sequence[Clip], *, keep_seq: bool = False) -> list[WindowFeatures]:
+    def embed_clips(
+        self, clips: Sequence[Clip], *, keep_seq: bool = False, pool: Pool = "mean"
+    ) -> list[WindowFeatures]:
         """Embed clips cut by a `ClipCutter`, of one video or several, in one batch.
 
         Args:
             clips: with their pixels.
             keep_seq: as in `extract_clip`.
+            pool: as in `ExtractionConfig`.
         """
-        return embed_clips(clips, self._runtime, keep_seq=keep_seq)
+        return embed_clips(clips, self._runtime, keep_seq=keep_seq, pool=pool)
 
     def gather(
         self,

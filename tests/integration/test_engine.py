@@ -29,10 +29,10 @@ OUT = Path("out")
 HELD = """
 import itertools, time
 own, count = marlin_sdk.marlin.Marlin.embed_clips, itertools.count(1)
-def embed_clips(self, clips, *, keep_seq=False):
+def embed_clips(self, clips, **options):
     while next(count) > {batches} and not os.path.exists("go"):  # as a very large model does
         time.sleep(0.02)
-    return own(self, clips, keep_seq=keep_seq)
+    return own(self, clips, **options)
 marlin_sdk.marlin.Marlin.embed_clips = embed_clips
 """
 """The model embeds so many batches, and then holds everything up until there is a file `go`."""

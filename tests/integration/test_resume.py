@@ -23,11 +23,11 @@ BOUNDED = """
 import time
 from pathlib import Path
 own = marlin_sdk.marlin.Marlin.embed_clips
-def embed_clips(self, clips, *, keep_seq=False):
+def embed_clips(self, clips, **options):
     time.sleep(0.05)
     while Path("out/manifest.jsonl").exists() and Path("out/manifest.jsonl").read_bytes().count(10) >= {lines}:
         time.sleep(0.02)  # or all would be done before the last kill
-    return own(self, clips, keep_seq=keep_seq)
+    return own(self, clips, **options)
 marlin_sdk.marlin.Marlin.embed_clips = embed_clips
 """
 """A model that embeds nothing more once the manifest has so many lines."""

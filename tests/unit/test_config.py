@@ -159,6 +159,7 @@ def test_defaults_are_those_of_the_published_model() -> None:
     assert (config.sample_rate, config.stride, config.tail, config.crop_face) == (2, 16, "pad", "auto")
     assert (config.faces, config.detect_every, config.smooth) == ("largest", 4, True)
     assert (config.reduction, config.keep_seq, config.batch_size, config.compat) == ("none", False, 8, None)
+    assert config.pool == "mean"
 
 
 def test_typed_keywords_are_the_fields_of_the_config() -> None:
@@ -176,7 +177,7 @@ def test_settings_survive_their_dict() -> None:
     + [(name, value) for name in ("fps", "source_fps") for value in (0, -25, math.nan, math.inf, "25", True, 1e6)]
     + [("crop_face", value) for value in ("yes", 1, 0, None, 1.0)]
     + [("faces", "both"), ("tail", "wrap"), ("reduction", "median"), ("reduction", None), ("compat", "videomae")]
-    + [("smooth", 1), ("keep_seq", "no"), ("compat", ""), ("tail", ["pad"])],
+    + [("smooth", 1), ("keep_seq", "no"), ("compat", ""), ("tail", ["pad"]), ("pool", "max"), ("pool", None)],
 )
 def test_setting_outside_its_range_is_named_with_its_value(name: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -189,6 +190,9 @@ def test_setting_outside_its_range_is_named_with_its_value(name: str, value: Any
     [
         ({"fps": 10, "sample_rate": 3}, "fps and sample_rate"),
         ({"keep_seq": True, "reduction": "mean"}, "keep_seq"),
+        ({"keep_seq": True, "pool": "time"}, "keep_seq=True returns every token, pool='time' means over them"),
+        ({"keep_seq": True, "pool": "regions"}, "pass only one of them"),
+        ({"compat": "marlin_pytorch", "pool": "regions"}, "pool='regions' has no landmarks; use another pool"),
         ({"faces": "all", "reduction": "max"}, "mix several faces"),
         ({"compat": "marlin_pytorch", "tail": "drop"}, "fixes tail"),
         ({"compat": "marlin_pytorch", "smooth": False}, "fixes smooth"),

@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "stride": 16,
     "tail": "pad",
     "reduction": "none",
+    "pool": "mean",
     "keep_seq": False,
     "faces": "largest",
     "batch_size": 8,
@@ -110,6 +111,8 @@ def test_unknown_setting_is_named_with_a_suggestion(tiny: Marlin, method: str) -
         {"compat": "other"},
         {"keep_seq": 1},
         {"keep_seq": True, "reduction": "mean"},
+        {"pool": "frames"},
+        {"pool": "time", "keep_seq": True},
     ],
     ids=str,
 )
@@ -169,7 +172,9 @@ def test_features_are_those_of_the_frames_that_are_named(tiny: Marlin) -> None:
     np.testing.assert_allclose(result.features, tiny.extract_clip(clips).numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{}, {"faces": "all"}, {"keep_seq": True}, {"stride": 5, "faces": "all"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"faces": "all"}, {"keep_seq": True}, {"pool": "time"}, {"stride": 5, "faces": "all"}], ids=str
+)
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_batch_size_changes_no_result(two_faced: NDArray[np.uint8], settings: dict[str, Any], batch_size: int) -> None:
     model = Marlin.untrained(TINY, device="cpu", detector=TwoFaces())

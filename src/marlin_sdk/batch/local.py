@@ -243,9 +243,9 @@ class _Run:
             self._in_flight.append((future, batch))
 
     def _embed(self, clips: list[Clip]) -> list[WindowFeatures]:
-        model = self._free_models.get()
+        model, settings = self._free_models.get(), self._recipe.settings
         try:
-            return model.embed_clips(clips, keep_seq=self._recipe.settings.keep_seq)
+            return model.embed_clips(clips, keep_seq=settings.keep_seq, pool=settings.pool)
         finally:
             self._free_models.put(model)
 

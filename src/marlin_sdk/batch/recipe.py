@@ -11,7 +11,14 @@ from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.clips.cutter import ClipCutter
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.errors import ConfigError, MarlinError
-from marlin_sdk.face.detectors import DETECTORS, FaceDetector, check_detector, load_detector, published_sha256
+from marlin_sdk.face.detectors import (
+    DETECTORS,
+    FaceDetector,
+    check_detector,
+    check_landmarks,
+    load_detector,
+    published_sha256,
+)
 from marlin_sdk.face.recognition import FaceRecogniser, check_recogniser, load_recogniser
 from marlin_sdk.runtime import RuntimeName
 from marlin_sdk.weights.downloads import SFACE
@@ -70,6 +77,9 @@ class Recipe:
             reason = f"detector {name!r} finds no landmarks, by which sface aligns faces"
             raise ConfigError(f"{reason}; use yunet, or a recogniser of your own")
 
+        if self.settings.pool == "regions":
+            check_landmarks(self.detector, "pool='regions'")
+
     def load_model(self, device: str = "auto") -> Marlin:
         """Build the model with its weights.
 
@@ -118,6 +128,8 @@ class Recipe:
     def identity(self, model: Marlin) -> dict[str, Any]:
         """Everything that determines the features of a dump; it must be the same in a rerun."""
         settings = {key: value for key, value in self.settings.to_dict().items() if key not in _NOT_COMPARED}
+        if self.settings.pool == "mean":
+            del settings["pool"]  # as in dumps that were made before there was another
         name, files = check_detector(self.detector)
         file_hashes = [file_sha256(file) for file in files]
         detector = {"name": name, "sha256": file_hashes or published_sha256(name)}

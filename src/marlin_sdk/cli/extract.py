@@ -9,14 +9,14 @@ import click
 
 from marlin_sdk._version import __version__
 from marlin_sdk.cli.output import Console, Stop, check_stdout, exit_at_once, open_missing_streams
-from marlin_sdk.config import PRESETS, Faces, Reduction, Tail
+from marlin_sdk.config import PRESETS, Faces, Pool, Reduction, Tail
 from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
 from marlin_sdk.runtime import RuntimeName
 
 _CROP_FACE: dict[str, Any] = {"auto": {}, "yes": {"crop_face": True}, "no": {"crop_face": False}}
 _SETTINGS = (
     "faces", "sample_rate", "fps", "stride", "tail", "detect_every", "smooth", "identify",
-    "reduction", "keep_seq", "batch_size",
+    "reduction", "pool", "keep_seq", "batch_size",
     "compat", "source_fps",
 )  # fmt: skip
 _RECIPE = ("model", "untrained", "detector", "recogniser", "dtype", "runtime", "calibration", "revision", "cache_dir")
@@ -143,6 +143,13 @@ _RECIPE = ("model", "untrained", "detector", "recogniser", "dtype", "runtime", "
     default="none",
     show_default=True,
     help="Reduce the windows of a video to one vector.",
+)
+@click.option(
+    "--pool",
+    type=click.Choice(get_args(Pool)),
+    default="mean",
+    show_default=True,
+    help="One vector per window; per two frames of it; or for eyes, nose, mouth and skin (needs landmarks: yunet).",
 )
 @click.option("--keep-seq", is_flag=True, help="Keep the 1568 tokens of each window.")
 @click.option("--batch-size", type=int, default=8, show_default=True, help="Clips per batch.")

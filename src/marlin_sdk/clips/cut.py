@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from marlin_sdk.clips.regions import RegionFinder
 from marlin_sdk.clips.windows import ReferenceWindows, Window, Windows, sample_by_index, sample_by_time, window_plan
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.errors import ShapeError
@@ -31,9 +32,11 @@ class Clip(FaceWindow):
 
     Attributes:
         pixels: uint8 (16, 224, 224, 3), RGB.
+        regions: uint8 (8, 14, 14), bit k set where a token belongs to `REGION_POOLS[k]`; None unless `pool="regions"`.
     """
 
     pixels: NDArray[np.uint8]
+    regions: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def cut_clips(
     model: ModelConfig,
     detector: FaceDetector | None,
     people: People | None = None,
+    regions: RegionFinder | None = None,
 ) -> Iterator[list[Clip] | SkippedWindow]:
     """Cut a video into clips, each as soon as its last frame has been read.
 
@@ -64,6 +68,7 @@ def cut_clips(
         model: defines the frame size and the number of frames in a clip.
         detector: finds the faces; None uses the frames uncropped.
         people: joins the tracks of one person; None leaves them apart.
+        regions: finds the regions of the face in each clip; None leaves them out.
     Yields:
         For each window its clips (one for each face that `config.faces` selects), or why it was skipped.
     Raises:
@@ -85,13 +90,13 @@ def cut_clips(
                 crops.cut_all(step)
         num_steps = step.index + 1
         while window := plan.ready(index, num_steps):
-            yield _cut(window, buffered, crops, config)
+            yield _cut(window, buffered, crops, config, regions)
             index += 1
             for expired in [buffered_index for buffered_index in buffered if buffered_index < plan.start(index)]:
                 del buffered[expired]
             crops.drop_before(plan.start(index))
     while window := plan.rest(index, num_steps):
-        yield _cut(window, buffered, crops, config)
+        yield _cut(window, buffered, crops, config, regions)
         index += 1
 
 
@@ -154,7 +159,11 @@ def _with_faces(
 
 
 def _cut(
-    window: Window, buffered: dict[int, _Step], crops: _CropCache, config: ExtractionConfig
+    window: Window,
+    buffered: dict[int, _Step],
+    crops: _CropCache,
+    config: ExtractionConfig,
+    regions: RegionFinder | None,
 ) -> list[Clip] | SkippedWindow:
     """The clips of one window, the most prominent face first, or the reason why it is skipped."""
     steps = [buffered[index] for index in window.steps]
@@ -180,7 +189,7 @@ def _cut(
     if config.faces != "all":
         tracks = tracks[:1]
     valid = tuple(valid and not step.is_stale for step, valid in zip(steps, window.valid, strict=True))
-    return [_clip(steps, valid, track, crops, start_s, end_s) for track in tracks]
+    return [_clip(steps, valid, track, crops, regions, start_s, end_s) for track in tracks]
 
 
 def _missing_s(steps: list[_Step], fps: float | None) -> float | None:
@@ -209,7 +218,13 @@ def _skip_reason(real: list[_Step], seen: dict[int, list[TrackedFace]], needed: 
 
 
 def _clip(
-    steps: list[_Step], valid: tuple[bool, ...], track: int, crops: _CropCache, start_s: float, end_s: float
+    steps: list[_Step],
+    valid: tuple[bool, ...],
+    track: int,
+    crops: _CropCache,
+    regions: RegionFinder | None,
+    start_s: float,
+    end_s: float,
 ) -> Clip:
     """The clip of one track; a frame without the face is replaced by the nearest frame that shows it."""
     faces = [next((face for face in step.faces if face.track_id == track), None) for step in steps]
@@ -217,13 +232,15 @@ def _clip(
     nearest = [min(present, key=lambda other: abs(other - position)) for position in range(len(steps))]
     chosen = [(steps[position], faces[position]) for position in nearest]
     cuts = [crops.cut(step, face) for step, face in chosen if face]
+    pixels, squares = np.stack([crop for crop, _ in cuts]), np.array([square for _, square in cuts])
     return Clip(
-        pixels=np.stack([pixels for pixels, _ in cuts]),
+        pixels=pixels,
+        regions=regions.find(pixels, squares, [face.landmarks for _, face in chosen if face]) if regions else None,
         start_s=start_s,
         end_s=end_s,
         frame_index=np.array([step.frame.index for step, _ in chosen], dtype=np.int64),
         frame_valid=np.array([ok and face is not None for ok, face in zip(valid, faces, strict=True)]),
-        boxes=np.array([square for _, square in cuts], dtype=np.float32),
+        boxes=squares.astype(np.float32),
         face_score=np.array([face.score if face else 0.0 for face in faces], dtype=np.float32),
         track_id=track,
     )

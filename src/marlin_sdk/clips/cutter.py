@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from marlin_sdk.clips.cut import Clip, cut_clips
+from marlin_sdk.clips.regions import RegionFinder
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.errors import VideoDecodeError
 from marlin_sdk.face.detections import FaceDetector
@@ -37,6 +38,7 @@ class SourceFacts:
         detector: the face detector's name and provenance, for the metadata; None if frames were not cropped.
         recogniser: the same of the face recogniser; None if persons were not identified.
         persons: the person of each track, by `track_id`; None if persons were not identified.
+        region_detector: the detector of the landmarks by which regions were pooled; None with another pool.
     """
 
     name: str
@@ -49,6 +51,7 @@ class SourceFacts:
     detector: dict[str, Any] | None
     recogniser: dict[str, Any] | None = None
     persons: tuple[int, ...] | None = None
+    region_detector: dict[str, Any] | None = None
 
 
 class ClipCutter:
@@ -80,9 +83,12 @@ class ClipCutter:
             reader: the video's frames.
             config: windows, tracking, and which faces to crop.
             on_frame: called for each decoded frame.
+        Raises:
+            ConfigError: `pool="regions"` with a built-in detector that gives no landmarks.
         """
         recogniser = self._find_recogniser() if config.identify else None
-        return VideoCuts(reader, config, self._model, self._find_detector, recogniser, on_frame)
+        regions = RegionFinder(self._find_detector(), self._model) if config.pool == "regions" else None
+        return VideoCuts(reader, config, self._model, self._find_detector, recogniser, regions, on_frame)
 
 
 class VideoCuts:
@@ -100,12 +106,13 @@ class VideoCuts:
         model: ModelConfig,
         find_detector: Callable[[], FaceDetector],
         recogniser: FaceRecogniser | None,
+        regions: RegionFinder | None,
         on_frame: Callable[[], object],
     ) -> None:
         self.reader, self.config = reader, config
         self._model, self._find_detector, self._on_frame = model, find_detector, on_frame
         self._detector: FaceDetector | None = None
-        self._recogniser = recogniser
+        self._recogniser, self._regions = recogniser, regions
         self._people = People(recogniser) if recogniser else None
         self._read_s = 0.0
 
@@ -126,7 +133,8 @@ class VideoCuts:
         fits = (first.height, first.width) == (size_px, size_px)
         if not fits if crop_face == "auto" else crop_face:
             self._detector = self._find_detector()
-        yield from cut_clips(chain([first], frames), self.config, self._model, self._detector, self._people)
+        frames = chain([first], frames)
+        yield from cut_clips(frames, self.config, self._model, self._detector, self._people, self._regions)
 
     def _frames_in_range(self) -> Iterator[Frame]:
         start_s = self.config.start_s or 0.0
@@ -153,6 +161,7 @@ class VideoCuts:
             detector=_provenance(self._detector),
             recogniser=_provenance(self._recogniser),
             persons=None if self._people is None else tuple(self._people.persons()),
+            region_detector=_provenance(self._regions.detector if self._regions else None),
         )
 
 

@@ -1,11 +1,13 @@
 """Configuration: the size of the model, and how videos are cut into clips. No torch here."""
 
 from marlin_sdk.config.extraction import (
+    REGION_POOLS,
     Compat,
     CropFace,
     ExtractionConfig,
     ExtractionSettings,
     Faces,
+    Pool,
     Reduction,
     Tail,
     as_integer,
@@ -15,12 +17,14 @@ from marlin_sdk.config.model import PRESETS, ModelConfig, preset
 
 __all__ = [
     "PRESETS",
+    "REGION_POOLS",
     "Compat",
     "CropFace",
     "ExtractionConfig",
     "ExtractionSettings",
     "Faces",
     "ModelConfig",
+    "Pool",
     "Reduction",
     "Tail",
     "as_integer",

@@ -9,22 +9,28 @@ from typing import Any, Literal, TypedDict, get_args
 from marlin_sdk.errors import ConfigError
 
 __all__ = [
+    "REGION_POOLS",
     "Compat",
     "CropFace",
     "ExtractionConfig",
     "ExtractionSettings",
     "Faces",
+    "Pool",
     "Reduction",
     "Tail",
     "as_integer",
 ]
 
+Pool = Literal["mean", "time", "regions"]
 Reduction = Literal["none", "mean", "max"]
 Tail = Literal["pad", "drop"]
 Faces = Literal["largest", "all", "left", "right"]
 CropFace = Literal["auto"] | bool
 Compat = Literal["marlin_pytorch"]
 _MAX_DETECT_EVERY = 32
+
+REGION_POOLS = ("eyes", "nose", "mouth", "skin")
+"""The vectors of `pool="regions"`, in order. Skin is the rest of the face: forehead, cheeks, chin."""
 
 
 class ExtractionSettings(TypedDict, total=False):
@@ -40,6 +46,7 @@ class ExtractionSettings(TypedDict, total=False):
     smooth: bool
     identify: bool
     reduction: Reduction
+    pool: Pool
     keep_seq: bool
     batch_size: int
     compat: Compat | None
@@ -69,6 +76,9 @@ class ExtractionConfig:
         identify: give each track a person, the same for all tracks that show one face: across cuts, and when it is
             back after an absence. The model's `recogniser` compares the faces.
         reduction: "none" gives a row for each window, "mean" and "max" one vector for the video.
+        pool: "mean" gives one vector for a window, as published; "time" one for each two of its frames, (8, D), see
+            `VideoFeatures.by_time`; "regions" one each for eyes, nose, mouth and skin, (4, D), by the landmarks of the
+            detector.
         keep_seq: return the tokens of a window, (1568, D), instead of their pooled vector.
         batch_size: clips embedded at once; halved automatically if a GPU runs out of memory.
         compat: "marlin_pytorch" reproduces the windows, boxes and rounding of that package (0.3.4), bugs included.
@@ -93,6 +103,7 @@ class ExtractionConfig:
     smooth: bool = True
     identify: bool = False
     reduction: Reduction = "none"
+    pool: Pool = "mean"
     keep_seq: bool = False
     batch_size: int = 8
     compat: Compat | None = None
@@ -122,6 +133,10 @@ class ExtractionConfig:
         if self.keep_seq and self.reduction != "none":
             raise ConfigError(
                 f"keep_seq=True returns every token, reduction={self.reduction!r} one vector; pass only one of them"
+            )
+        if self.keep_seq and self.pool != "mean":
+            raise ConfigError(
+                f"keep_seq=True returns every token, pool={self.pool!r} means over them; pass only one of them"
             )
         if self.faces == "all" and self.reduction != "none":
             raise ConfigError(
@@ -159,6 +174,11 @@ class ExtractionConfig:
                 raise ConfigError(
                     f"compat={self.compat!r} fixes {name}, which marlin-pytorch does not have; omit one of them"
                 )
+        if self.pool == "regions":
+            raise ConfigError(
+                f"compat={self.compat!r} also embeds frames without a face, where pool='regions' has no landmarks; use "
+                "another pool, or omit compat"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, by name."""
@@ -183,6 +203,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "faces": get_args(Faces),
     "tail": get_args(Tail),
     "reduction": get_args(Reduction),
+    "pool": get_args(Pool),
     "compat": (None, *get_args(Compat)),
     "smooth": (True, False),
     "identify": (True, False),

@@ -32,7 +32,8 @@ def pad_collate(items: Sequence[VideoFeatures | tuple[VideoFeatures, Any]]) -> d
     Args:
         items: videos, or pairs of a video and its label (a number, string or tensor).
     Returns:
-        "features": float32 (B, Nmax, D), or (B, Nmax, 1568, D) with `keep_seq`, 0 where padded;
+        "features": float32 (B, Nmax, D); (B, Nmax, 8, D) of `pool="time"`, (B, Nmax, 4, D) of "regions",
+        (B, Nmax, 1568, D) with `keep_seq`; 0 where padded;
         "mask": bool (B, Nmax), True where a row is real;
         "lengths": int64 (B,), rows of each video;
         "start_s", "end_s": float64 (B, Nmax), in seconds, 0 where padded;
@@ -43,7 +44,7 @@ def pad_collate(items: Sequence[VideoFeatures | tuple[VideoFeatures, Any]]) -> d
     """
     videos = [item[0] if isinstance(item, tuple) else item for item in items]
     labels = [item[1] for item in items if isinstance(item, tuple)]
-    shapes = sorted({video.features.shape[1:] for video in videos})
+    shapes = sorted({() if video.is_reduced else video.features.shape[1:] for video in videos})
     if len(shapes) != 1 or shapes[0] == ():
         raise ShapeError(
             f"cannot make a batch of {len(videos)} videos whose rows have shapes {shapes}; expected rows of one shape"
@@ -131,8 +132,9 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
         """The rows of this rank and worker.
 
         Yields:
-            The columns: "feature" float32 (D,), or (1568, D) with `keep_seq`; the other arrays as tensors, numbers as
-            float and int, strings as str; "" for a label that a shard lacks.
+            The columns: "feature" float32 (D,); (8, D) of `pool="time"`, (4, D) of "regions", (1568, D) with
+            `keep_seq`; the other arrays as tensors, numbers as float and int, strings as str; "" for a label that a
+            shard lacks.
         Raises:
             FeatureFileError: a shard is broken.
         """

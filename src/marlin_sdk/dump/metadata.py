@@ -54,7 +54,7 @@ class VideoMetadata:
             ConfigError: a reduction has left one vector instead of rows.
         """
         shape = features.features.shape
-        if len(shape) < 2:
+        if features.is_reduced:
             raise ConfigError(
                 f"{entry.id}: a reduction left one vector of shape {shape}, but shards store one row per window; "
                 "use reduction='none', or format npz"

@@ -50,8 +50,8 @@ class ParquetShard:
     """A shard that is being written. Only rows that do not fill a row group yet are buffered in memory.
 
     Columns: `id`, `source`, `start_s`, `end_s`, `track_id`, `frame_index` [16], `frame_valid` [16], `boxes` [64],
-    `face_score` [16], `feature` [D] (tokens and dims in one list with `keep_seq`; its shape is in the schema's
-    metadata), and one column per label, named after it, or `label_` and its name where that is taken.
+    `face_score` [16], `feature` [D] (several vectors or tokens in one list with `pool` or `keep_seq`; the shape is in
+    the schema's metadata), and one column per label, named after it, or `label_` and its name where that is taken.
 
     Args:
         part: path of the partial file.

@@ -27,6 +27,7 @@ __all__ = [
     "LbpDetector",
     "YuNetDetector",
     "check_detector",
+    "check_landmarks",
     "detector_assets",
     "load_detector",
     "published_sha256",
@@ -275,6 +276,17 @@ def check_detector(detector: str | Path | FaceDetector) -> tuple[str, list[Path]
     if missing := [str(path) for path in weights if not path.is_file()]:
         raise WeightsError(f"no such detector file: {', '.join(missing)}")
     return name, weights
+
+
+def check_landmarks(detector: str | Path | FaceDetector, needed_by: str) -> None:
+    """Check that a built-in detector gives landmarks, without loading it. One of your own shows it when it runs.
+
+    Raises:
+        ConfigError: it gives none; the message says who needs them, `needed_by`.
+    """
+    name, _ = check_detector(detector)
+    if isinstance(detector, str | Path | LbpDetector | FaceAlignmentDetector) and name != "yunet":
+        raise ConfigError(f"detector {name!r} finds no landmarks, which {needed_by} needs; use detector='yunet'")
 
 
 def detector_assets(name: str) -> tuple[downloads.Asset, ...]:

@@ -48,16 +48,19 @@ class TrackedFace:
         track_id: identifies a face within a video; numbered from 0 in order of appearance.
         box: float64 (4,), xyxy in pixels.
         score: the detector's, in [0, 1]; interpolated between two detections.
+        landmarks: float64 (5, 2), as in `Detections`, interpolated but not smoothed; NaN if the detector gives none;
+            None if none ran.
     """
 
     track_id: int
     box: NDArray[np.float64]
     score: float
+    landmarks: NDArray[np.float64] | None = None
 
 
 @dataclass(eq=False)
 class _Track:
-    """The detections of one face: step, (centre x, centre y, width, height), box, score; a sketch of the last frame.
+    """The detections of one face: step, (centre x, centre y, width, height), box, score, landmarks; its last sketch.
 
     A track is in doubt from an abrupt change on, until a detection shows the same face.
     """
@@ -67,14 +70,23 @@ class _Track:
     shapes: list[NDArray[np.float64]] = field(default_factory=list)
     boxes: list[NDArray[np.float64]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    landmarks: list[NDArray[np.float64]] = field(default_factory=list)
     sketch: FrameSketch | None = None
     is_in_doubt: bool = False
 
-    def add(self, step: int, box: NDArray[np.float64], score: float, sketch: FrameSketch) -> None:
+    def add(
+        self,
+        step: int,
+        box: NDArray[np.float64],
+        score: float,
+        landmarks: NDArray[np.float64],
+        sketch: FrameSketch,
+    ) -> None:
         self.steps.append(step)
         self.boxes.append(box)
         self.shapes.append(np.concatenate([(box[:2] + box[2:]) / 2, box[2:] - box[:2]]))
         self.scores.append(score)
+        self.landmarks.append(landmarks)
         self.sketch, self.is_in_doubt = sketch, False
 
     def is_same_face(self, sketch: FrameSketch, box: NDArray[np.float64], seam: _Seam | None) -> bool:
@@ -101,14 +113,15 @@ class _Track:
         if after == len(self.steps) or (after == 0 and self.steps[0] != step):
             return None
         if self.steps[after] == step and reach == 0:
-            return TrackedFace(self.track_id, self.boxes[after], self.scores[after])
+            return TrackedFace(self.track_id, self.boxes[after], self.scores[after], self.landmarks[after])
         before = after if self.steps[after] == step else after - 1
         span = self.steps[after] - self.steps[before]
         share = (step - self.steps[before]) / span if span else 0.0
         shape = (1 - share) * self._smoothed(before, reach) + share * self._smoothed(after, reach)
         score = (1 - share) * self.scores[before] + share * self.scores[after]
         box = np.concatenate([shape[:2] - shape[2:] / 2, shape[:2] + shape[2:] / 2])
-        return TrackedFace(self.track_id, box, score)
+        landmarks = (1 - share) * self.landmarks[before] + share * self.landmarks[after]
+        return TrackedFace(self.track_id, box, score, landmarks)
 
     def _smoothed(self, index: int, reach: int) -> NDArray[np.float64]:
         """The median over as many detections before as after: else the box lags a moving face at a track's ends."""
@@ -128,7 +141,7 @@ class _Track:
     def drop_before(self, step: int) -> None:
         """Drop the detections that no later frame needs, so that memory does not grow with the video's length."""
         count = max(0, int(np.searchsorted(self.steps, step)) - 1)
-        for column in (self.steps, self.shapes, self.boxes, self.scores):
+        for column in (self.steps, self.shapes, self.boxes, self.scores, self.landmarks):
             del column[:count]
 
 
@@ -243,13 +256,15 @@ class FaceTracker:
             overlaps[best, :] = overlaps[:, column] = -1
         if seam is not None and seam.is_scene_doubtful:  # a face that is not on the other side of a cut is gone
             self._open = [track for track in self._open if track in matched.values()]
+        has_landmarks = np.shape(found.landmarks) == (len(boxes), 5, 2)  # a detector of one's own may leave them out
+        landmarks = found.landmarks.astype(np.float64) if has_landmarks else np.full((len(boxes), 5, 2), np.nan)
         for index, box in enumerate(boxes):
             if index not in matched:
                 matched[index] = _Track(self._next_id)
                 self._next_id += 1
                 self._open.append(matched[index])
                 self._tracks.append(matched[index])
-            matched[index].add(step, box, float(found.scores[index]), sketch)
+            matched[index].add(step, box, float(found.scores[index]), landmarks[index], sketch)
         if self._people is not None and matched:
             self._people.see(rgb, found, {index: track.track_id for index, track in matched.items()})
         self._last_detected = step

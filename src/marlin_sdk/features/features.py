@@ -14,66 +14,18 @@ from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError, 
 from marlin_sdk.features.alignment import closed_ends, even_times, rows_at
 from marlin_sdk.features.files import (
     ARRAY_DTYPES,
-    FeatureFormat,
     check_checksum,
     read_features,
     row_shapes,
     write_features,
 )
+from marlin_sdk.features.slices import slice_rows
+from marlin_sdk.features.windows import FaceWindow, SkippedWindow
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FaceWindow", "FeatureFormat", "SkippedWindow", "VideoFeatures", "WindowFeatures"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaceWindow:
-    """Where a row comes from: a face in a window of 16 frames.
-
-    Attributes:
-        start_s: time of the first frame of the window, in seconds from the start of the video.
-        end_s: time at which its last real frame ends.
-        frame_index: int64 (16,), the source frame of each step, counted from 0.
-        frame_valid: bool (16,), False where a step repeats a neighbour: the video has ended, or the face is absent.
-        boxes: float32 (16, 4), the square cropped from each frame, xyxy in source pixels; may extend beyond the frame.
-        face_score: float32 (16,), the detector's score in [0, 1]; 0 if no face was found, NaN if none was searched for.
-        track_id: face track in the video, -1 if nothing was cropped.
-    """
-
-    start_s: float
-    end_s: float
-    frame_index: NDArray[np.int64]
-    frame_valid: NDArray[np.bool_]
-    boxes: NDArray[np.float32]
-    face_score: NDArray[np.float32]
-    track_id: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowFeatures(FaceWindow):
-    """One row, with its feature.
-
-    Attributes:
-        feature: float32 (D,), or (1568, D) with `keep_seq`.
-    """
-
-    feature: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class SkippedWindow:
-    """A window that was not embedded.
-
-    Attributes:
-        start_s: its start, in seconds.
-        end_s: its end, in seconds.
-        reason: why it was skipped.
-    """
-
-    start_s: float
-    end_s: float
-    reason: str
+__all__ = ["VideoFeatures"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +33,8 @@ class VideoFeatures:
     """The embedding of a video, with the provenance of every row.
 
     Attributes:
-        features: float32 (N, D); (N, 1568, D) with `keep_seq`; (D,) with a reduction over the N rows.
+        features: float32 (N, D); (N, 8, D) of `pool="time"`, (N, 4, D) of "regions", (N, 1568, D) with `keep_seq`; a
+            reduction over the N rows leaves (D,), (8, D) or (4, D).
         start_s: float64 (N,), see `FaceWindow`.
         end_s: float64 (N,).
         frame_index: int64 (N, 16).
@@ -121,7 +74,8 @@ class VideoFeatures:
             if got != expected:
                 raise ShapeError(f"{name} has shape {got}, expected {expected} for {rows} rows")
         shape = self.features.shape
-        if len(shape) not in (1, 2, 3) or (len(shape) > 1 and shape[0] != rows):
+        fits = len(shape) in (1, 2) if self.is_reduced else len(shape) in (2, 3) and shape[0] == rows
+        if not fits:
             raise ShapeError(f"features have shape {shape}, expected ({rows}, ...) for {rows} rows, or (D,) reduced")
         persons = self.meta.get("persons", [])
         if not isinstance(persons, list) or not all(type(person) is int and 0 <= person < 2**31 for person in persons):
@@ -136,6 +90,20 @@ class VideoFeatures:
         return (
             f"VideoFeatures({self.meta.get('source', '?')}: {self.features.shape}, {span}, {len(self.skipped)} skipped)"
         )
+
+    @property
+    def pool(self) -> str:
+        """What a row has a vector for: "mean" for its window, "time" for slices of it, "regions" of the face."""
+        return str(self._setting("pool", "mean"))
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether a reduction over the rows left no rows of features."""
+        return self.features.ndim == 1 or (self.features.ndim == 2 and self._setting("reduction", "none") != "none")
+
+    def _setting(self, name: str, default: str) -> Any:
+        settings = self.meta.get("settings")
+        return settings.get(name, default) if isinstance(settings, Mapping) else default
 
     @classmethod
     def from_windows(
@@ -173,16 +141,13 @@ class VideoFeatures:
             `track_id` if persons were identified.
         Raises:
             MissingExtraError: pandas is not installed.
-            ConfigError: the features are tokens or a reduced vector, not a table.
+            ConfigError: the rows are of several vectors, or reduced, and no table.
         """
         try:
             import pandas as pd
         except ImportError as error:
             raise MissingExtraError("to_dataframe()", "pandas") from error
-        if self.features.ndim != 2:
-            raise ConfigError(
-                f"features of shape {self.features.shape} are not a table; extract with the default reduction"
-            )
+        self._check_table(self.features)
         seen = np.where(self.frame_valid, self.face_score, np.nan)
         counts = np.maximum((~np.isnan(seen)).sum(axis=1), 1)
         scores = np.where(np.isnan(seen).all(axis=1), np.nan, np.nansum(seen, axis=1) / counts)
@@ -210,7 +175,7 @@ class VideoFeatures:
         Raises:
             ConfigError: the features were reduced to one vector, or the rows do not fit.
         """
-        if self.features.ndim == 1:
+        if self.is_reduced:
             raise ConfigError("a reduction left one vector, which has no rows to select; extract with reduction='none'")
         try:
             chosen = rows if isinstance(rows, slice) else np.asarray(rows) if len(rows) else slice(0)
@@ -233,27 +198,51 @@ class VideoFeatures:
         """The rows of each person, by `person_id`, in order of appearance."""
         return {int(person): self[self.person_id == person] for person in dict.fromkeys(self.person_id.tolist())}
 
+    def by_time(self) -> VideoFeatures:
+        """The slices of `pool="time"` as rows of their own: features at half the sampled frame rate.
+
+        Slices that show nothing new are left out: those whose two frames both repeat a neighbour, at the end of a video
+        or where the face is absent. Times lie evenly between the start and the end of each window: exact at a constant
+        frame rate. Windows that overlap give overlapping rows.
+
+        Returns:
+            (M, D) features, M <= 8 * N, in the order of the windows. (M, 2) `frame_index`, `frame_valid`, `boxes` and
+            `face_score` are those of a slice's two frames; `end_s` is where the next slice starts or the window ends.
+        Raises:
+            ConfigError: the features are not of `pool="time"`, or reduced.
+        """
+        if self.pool != "time" or self.features.ndim != 3:
+            raise ConfigError(
+                f"by_time() splits the slices (N, 8, D) of pool='time'; got {self.features.shape} of "
+                f"pool={self.pool!r}; extract with pool='time', reduction='none'"
+            )
+        video = self.meta.get("video")
+        fps = video.get("fps") if isinstance(video, Mapping) else None
+        rows: dict[str, Any] = slice_rows({name: getattr(self, name) for name in ARRAY_DTYPES}, fps)
+        return replace(self, **rows)
+
     def at(self, times_s: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The feature at each moment, such as those of audio frames or labels.
 
-        Of the windows that contain a moment, the one with the nearest centre counts. With several faces, take one of
-        `tracks()` first.
+        Of the windows that contain a moment (of `pool="time"`, of the slices), the one with the nearest centre counts.
+        With several faces, take one of `tracks()` first.
 
         Args:
             times_s: (T,), in seconds from the start of the video, in any order.
         Returns:
-            float32 (T, D), or (T, 1568, D) with `keep_seq`, NaN where no window contains the moment (before the first
-            window, where no face was found, after the end); and bool (T,), False there.
+            float32 (T, D); (T, 4, D) of `pool="regions"`, (T, 1568, D) with `keep_seq`; NaN where no window contains
+            the moment (before the first window, where no face was found, after the end); and bool (T,), False there.
         Raises:
             ConfigError: the features were reduced to one vector, they are of several faces, or `times_s` is invalid.
         """
-        if self.features.ndim == 1:
+        if self.is_reduced:
             raise ConfigError("a reduction left one vector, which has no times; extract with reduction='none'")
         if (faces := len(set(self.track_id.tolist()))) > 1 and (np.diff(self.start_s) <= 0).any():
             raise ConfigError(f"rows of {faces} faces at the same time; take one: features.tracks()[0].at(...)")
-        rows = rows_at(self.start_s, closed_ends(self.start_s, self.end_s, self.frame_index.shape[1]), times_s)
-        values = np.full((len(rows), *self.features.shape[1:]), np.nan, dtype=np.float32)
-        values[rows >= 0] = self.features[rows[rows >= 0]]
+        table = self.by_time() if self.pool == "time" and self.features.ndim == 3 else self
+        rows = rows_at(table.start_s, closed_ends(table.start_s, table.end_s, table.frame_index.shape[1]), times_s)
+        values = np.full((len(rows), *table.features.shape[1:]), np.nan, dtype=np.float32)
+        values[rows >= 0] = table.features[rows[rows >= 0]]
         return values, rows >= 0
 
     def to_pandas(self, *, hz: float | None = None, times_s: ArrayLike | None = None) -> pd.DataFrame:
@@ -277,10 +266,18 @@ class VideoFeatures:
         end_s = float(self.end_s.max()) if len(self) else 0.0
         times = even_times(end_s, hz) if hz is not None else np.asarray(times_s, dtype=np.float64)
         values, _ = self.at(times)
-        if values.ndim != 2:
-            raise ConfigError(f"features of shape {self.features.shape} are not a table; extract without keep_seq")
+        self._check_table(values)
         columns = [f"f{index}" for index in range(values.shape[1])]
         return pd.DataFrame(values, columns=columns, index=pd.Index(times, name="time_s"))
+
+    def _check_table(self, values: NDArray[np.float32]) -> None:
+        if values.ndim != 2 or self.is_reduced:
+            remedy = "extract with the default reduction, without keep_seq"
+            if not self.is_reduced and self.pool != "mean":
+                remedy = {"time": "use by_time(), which makes a row of each slice"}.get(
+                    self.pool, "take the vectors of one region, or extract with pool='mean'"
+                )
+            raise ConfigError(f"features of shape {self.features.shape} are not a table; {remedy}")
 
     def save(self, path: str | Path) -> Path:
         """Write to a file atomically.

@@ -146,13 +146,16 @@ def _spans(shares: NDArray[np.float64]) -> tuple[Span, ...]:
 
 
 def row_vectors(features: VideoFeatures) -> NDArray[np.float32]:
-    """One vector per window: its feature, or the mean of its tokens; one for all windows if they were reduced.
+    """One vector per window: its feature, or the mean of its tokens, slices or regions; one for all if reduced.
 
     Returns:
         float32 (n, D); rows that hold NaN or infinity are NaN throughout.
     """
     values = features.features
-    vectors = values.reshape(1, -1) if values.ndim == 1 else values.mean(axis=1) if values.ndim == 3 else values
+    if features.is_reduced:
+        vectors = values.reshape(-1, values.shape[-1]).mean(axis=0, keepdims=True)
+    else:
+        vectors = values.mean(axis=1) if values.ndim == 3 else values
     vectors = np.array(vectors, dtype=np.float32)
     vectors[~np.isfinite(vectors).all(axis=1)] = np.nan
     return vectors

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from marlin_sdk.config import ModelConfig
 
-__all__ = ["EncoderRuntime", "RuntimeName", "calibration", "choice", "inputs", "torch"]
+__all__ = ["EncoderRuntime", "RuntimeName", "calibration", "choice", "inputs", "pooling", "torch"]
 
 RuntimeName = Literal["torch", "openvino", "onnx"]
 

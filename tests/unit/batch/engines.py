@@ -27,10 +27,10 @@ class Watched(Marlin):
     delay_s = 0.0
     batches: Sequence[int] = ()
 
-    def embed_clips(self, clips: Sequence[Clip], *, keep_seq: bool = False) -> list[WindowFeatures]:
+    def embed_clips(self, clips: Sequence[Clip], **options: Any) -> list[WindowFeatures]:
         self.batches = [*self.batches, len(clips)]
         time.sleep(self.delay_s)
-        return super().embed_clips(clips, keep_seq=keep_seq)
+        return super().embed_clips(clips, **options)
 
 
 def watched(delay_s: float = 0.0) -> Watched:

@@ -189,10 +189,10 @@ class HeldUp(Watched):
         super().__init__(*arguments, **options)
         self.at_work, self.let = threading.Event(), threading.Event()
 
-    def embed_clips(self, clips: Sequence[Clip], *, keep_seq: bool = False) -> list[WindowFeatures]:
+    def embed_clips(self, clips: Sequence[Clip], **options: Any) -> list[WindowFeatures]:
         self.at_work.set()
         self.let.wait()
-        return super().embed_clips(clips, keep_seq=keep_seq)
+        return super().embed_clips(clips, **options)
 
 
 def test_stop_at_once_does_not_wait_for_a_slow_model(tmp_path: Path) -> None:

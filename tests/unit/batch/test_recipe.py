@@ -53,10 +53,12 @@ def test_identity_is_of_the_numbers_not_of_the_speed(tiny: Marlin) -> None:
     others = [
         replace(TINY_RECIPE, settings=ExtractionConfig(stride=8)),
         replace(TINY_RECIPE, settings=ExtractionConfig(keep_seq=True)),
+        replace(TINY_RECIPE, settings=ExtractionConfig(pool="time")),
+        replace(TINY_RECIPE, detector=ColouredFaces(), settings=ExtractionConfig(pool="regions")),
         replace(TINY_RECIPE, dtype="bfloat16"),
         replace(TINY_RECIPE, detector="yunet"),
     ]
-    assert len({base, *(settings_hash(other.identity(tiny)) for other in others)}) == 5
+    assert len({base, *(settings_hash(other.identity(tiny)) for other in others)}) == 7
     assert settings_hash(TINY_RECIPE.identity(Marlin.untrained(TINY, seed=1, device="cpu"))) != base
 
 
@@ -96,6 +98,20 @@ def test_identity_is_of_the_recogniser_only_where_persons_are_identified(tiny: M
 def test_persons_cannot_be_identified_by_a_detector_without_landmarks() -> None:
     with pytest.raises(ConfigError, match=r"detector 'lbp' finds no landmarks, by which sface aligns faces; use yunet"):
         replace(TINY_RECIPE, settings=ExtractionConfig(identify=True))
+
+
+def test_identity_names_a_pool_only_where_it_is_not_the_mean(tiny: Marlin) -> None:
+    assert "pool" not in TINY_RECIPE.identity(tiny)["settings"]  # as in dumps of version 0.1.0
+    assert replace(TINY_RECIPE, settings=ExtractionConfig(pool="time")).identity(tiny)["settings"]["pool"] == "time"
+
+
+@pytest.mark.parametrize("detector", ["lbp", "sfd", "blazeface", "retinaface", "scrfd"])
+def test_regions_cannot_be_found_by_a_detector_without_landmarks(detector: str) -> None:
+    said = rf"detector '{detector}' finds no landmarks, which pool='regions' needs; use detector='yunet'"
+    with pytest.raises(ConfigError, match=said):
+        replace(TINY_RECIPE, detector=detector, settings=ExtractionConfig(pool="regions"))
+    own = replace(TINY_RECIPE, detector=ColouredFaces(), settings=ExtractionConfig(pool="regions"))
+    assert own.settings.pool == "regions"
 
 
 def test_worker_identifies_persons_and_every_format_keeps_them(tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ def test_formats(run: Run, small: Path, suffix: str) -> None:
         ("--fps 12.5", {"fps": 12.5}),
         ("--reduction max", {"reduction": "max"}),
         ("--keep-seq", {"keep_seq": True}),
+        ("--pool time", {"pool": "time"}),
+        ("--pool time --reduction max", {"pool": "time", "reduction": "max"}),
         ("--crop-face no", {"crop_face": False}),
         ("--faces all --detect-every 2 --no-smooth", {"faces": "all", "detect_every": 2, "smooth": False}),
         ("--compat marlin_pytorch", {"compat": "marlin_pytorch"}),
@@ -117,6 +119,19 @@ def test_options_reach_the_extraction(run: Run, small: Path, options: str, expec
     saved = VideoFeatures.load(OUT / "small.npz").meta["settings"]
     assert saved == {**ExtractionConfig().to_dict(), "batch_size": saved["batch_size"], **expected}
     assert saved["batch_size"] == (3 if "--batch-size" in options else 8)
+
+
+def test_slices_are_printed_as_lists_and_resumed_only_as_slices(run: Run, small: Path) -> None:
+    done = run(small, "-o", "-", "--pool", "time")
+    assert done.exit_code == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [np.shape(line["feature"]) for line in lines] == [(8, 32)] * 2
+    assert {np.shape(line["frame_index"]) for line in lines} == {(16,)}
+    assert run(small, "-o", OUT, "--pool", "time").exit_code == 0
+    assert VideoFeatures.load(OUT / "small.npz").by_time().features.shape == (15, 32)
+    refused = run(small, "-o", OUT)
+    assert (refused.exit_code, "settings.pool: 'time' there, None requested" in refused.stderr) == (2, True)
+    assert "1 done before" in run(small, "-o", OUT, "--pool", "time").stderr
 
 
 def test_every_setting_has_an_option_with_the_same_default() -> None:
@@ -206,6 +221,9 @@ def test_full_disk_stops_at_once_with_a_summary(run: Run, small: Path, monkeypat
         (["small.mp4", "-o", "out", "--format", "csv"], "'csv' is not one of"),
         (["small.mp4", "-o", "out", "--fps", "5", "--sample-rate", "3"], "fps and sample_rate"),
         (["small.mp4", "-o", "out", "--keep-seq", "--reduction", "mean"], "keep_seq=True"),
+        (["small.mp4", "-o", "out", "--keep-seq", "--pool", "time"], "keep_seq=True"),
+        (["small.mp4", "-o", "out", "--pool", "regions"], "detector 'lbp' finds no landmarks"),
+        (["small.mp4", "-o", "out", "--pool", "frames"], "'frames' is not one of"),
         (["small.mp4", "-o", "out", "--strid", "3"], "No such option"),
         (["small.mp4", "-o", "small.mp4"], "cannot write to small.mp4"),
         (["small.mp4", "-o", "small.mp4/deep"], "cannot write to small.mp4/deep"),

@@ -53,11 +53,23 @@ def test_every_field_of_every_video_comes_back_unchanged(tmp_path: Path, format:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_tokens_of_keep_seq_come_back_unchanged(tmp_path: Path, format: str) -> None:
-    videos = {"a": random_features(3, shape=(20, 4)), "none": random_features(0, shape=(20, 4))}
+@pytest.mark.parametrize("shape", [(20, 4), (8, 4), (4, 8)])
+def test_rows_of_several_vectors_come_back_unchanged(tmp_path: Path, format: str, shape: tuple[int, ...]) -> None:
+    videos = {"a": random_features(3, shape=shape), "none": random_features(0, shape=shape)}
     write_dump(tmp_path, videos, format)
     for id, features in videos.items():
         assert_same(FeatureDump(tmp_path)[id], features)
+
+
+@pytest.mark.parametrize("format", SHARDED)
+def test_shards_take_no_reduced_slices(tmp_path: Path, format: str) -> None:
+    features = random_features(8, shape=(4,))  # as many rows as slices: by its shape alone, a table
+    features.meta["settings"].update(pool="time", reduction="mean")
+    with (
+        closing(open_writer(tmp_path, format)) as writer,
+        pytest.raises(ConfigError, match="a reduction left one vector"),
+    ):
+        writer.write(entry("a", features), features)
 
 
 @pytest.mark.parametrize("format", SHARDED)

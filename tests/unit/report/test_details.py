@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -135,3 +137,9 @@ def test_tokens_are_averaged_and_a_reduced_video_is_one_vector() -> None:
     reduced = features_of(starts_s=[0.0, 1.0], length_s=1.0, values=np.ones(3, dtype=np.float32))
     assert row_vectors(reduced).shape == (1, 3)
     assert measure_similarity(reduced) is None
+    regions = replace(
+        features_of(starts_s=[0.0] * 4, length_s=1.0, values=np.eye(4)),  # as many rows as regions
+        meta={"settings": {"pool": "regions", "reduction": "mean"}},
+    )
+    assert row_vectors(regions).tolist() == [[0.25] * 4]
+    assert measure_similarity(regions) is None

@@ -1,3 +1,3 @@
 """Face parsing: the parsers, and the face regions that masking distinguishes."""
 
-__all__ = ["labels", "landmarks", "parsers", "precomputed"]
+__all__ = ["labels", "landmarks", "parsers", "precomputed", "tokens"]
