@@ -336,15 +336,22 @@ def test_regions_that_do_not_fit_are_refused(regions: NDArray[np.uint8] | None) 
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_64_masks_take_less_than_5_ms_of_one_core(strategy: Strategy) -> None:
-    """Processor time, independent of other load; the best of 30."""
+def test_masks_cost_little_more_than_their_random_numbers(strategy: Strategy) -> None:
+    """In processor time, the best of 30 turns: drawing and ranking the tokens of 64 clips is the least work there is.
+
+    About 5 ms on a core of 2023; what is compared is taken in the same moments, on any machine.
+    """
     parses = random_parses(1, 64, GRID)
-    taken_s = []
+    masks_s, least_s = [], []
     for start in range(0, 30 * 64, 64):
         begin_s = time.process_time()
         make_masks(parses, strategy=strategy, seeds=range(start, start + 64))
-        taken_s.append(time.process_time() - begin_s)
-    assert min(taken_s) < 5e-3, sorted(taken_s)[:3]
+        between_s = time.process_time()
+        for seed in range(start, start + 64):
+            np.argsort(np.random.default_rng(seed).random(GRID[0] * GRID[1] * GRID[2]))
+        masks_s.append(between_s - begin_s)
+        least_s.append(time.process_time() - between_s)
+    assert min(masks_s) < 1.5 * min(least_s), (min(masks_s), min(least_s))
 
 
 # Differences from the text (MARLIN, section 3.1) and from the published code ----------------------------------------
