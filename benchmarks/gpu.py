@@ -22,6 +22,7 @@ from benchmarks.sdk_worker import Sdk
 from marlin_sdk import Marlin
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.runtime.cpu import cpu_flags, describe_missing_features
 from marlin_sdk.runtime.torch import resolve_device
 
 __all__ = ["main", "measure_encoder", "measure_pipeline"]
@@ -67,8 +68,8 @@ def measure_encoder(device: str, *, quick: bool) -> Numbers:
         did not fit in memory.
     """
     least_s = 0.2 if quick else 3.0
-    dtypes = (torch.float32, torch.bfloat16) if quick or device == "cpu" else _CUDA_DTYPES
-    peaks = {str(dtype).removeprefix("torch."): measure_gemm(dtype, device, least_s=least_s) for dtype in dtypes}
+    dtypes = dtypes_of(device)[: 2 if quick else 3]
+    peaks = {dtype: measure_gemm(getattr(torch, dtype), device, least_s=least_s) for dtype in dtypes}
     rows = []
     for name in (SMALL,) if quick else (SMALL, BASE, LARGE):
         for dtype, peak in peaks.items():
@@ -85,7 +86,11 @@ def measure_encoder(device: str, *, quick: bool) -> Numbers:
     return {"gemm_gflops": peaks, "encoder": rows}
 
 
-_CUDA_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+def dtypes_of(device: str) -> tuple[str, ...]:
+    """What is measured on a device: on a CPU no dtype that it only emulates, which takes minutes and tells nothing."""
+    if torch.device(device).type != "cpu":
+        return "float32", "bfloat16", "float16"
+    return ("float32",) if describe_missing_features("bfloat16", cpu_flags()) else ("float32", "bfloat16")
 
 
 def measure_pipeline(bench: Bench) -> Numbers:
@@ -97,7 +102,7 @@ def measure_pipeline(bench: Bench) -> Numbers:
             checkpoint=str(bench.checkpoint(model)),
             threads=bench.threads,
             detector=bench.detector(),
-            options={"dtype": "bfloat16"},
+            options={"dtype": dtypes_of(bench.device)[:2][-1]},
             device=bench.device,
         )
         for size in ("360p",) if bench.quick else ("224", "360p", "720p", "1080p"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.contest import REFERENCE, Contestant, UnavailableError, Worker, compare, take_turns
-from benchmarks.gpu import measure_encoder
+from benchmarks.gpu import dtypes_of, measure_encoder
 from benchmarks.inputs import hour_video, make_checkpoint, resized_copy
 from benchmarks.machine import GFLOP_PER_CLIP, clip_gflop, describe_machine, measure_gemm
 from benchmarks.report import draw, write_table
@@ -221,7 +221,8 @@ def test_every_kind_of_row_of_the_plan_is_there() -> None:
 
 def test_gpu_encoder_numbers_fit_together() -> None:
     measured = measure_encoder("cpu", quick=True)
-    assert set(measured["gemm_gflops"]) == {"float32", "bfloat16"}
+    assert tuple(measured["gemm_gflops"]) == dtypes_of("cpu")
+    assert {row["dtype"] for row in measured["encoder"]} == set(dtypes_of("cpu"))
     for row in measured["encoder"]:
         peak = measured["gemm_gflops"][row["dtype"]]
         assert row["share_of_peak"] == pytest.approx(row["clips_per_s"] * 114 / peak)
@@ -236,7 +237,16 @@ def test_gpu_command_runs_on_the_cpu(tmp_path: Path) -> None:
     wild = results["pipeline"][f"{SMALL}, 360p"]
     assert set(wild["parts_per_s"]) >= {"decode", "convert", "detect", "crop", "encode"}
     assert wild["windows_per_s"] < wild["parts_per_s"]["crop"]
-    assert "| marlin_vit_small_ytf | bfloat16 | 1 |" in (tmp_path / "gpu.md").read_text()
+    for dtype in dtypes_of("cpu"):
+        assert f"| marlin_vit_small_ytf | {dtype} | 1 |" in (tmp_path / "gpu.md").read_text()
+
+
+def test_a_cpu_is_not_measured_in_a_dtype_that_it_emulates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.gpu.cpu_flags", lambda: frozenset({"avx2"}))
+    assert dtypes_of("cpu") == ("float32",)
+    monkeypatch.setattr("benchmarks.gpu.cpu_flags", lambda: frozenset({"avx2", "amx_bf16"}))
+    assert dtypes_of("cpu") == ("float32", "bfloat16")
+    assert dtypes_of("cuda") == ("float32", "bfloat16", "float16")
 
 
 def test_gpu_command_without_that_device_says_so(tmp_path: Path) -> None:

@@ -74,8 +74,9 @@ NOT_RUN_BLOCKS = [
     ("docs/how-to/offline.md", "marlin-sdk download"),
     ("docs/how-to/offline.md", "marlin-sdk download --model marlin_vit_base_ytf -o weights/"),
     ("docs/how-to/prepare.md", "marlin-sdk prepare videos/ -o data/"),
-    ("docs/how-to/pretrain.md", "pip install 'marlin-sdk[train]'   # lightning, tensorboard, pyyaml"),
+    ("docs/how-to/pretrain.md", "pip install 'marlin-sdk[train]'   # lightning, tensorboard, pyyaml, scikit-learn"),
     ("docs/how-to/pretrain.md", "marlin-sdk prepare videos/ -o data/"),
+    ("docs/how-to/pretrain.md", "marlin-sdk pretrain --data data/ -o runs/mine --probe words.csv --probe-every 1000"),
     ("docs/how-to/pretrain.md", "marlin-sdk pretrain --data data/ --config small.yaml --max-steps 20000 -o runs/small"),
     (
         "docs/how-to/pretrain.md",
