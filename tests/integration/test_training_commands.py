@@ -333,7 +333,7 @@ def test_a_probe_on_labelled_windows_is_logged_and_changes_nothing_else(tmp_path
     ]
     labels = lay(tmp_path / "labels.csv", "\n".join(["source,start_frame,end_frame,label,part", *rows]).encode())
     config = lay(tmp_path / "tiny.yaml", CONFIG.encode())
-    arguments = ["--data", str(data), "--config", str(config), "--num-workers", "0", "--masking", "random", "-q"]
+    arguments = ["--data", str(data), "--config", str(config), "--num-workers", "0", "--masking", "random"]
     runs = {
         "probed": ["--probe", str(labels), "--probe-every", "2"],
         "plain": [],

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from marlin_sdk.video.reader import VIDEO_SUFFIXES
 
-__all__ = ["videos_below"]
+__all__ = ["describe_left_out", "videos_below"]
 
 _NAMED = 5  # suffixes of left-out files; the rest is counted
 
@@ -47,11 +47,15 @@ def videos_below(folder: str) -> Iterator[str]:
                 left_out.setdefault(suffix or "without suffix", []).append(name)
     yield from (path for path in unreadable if path != folder)
     if found and left_out:
-        logger.warning("%s: %s", folder, _describe(left_out))
+        logger.warning("%s: %s", folder, describe_left_out(left_out))
 
 
-def _describe(left_out: dict[str, list[str]]) -> str:
-    """How many files are left out, and which."""
+def describe_left_out(left_out: dict[str, list[str]]) -> str:
+    """How many files of a folder are left out, and which.
+
+    Args:
+        left_out: their names by suffix.
+    """
     by_count = sorted(left_out.items(), key=lambda item: -len(item[1]))
     named = [f"{len(files)} {suffix} ({files[0]}{', ...' * (len(files) > 1)})" for suffix, files in by_count[:_NAMED]]
     rest = sum(len(files) for _, files in by_count[_NAMED:])

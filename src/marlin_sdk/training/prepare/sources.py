@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from typing import Literal, cast, get_args
 from marlin_sdk.errors import ConfigError, VideoNotFoundError
 from marlin_sdk.face.regions.precomputed import FRAME_FOLDERS
 from marlin_sdk.training.prepare.split import Split, check_disjoint
+from marlin_sdk.video.folders import describe_left_out
 from marlin_sdk.video.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 __all__ = ["IdentityRule", "Source", "find_sources", "plan_sources"]
+
+logger = logging.getLogger("marlin_sdk")
 
 IdentityRule = Literal["auto", "source", "folder"]
 
@@ -46,7 +50,7 @@ class Source:
 
 
 def find_sources(roots: Sequence[Path]) -> dict[str, Path]:
-    """The videos below some folders, by id, sorted; hidden files are ignored.
+    """The videos below some folders, by id, sorted; hidden files are ignored, others that are no video are counted.
 
     A folder `frame_images_DB` holds folders of frames, `NAME/NUMBER`. A folder that holds images and no videos is
     itself one video.
@@ -110,7 +114,13 @@ def _videos(root: Path) -> Iterable[Path]:
     below = [path for path in root.rglob("*") if not any(part.startswith(".") for part in path.relative_to(root).parts)]
     videos = [path for path in below if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
     frames = {path.parent for path in below if path.suffix.lower() in IMAGE_SUFFIXES}
-    folders = [folder for folder in frames if FRAME_FOLDERS in folder.parts]
+    folders = {folder for folder in frames if FRAME_FOLDERS in folder.parts}
+    left_out: dict[str, list[str]] = {}
+    for path in below:
+        if path.suffix.lower() not in VIDEO_SUFFIXES and path.parent not in folders and path.is_file():
+            left_out.setdefault(path.suffix.lower() or "without suffix", []).append(path.name)
+    if videos and left_out:
+        logger.warning("%s: %s", root, describe_left_out(left_out))
     itself = [root] if root in frames and not videos and not folders else []
     return [*videos, *folders, *itself]
 

@@ -128,10 +128,16 @@ def test_missing_file_is_an_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 # Sources --------------------------------------------------------------------------------------------------------------
 
 
-def test_videos_are_found_below_a_folder_and_hidden_ones_are_not(tmp_path: Path) -> None:
+def test_videos_are_found_below_a_folder_and_others_are_counted_but_hidden_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("b.mp4", "a/x.MKV", "a/x.jpg", ".cache/c.mp4", "a/._x.mp4", "a/notes.txt"):
         lay(tmp_path / name)
     assert list(find_sources([tmp_path])) == ["a/x.MKV", "b.mp4"]
+    (said,) = caplog.messages
+    assert "2 files are left out" in said
+    assert "1 .jpg (x.jpg)" in said
+    assert "1 .txt (notes.txt)" in said
 
 
 def test_folder_of_frames_alone_is_one_video(tmp_path: Path) -> None:
