@@ -138,7 +138,7 @@ def compare(networks: Mapping[str, Encoder], probes: Mapping[str, LabelledClips]
     for word, clips in probes.items():
         hits: dict[str, dict[str, NDArray[np.bool_]]] = {}
         for name, encoder in networks.items():
-            features = probe_features(partial(encoder, pool="none"), clips.clips, MODEL.grid)
+            features = probe_features(partial(encoder, pool="none"), clips.clips, MODEL)
             hits[name] = {pool: probe_accuracy(values, clips) for pool, values in features.items()}
         for pool in hits["pretrained"]:
             before, after = hits["untrained"][pool], hits["pretrained"][pool]

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError, MissingExtraError
+from marlin_sdk.runtime.pooling import pool_time
 from marlin_sdk.training.prepare.folder import DataFolder
 from marlin_sdk.training.prepare.shards import Sample, Shard, read_clip
 
@@ -132,13 +134,13 @@ def open_labelled(
     )
 
 
-def probe_features(encode: Callable[[Tensor], Tensor], clips: Tensor, grid: tuple[int, int, int]) -> dict[str, Tensor]:
+def probe_features(encode: Callable[[Tensor], Tensor], clips: Tensor, config: ModelConfig) -> dict[str, Tensor]:
     """The features that the probe is asked about.
 
     Args:
         encode: float clips (B, 3, 16, H, W) in [0, 1] to normalised tokens (B, N, D).
         clips: uint8 (M, 16, H, W, 3).
-        grid: tokens along (time, height, width).
+        config: the model's size.
     Returns:
         By pooling, float32 on the CPU: "mean" (M, D), the mean of all tokens; "time" (M, t * D), that of each time
         step.
@@ -148,7 +150,7 @@ def probe_features(encode: Callable[[Tensor], Tensor], clips: Tensor, grid: tupl
         for begin in range(0, len(clips), _BATCH):
             part = clips[begin : begin + _BATCH]
             tokens = encode(part.permute(0, 4, 1, 2, 3).float() / 255)
-            slices.append(tokens.reshape(len(part), grid[0], -1, tokens.shape[-1]).mean(dim=2).float().cpu())
+            slices.append(pool_time(tokens, config).float().cpu())
     by_time = torch.cat(slices)
     return {"mean": by_time.mean(dim=1), "time": by_time.flatten(1)}
 

@@ -17,7 +17,7 @@ _MATROSKA = {  # elements of a file, of a segment and of a cluster (RFC 9559, se
     0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, _CLUSTER,
     0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF,
 }  # fmt: skip
-_PACK, _PROGRAM_END = 0xBA, 0xB9
+_START_CODE, _PACK, _PROGRAM_END = b"\0\0\1", 0xBA, 0xB9
 _FLV_TAGS, _FLV_HEADER = {8, 9, 18}, 11  # sound, video, data
 _PES_HEADER, _MPEG1_PACK_HEADER, _PACK_HEADER = 6, 12, 14
 
@@ -100,12 +100,12 @@ def _check_mpeg(file: BinaryIO, size: int) -> str | None:
     while at + _PES_HEADER <= size:
         file.seek(at)
         head = file.read(_PACK_HEADER)
-        if not any(head):  # padding
-            at += len(head) - 2  # two zeros begin a packet, too
-        elif not head.startswith(b"\0\0\1") and b"\0\0\1" in head and not any(head[: head.index(b"\0\0\1")]):
-            at += head.index(b"\0\0\1")
-        elif not head.startswith(b"\0\0\1"):
+        start = head.find(_START_CODE)
+        padding = head if start < 0 else head[:start]
+        if any(padding):
             return f"is damaged at byte {at:,} of {size:,}: no MPEG packet begins there"
+        if padding:
+            at += start if start > 0 else len(head) - 2  # two zeros begin a packet, too
         elif head[3] == _PROGRAM_END:
             at += 4
         elif head[3] == _PACK and head[4] >> 6 == 1:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.making import TINY
 from tests.unit.training.preparing import number_of, write_data
 from torch import Tensor
 
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.training.probe import LabelledClips, open_labelled, probe_accuracy, probe_features
 
-GRID = (8, 2, 2)
 PEOPLE = {f"held{number}": 60 for number in range(6)}
 
 
@@ -51,12 +51,12 @@ def test_windows_are_centred_on_the_labelled_frames(tmp_path: Path) -> None:
 
 def test_features_that_hold_the_label_are_told_from_those_that_do_not(tmp_path: Path) -> None:
     clips = open_labelled(write_data(tmp_path / "data", {"a": 40, "b": 40}, PEOPLE), two_moments(tmp_path))
-    features = probe_features(pixels_as_tokens, clips.clips, GRID)
+    features = probe_features(pixels_as_tokens, clips.clips, TINY)
     assert {name: tuple(values.shape) for name, values in features.items()} == {"mean": (12, 2), "time": (12, 16)}
     torch.testing.assert_close(features["mean"], features["time"].reshape(12, 8, 2).mean(dim=1))
     for values in features.values():
         assert probe_accuracy(values, clips).all()
-    constant = probe_features(lambda part: torch.ones(len(part), 32, 2), clips.clips, GRID)
+    constant = probe_features(lambda part: torch.ones(len(part), 32, 2), clips.clips, TINY)
     assert probe_accuracy(constant["mean"], clips).mean() == 0.5
 
 
