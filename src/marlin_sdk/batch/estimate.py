@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.inputs import VideoInput, select
 from marlin_sdk.batch.progress import escape_controls
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.clips.cut import Clip
@@ -47,7 +47,7 @@ class RunEstimate:
         error: why nothing could be measured; None if something was.
     """
 
-    todo: list[VideoInput]
+    todo: Sequence[VideoInput]
     counts: Mapping[int, int | None]
     done_before: int
     cut_s: float | None
@@ -117,8 +117,8 @@ def estimate_run(
         entries: manifest entries of earlier runs.
         workers: number of worker processes.
     """
-    selected = [video for video in videos if plan.shard.takes(video.id)]
-    todo = [video for video in selected if plan.is_missing(entries.get(video.id))]
+    selected = select(videos, lambda video: plan.shard.takes(video.id))
+    todo = select(selected, lambda video: plan.is_missing(entries.get(video.id)))
     cut_s = embed_s = reason = None
     for video in todo[:_MAX_TRIED]:
         try:

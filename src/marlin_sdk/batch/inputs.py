@@ -5,21 +5,24 @@ from __future__ import annotations
 import glob
 import os
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
+from typing import Generic, TypeVar, overload
 
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.video.folders import videos_below
 from marlin_sdk.video.reader import display_name
 
-__all__ = ["VideoInput", "check_id", "deduplicate", "distinct_ids", "find_videos", "name_below"]
+__all__ = ["VideoInput", "check_id", "deduplicate", "distinct_ids", "find_videos", "name_below", "select"]
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 _NO_LABELS: Mapping[str, str] = {}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)  # there may be a million
@@ -49,9 +52,55 @@ class VideoInput:
         return canonical_source(self.source), self.start_s, self.end_s, self.track
 
 
+class Lazy(Sequence[T], Generic[T]):
+    """A sequence whose items are made when they are asked for: a million videos as objects take 250 MB.
+
+    Args:
+        make: makes an item from its row.
+        rows: rows of the items.
+    """
+
+    def __init__(self, make: Callable[[int], T], rows: Sequence[int]) -> None:
+        self._make, self._rows = make, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Lazy[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Lazy[T]:
+        return Lazy(self._make, self._rows[index]) if isinstance(index, slice) else self._make(self._rows[index])
+
+
+class Texts:
+    """Texts one after the other in one block of memory."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._bytes, self._ends = bytearray(), array("Q", [0])
+        for text in texts:
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        self._bytes += text.encode(errors="surrogatepass")  # file names may not be valid text
+        self._ends.append(len(self._bytes))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: int) -> str:
+        return self._bytes[self._ends[row] : self._ends[row + 1]].decode(errors="surrogatepass")
+
+
+def select(videos: Sequence[VideoInput], keep: Callable[[VideoInput], bool]) -> Sequence[VideoInput]:
+    """The videos to keep, decided now; `videos` must not change afterwards."""
+    return Lazy(videos.__getitem__, array("Q", (row for row, video in enumerate(videos) if keep(video))))
+
+
 def find_videos(
     names: Iterable[str], *, base: Path | None = None, known: Mapping[str, str] | None = None
-) -> list[VideoInput]:
+) -> Sequence[VideoInput]:
     """Expand files, folders, glob patterns and URLs.
 
     A folder expands to all videos below it except hidden ones; if it contains none, it is a folder of frames. A pattern
@@ -70,20 +119,21 @@ def find_videos(
         ConfigError: an empty name, or a pattern without a match.
     """
     seen: set[bytes] = set()  # digests: a million paths would take more memory than the videos
-    sources: list[str] = []
-    below_names = _Names()
+    places, below_names = Texts(), Texts()
     for name in names:
         if not name.strip():
             raise ConfigError("an INPUT is empty; expected a video file, a URL, a pattern or a folder")
         for source, below in _expand(name):
-            where = blake2b(os.fsencode(canonical_source(source)), digest_size=12).digest()
-            if where not in seen:
-                seen.add(where)
-                sources.append(source)
-                below_names.append((name_below(base, source) if base else None) or below, source)
+            where = canonical_source(source)
+            digest = blake2b(os.fsencode(where), digest_size=12).digest()
+            if digest not in seen:
+                seen.add(digest)
+                places.append(source)
+                below_names.append((_below(base, where) if base else None) or below)
     del seen
-    ids = distinct_ids(sources, lambda index: below_names.of(index, sources[index]), known or {})
-    return [VideoInput(id, source) for id, source in zip(ids, sources, strict=True)]
+    rows = range(len(places))
+    ids = Texts(distinct_ids(Lazy(places.__getitem__, rows), below_names.__getitem__, known or {}))
+    return Lazy(lambda row: VideoInput(ids[row], places[row]), rows)
 
 
 def deduplicate(videos: Iterable[VideoInput]) -> list[VideoInput]:
@@ -138,7 +188,12 @@ def _expand(name: str) -> Iterator[tuple[str, str]]:
     for file in files:
         yield file, file[len(name) :].replace(os.sep, "/").lstrip("/")
     if not files:
-        yield name, _full_path(name).name if _is_url(name) else os.path.basename(os.path.abspath(name)) or "video"
+        last = os.path.basename(name)
+        if _is_url(name):
+            last = _full_path(name).name
+        elif last in ("", ".", ".."):
+            last = os.path.basename(os.path.abspath(name))
+        yield name, last or "video"
 
 
 def _match(pattern: str) -> Iterator[tuple[str, str]]:
@@ -168,9 +223,13 @@ def canonical_source(source: str) -> str:
 
 def name_below(base: Path, source: str) -> str | None:
     """A file's path relative to a folder; None if it is outside."""
-    if _is_url(source):
+    return _below(base, canonical_source(source))
+
+
+def _below(base: Path, where: str) -> str | None:
+    if _is_url(where):
         return None
-    folder, where = _real_folder(os.path.abspath(base)), canonical_source(source)
+    folder = _real_folder(os.path.abspath(base))
     if where == folder:
         return "."
     inside = folder.rstrip(os.sep) + os.sep
@@ -227,20 +286,6 @@ def _fold(id: str) -> str:
     """An id without case: the same object where it has none, so that a million take no memory."""
     folded = id.casefold()
     return id if folded == id else folded
-
-
-class _Names:
-    """The name of each source. Of one with which its path ends, as most do, only the length is stored."""
-
-    def __init__(self) -> None:
-        self._stored: list[str | int] = []
-
-    def append(self, name: str, source: str) -> None:
-        self._stored.append(len(name) if name and source.endswith(name) else name)
-
-    def of(self, index: int, source: str) -> str:
-        stored = self._stored[index]
-        return stored if isinstance(stored, str) else source[-stored:]
 
 
 class _LongNames:

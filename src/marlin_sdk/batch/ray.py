@@ -229,7 +229,7 @@ def embed(
     return make_dump(videos, engine, plan, identity, progress=progress, drain=drain)
 
 
-def _videos_of(dataset_or_paths: Any, known: Mapping[str, str]) -> list[VideoInput]:
+def _videos_of(dataset_or_paths: Any, known: Mapping[str, str]) -> Sequence[VideoInput]:
     if isinstance(dataset_or_paths, str | Path):
         return find_videos([str(dataset_or_paths)], known=known)
     if not hasattr(dataset_or_paths, "iter_rows"):

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.inputs import VideoInput, select
 from marlin_sdk.batch.progress import Progress, QuietProgress
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.store import Dump, open_dump
@@ -116,17 +116,17 @@ def make_dump(
     progress = progress or QuietProgress()
     drain = drain or threading.Event()
     started_s = time.monotonic()
-    selected = [video for video in videos if plan.shard.takes(video.id)]
+    selected = select(videos, lambda video: plan.shard.takes(video.id))
     dump: Dump | None = None
-    todo: list[VideoInput] = []
+    todo: Sequence[VideoInput] = ()
     before: Counter[str] = Counter()
     try:
         with open_dump(plan, identity) as dump:
-            todo = dump.todo(selected)
-            asked = {video.id for video in todo}
-            before = Counter(dump.entries[video.id].status for video in selected if video.id not in asked)
-            progress.start(len(todo), len(selected) - len(todo))
-            if changed := dump.relabel([video for video in selected if video.id not in asked]):
+            todo = select(selected, dump.lacks)
+            finished = select(selected, lambda video: not dump.lacks(video))
+            before = Counter(dump.entries[video.id].status for video in finished)
+            progress.start(len(todo), len(finished))
+            if changed := dump.relabel(finished):
                 columns = "" if plan.has_file_per_video else "; the shards' own columns keep the old ones"
                 progress.note(f"warning: the labels of {changed} finished videos changed: recorded anew{columns}")
             detector_errors = _embed(todo, engine, dump, progress, drain)
@@ -142,7 +142,9 @@ def make_dump(
     return summary
 
 
-def _embed(todo: list[VideoInput], engine: Engine, dump: Dump, progress: Progress, drain: threading.Event) -> list[str]:
+def _embed(
+    todo: Sequence[VideoInput], engine: Engine, dump: Dump, progress: Progress, drain: threading.Event
+) -> list[str]:
     """Embed and write videos; return the error of the detector for each video that failed because of it."""
     detector_errors = []
     with closing(engine.run(todo, drain=drain, on_rows=progress.windows)) as results:

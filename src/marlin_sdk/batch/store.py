@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -57,25 +57,23 @@ class Dump:
         final = {id for id, entry in self.entries.items() if entry.is_final}
         self._append(recover_entries(self.plan.folder, final, suffix=self.plan.shard.suffix))
 
-    def todo(self, videos: list[VideoInput]) -> list[VideoInput]:
-        """The videos that no earlier run has finished.
+    def lacks(self, video: VideoInput) -> bool:
+        """Whether no earlier run has finished a video.
 
         Raises:
-            ConfigError: an id meant another part of its video in an earlier run.
+            ConfigError: its id meant another part of its video in an earlier run.
         """
-        todo = []
-        for video in videos:
-            entry = self.entries.get(video.id)
-            if entry is None or self.plan.is_missing(entry):
-                todo.append(video)
-            elif entry.part != (requested := (video.start_s, video.end_s, video.track)):
-                raise ConfigError(
-                    f"{self.plan.folder} already holds {video.id!r} for another part of the video: "
-                    f"(start_s, end_s, track) is {entry.part} there, {requested} requested; use another id"
-                )
-        return todo
+        entry = self.entries.get(video.id)
+        if entry is None or self.plan.is_missing(entry):
+            return True
+        if entry.part != (requested := (video.start_s, video.end_s, video.track)):
+            raise ConfigError(
+                f"{self.plan.folder} already holds {video.id!r} for another part of the video: "
+                f"(start_s, end_s, track) is {entry.part} there, {requested} requested; use another id"
+            )
+        return False
 
-    def relabel(self, videos: list[VideoInput]) -> int:
+    def relabel(self, videos: Iterable[VideoInput]) -> int:
         """Record the labels of videos that earlier runs embedded, if they have changed since.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -23,8 +23,8 @@ _LIKELY = {  # other names for a column, which would turn it into a label withou
 }
 
 
-def read_list(file: TextIO, *, beside: Path | None = None) -> list[str]:
-    """Read a list of videos: paths, folders, patterns and URLs.
+def read_list(file: TextIO, *, beside: Path | None = None) -> Iterator[str]:
+    """Read a list of videos, line by line: paths, folders, patterns and URLs.
 
     Args:
         file: one input per line; empty lines and lines that start with "#" are skipped.
@@ -32,10 +32,12 @@ def read_list(file: TextIO, *, beside: Path | None = None) -> list[str]:
     Raises:
         ConfigError: it is not text, such as a video instead of a list.
     """
-    lines = [line.removeprefix("\ufeff").strip() for line in file]  # byte order mark, which Windows writes
-    if any("\0" in line for line in lines):
-        raise ConfigError("the list of videos contains null bytes, so it is not text; expected one path per line")
-    return [_resolve(line, beside) for line in lines if line and not line.startswith("#")]
+    for written in file:
+        line = written.removeprefix("\ufeff").strip()  # byte order mark, which Windows writes
+        if "\0" in line:
+            raise ConfigError("the list of videos contains null bytes, so it is not text; expected one path per line")
+        if line and not line.startswith("#"):
+            yield _resolve(line, beside)
 
 
 def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[VideoInput]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def extract_to_folder(recipe: Recipe, options: Mapping[str, Any], console: Conso
     return summary.failed
 
 
-def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> list[VideoInput]:
+def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> Sequence[VideoInput]:
     """Collect the videos of the arguments, the list and the table, without duplicates.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tracemalloc
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.making import lay
 
-from marlin_sdk.batch.inputs import VideoInput, check_id, deduplicate, find_videos
+from marlin_sdk.batch.inputs import VideoInput, check_id, deduplicate, find_videos, select
+from marlin_sdk.batch.tables import read_list
 from marlin_sdk.errors import ConfigError
 
 
@@ -195,15 +197,20 @@ def test_names_differ_and_never_lead_out(inputs: list[str]) -> None:
 
 
 def test_a_million_lines_would_fit_into_little_memory(tmp_path: Path) -> None:
-    """Of 20,000: what one takes, beside its own line, at most while they are read and once they are."""
-    lines = [f"videos/{index // 1000:04d}/{index:07d}.mp4" for index in range(20_000)]
-    find_videos(lines[:10], base=Path())
+    """Of 20,000: what one takes, its own line included, at most while they are read and once they are."""
+    lines = "".join(f"videos/{index // 1000:04d}/{index:07d}.mp4\n" for index in range(20_000))
+    listed = io.StringIO(lines)
+    list(find_videos(["a.mp4"], base=Path()))
     tracemalloc.start()
     try:
-        found = find_videos(lines, base=Path())
+        found = find_videos(read_list(listed), base=Path())
+        todo = select(found, lambda video: not video.id.endswith("7"))
         held, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert len(found) == 20_000
+    assert len(todo) == 18_000
+    assert (todo[-1].id, todo[-1].source) == ("videos/0019/0019999", "videos/0019/0019999.mp4")
+    assert [video.id[-1] for video in todo[5:9]] == ["5", "6", "8", "9"]
     assert most / 20_000 < 350
-    assert held / 20_000 < 200
+    assert held / 20_000 < 100

@@ -18,7 +18,7 @@ from tests.making import lay
 from tests.unit.dump.example_dumps import FORMATS, SHARDED, assert_same, random_features
 
 from marlin_sdk import ConfigError, FeatureFileError
-from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.batch.inputs import VideoInput, select
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.store import Dump, open_dump
 from marlin_sdk.batch.workers import Failure
@@ -51,7 +51,7 @@ def failed(video: VideoInput) -> VideoResult:
 def fill(plan: DumpPlan, *ids: str, identity: dict[str, Any] = IDENTITY) -> list[str]:
     """Do what is to be done; what that was."""
     with open_dump(plan, identity) as dump:
-        todo = dump.todo(inputs(*ids))
+        todo = select(inputs(*ids), dump.lacks)
         for video in todo:
             dump.store(failed(video) if video.id.startswith("bad") else result(video))
     return [video.id for video in todo]
@@ -77,7 +77,7 @@ def test_what_somebody_removed_is_made_again(tmp_path: Path, format: str) -> Non
     (tmp_path / gone).unlink()
     lost = [id for id in ("a", "deep/b") if FeatureDump(tmp_path).entries[id].file == gone]
     with open_dump(plan, IDENTITY) as dump:  # and this run is stopped after one of them
-        todo = dump.todo(inputs("a", "deep/b", "c", "d", "none"))
+        todo = select(inputs("a", "deep/b", "c", "d", "none"), dump.lacks)
         assert [video.id for video in todo] == lost
         dump.store(result(todo[0]))
     assert fill(plan, "a", "deep/b", "c", "d", "none") == lost[1:]
@@ -170,11 +170,11 @@ def test_an_id_stands_for_one_part_of_its_video(tmp_path: Path) -> None:
     with open_dump(plan, IDENTITY) as dump:
         dump.store(result(first))
     with open_dump(plan, IDENTITY) as dump:
-        assert dump.todo([first]) == []
+        assert not dump.lacks(first)
         with pytest.raises(
             ConfigError, match=r"already holds 'clip'.*\(1.0, 2.5, None\) there, \(1.0, 4.0, None\) requested"
         ):
-            dump.todo([replace(first, end_s=4.0)])
+            dump.lacks(replace(first, end_s=4.0))
 
 
 @pytest.mark.parametrize("format", SHARDED)
@@ -321,6 +321,6 @@ def test_a_hundred_thousand_finished_videos_are_passed_over_fast(tmp_path: Path)
     begin_s = time.process_time()
     dump: Dump
     with open_dump(plan, IDENTITY) as dump:
-        assert [video.id for video in dump.todo(videos)] == ["missing"]
+        assert [video.id for video in select(videos, dump.lacks)] == ["missing"]
     assert time.process_time() - begin_s < 8 * least_s, least_s
     assert len(entries) == 100_001
