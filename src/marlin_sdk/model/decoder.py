@@ -35,14 +35,16 @@ class Decoder(nn.Module):
         self.apply(initialise)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
-    def forward(self, visible: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, visible: Tensor, mask: Tensor, *, with_visible: bool = False) -> Tensor:
         """Reconstruct the masked tubelets.
 
         Args:
             visible: (B, visible, D) from `Encoder.encode_visible`.
             mask: bool (B, N), True where VISIBLE, the same as for the encoder.
+            with_visible: reconstruct the visible tubelets too.
         Returns:
-            (B, masked, 1536): pixels trained to lie in [0, 1], each tubelet in (c, pt, ph, pw) order, in token order.
+            (B, masked, 1536): pixels trained to lie in [0, 1], each tubelet in (c, pt, ph, pw) order, in token order;
+            before them, if asked for, the visible ones in token order.
         Raises:
             ShapeError: `mask` does not fit the config, or its number of visible tokens is not that of `visible`.
         """
@@ -57,5 +59,5 @@ class Decoder(nn.Module):
         x = torch.cat([embedded, masked], dim=1)
         for block in self.blocks:
             x = block(x)
-        out: Tensor = self.head(self.norm(x[:, num_visible:]))
+        out: Tensor = self.head(self.norm(x if with_visible else x[:, num_visible:]))
         return out

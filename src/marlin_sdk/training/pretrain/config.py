@@ -56,6 +56,8 @@ class PretrainConfig:
         masking: the masking strategy; see `marlin_sdk.masking.patterns.make_masks`.
         mask_ratio: fraction of the tokens that is masked, in (0, 1).
         normalise_target: reconstruct normalised tubelets, as in VideoMAE, instead of pixels in [0, 1].
+        visible_weight: weight of the same error on the visible tubelets. MARLIN and VideoMAE have 0; in short runs it
+            keeps the tokens from becoming all alike, and makes features better: docs/explanation/pretraining.md.
         adv_weight: weight of the adversarial loss; 0 trains without a discriminator.
         d_steps: steps of the discriminator for each batch.
         g_steps: steps of the autoencoder for each batch.
@@ -95,6 +97,7 @@ class PretrainConfig:
     masking: Masking = "fasking"
     mask_ratio: float = 0.9
     normalise_target: bool = False
+    visible_weight: float = 0.0
     adv_weight: float = 0.01
     d_steps: int = 1
     g_steps: int = 1
@@ -145,7 +148,7 @@ class PretrainConfig:
     def _check_numbers(self) -> None:
         self._check_range("mask_ratio", 0, 1)
         self._check_range("warmup", 0, 1, closed=True)
-        for name in ("base_lr", "adv_weight", "gradient_penalty", "weight_decay", "base_min_lr"):
+        for name in ("base_lr", "visible_weight", "adv_weight", "gradient_penalty", "weight_decay", "base_min_lr"):
             self._check_range(name, 0, float("inf"), closed=name != "base_lr")
         if self.clip_norm is not None:
             self._check_range("clip_norm", 0, float("inf"))

@@ -57,18 +57,30 @@ class Losses:
 
     Attributes:
         reconstruction: mean squared error of the masked tubelets.
+        visible: that of the visible ones, not yet weighted; 0 if its weight is 0.
         fooling: minus the discriminator's mean score of reconstructed tubelets, not yet weighted.
         critic: the discriminator's own loss, gradient penalty included.
     """
 
     reconstruction: Tensor
+    visible: Tensor
     fooling: Tensor
     critic: Tensor
 
-    def numbers(self, *, adversarial: bool) -> dict[str, float]:
-        """By name, on the CPU; those of the discriminator only if there is one."""
-        values = torch.stack([self.reconstruction, self.fooling, self.critic]).tolist()
-        return dict(zip(("reconstruction", "fooling", "critic")[: 3 if adversarial else 1], values, strict=False))
+    def numbers(self, config: PretrainConfig) -> dict[str, float]:
+        """By name, on the CPU; only those that the settings have."""
+        names = ["reconstruction"]
+        names += ["visible"] if config.visible_weight else []
+        names += ["fooling", "critic"] if config.is_adversarial else []
+        return dict(zip(names, torch.stack([getattr(self, name) for name in names]).tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class _Tubelets:
+    """Tubelets of a batch, (B, masked, 1536) and (B, visible, 1536); the latter only if they are in the loss."""
+
+    masked: Tensor
+    visible: Tensor | None = None
 
 
 def build_networks(config: PretrainConfig) -> tuple[MaskedAutoencoder, Discriminator | None]:
@@ -139,13 +151,12 @@ class Learner:
         losses = average(torch.stack(sums).mean(0))
         if not losses.isfinite().all():
             values = ", ".join(f"{value:.4g}" for value in losses.tolist())
-            raise FloatingPointError(f"its loss is not finite (reconstruction, fooling, critic: {values})")
+            raise FloatingPointError(f"its loss is not finite (reconstruction, visible, fooling, critic: {values})")
         if len(batches) > 1:
             self._step_critic()
         self._step_autoencoder()
         for _ in range(self.config.g_steps - 1):
-            clips, target, mask = self._targets(batches[0])
-            self._backward(self.autoencoder(clips, mask), target, scale=1.0)
+            self._backward(*self._reconstruct(batches[0]), scale=1.0)
             self._step_autoencoder()
         return Losses(*losses)
 
@@ -184,18 +195,30 @@ class Learner:
 
     def _targets(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         clips, mask = batch.pixels(self.fabric.device)
-        target = masked_tubelets(clips, mask, self.config.model)
-        return clips, normalise_tubelets(target) if self.config.normalise_target else target, mask
+        return clips, self._tubelets(clips, mask), mask
+
+    def _tubelets(self, clips: Tensor, mask: Tensor) -> Tensor:
+        """Those that `mask` hides, as the loss compares them."""
+        tubelets = masked_tubelets(clips, mask, self.config.model)
+        return normalise_tubelets(tubelets) if self.config.normalise_target else tubelets
+
+    def _reconstruct(self, batch: Batch) -> tuple[_Tubelets, _Tubelets]:
+        """Predicted and original tubelets."""
+        clips, target, mask = self._targets(batch)
+        if not self.config.visible_weight:
+            return _Tubelets(self.autoencoder(clips, mask)), _Tubelets(target)
+        predicted = self.autoencoder(clips, mask, with_visible=True)
+        visible, masked = predicted.tensor_split([predicted.shape[1] - target.shape[1]], dim=1)
+        return _Tubelets(masked, visible), _Tubelets(target, self._tubelets(clips, ~mask))
 
     def _compute_gradients(self, batch: Batch, generator: torch.Generator, *, step_critic: bool) -> Tensor:
-        """Compute the gradients of one batch, and optionally make the discriminator's steps; returns (3,) losses."""
-        clips, target, mask = self._targets(batch)
-        prediction = self.autoencoder(clips, mask)
+        """Compute the gradients of one batch, and optionally make the discriminator's steps; returns (4,) losses."""
+        prediction, target = self._reconstruct(batch)
         scale = 1 / self.config.accumulate
-        critic = torch.zeros((), device=target.device)
+        critic = torch.zeros((), device=self.fabric.device)
         if self.discriminator is not None:
             for _ in range(self.config.d_steps):
-                critic = self._critic_backward(prediction.detach(), target, generator, scale)
+                critic = self._critic_backward(prediction.masked.detach(), target.masked, generator, scale)
                 if step_critic:
                     self._step_critic()
         return torch.stack([*self._backward(prediction, target, scale), critic])
@@ -211,18 +234,21 @@ class Learner:
         torch.autograd.backward(loss * scale)
         return loss.detach()
 
-    def _backward(self, prediction: Tensor, target: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    def _backward(self, prediction: _Tubelets, target: _Tubelets, scale: float) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the autoencoder's gradients, with the discriminator's weights as constants."""
-        error = reconstruction_loss(prediction, target)
-        loss, fooling = error, torch.zeros_like(error)
+        error = reconstruction_loss(prediction.masked, target.masked)
+        loss, visible, fooling = error, torch.zeros_like(error), torch.zeros_like(error)
+        if prediction.visible is not None and target.visible is not None:
+            visible = reconstruction_loss(prediction.visible, target.visible)
+            loss = loss + self.config.visible_weight * visible
         if self.discriminator is not None:
             constants = {name: tensor.detach() for name, tensor in self.discriminator.named_parameters()}
             with self.fabric.autocast():
-                scores = functional_call(self.discriminator, constants, (prediction,))
+                scores = functional_call(self.discriminator, constants, (prediction.masked,))
             fooling = fooling_loss(scores.float())
-            loss = error + self.config.adv_weight * fooling
+            loss = loss + self.config.adv_weight * fooling
         self.fabric.backward(loss if scale == 1 else loss * scale)
-        return error.detach(), fooling.detach()
+        return error.detach(), visible.detach(), fooling.detach()
 
     def _step_critic(self) -> None:
         if self.discriminator is None or self.critic_optimizer is None:

@@ -166,7 +166,7 @@ class _Training:
                 except FloatingPointError as error:
                     raise self._save_bad_batch(step, loaded, error) from error
                 done = step + 1
-                monitor.log_step(done, partial(losses.numbers, adversarial=self.config.is_adversarial), rate)
+                monitor.log_step(done, partial(losses.numbers, self.config), rate)
                 loss = float(losses.reconstruction)
                 improved = self._validate(learner, held_out, monitor, done)
                 self._probe(learner, monitor, done)

@@ -39,28 +39,62 @@ def weights(made: Learner) -> dict[str, Tensor]:
     return {key: tensor.clone() for key, tensor in made.network.state_dict().items()}
 
 
-def plain_step(network: MaskedAutoencoder, optimizer: torch.optim.Optimizer, seen: Batch) -> Tensor:
-    """A plain implementation of masked MSE training, which uses only the model of this package."""
+def plain_step(
+    network: MaskedAutoencoder, optimizer: torch.optim.Optimizer, seen: Batch, visible_weight: float
+) -> tuple[Tensor, Tensor]:
+    """A plain implementation of MSE training, which uses only the model of this package."""
     clips = seen.clips.permute(0, 4, 1, 2, 3).float() / 255
-    target = to_tubelets(clips, TINY)[~seen.mask].view(len(clips), -1, 1536)
-    loss = F.mse_loss(network(clips, seen.mask), target)
+    tubelets, shown = to_tubelets(clips, TINY), int(seen.mask[0].sum())
+    rebuilt = network(clips, seen.mask, with_visible=visible_weight > 0)
+    loss = masked = F.mse_loss(rebuilt[:, -(TINY.num_tokens - shown) :], tubelets[~seen.mask].view(4, -1, 1536))
+    visible = torch.zeros(())
+    if visible_weight:
+        visible = F.mse_loss(rebuilt[:, :shown], tubelets[seen.mask].view(4, -1, 1536))
+        loss = masked + visible_weight * visible
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    return loss.detach()
+    return masked.detach(), visible.detach()
 
 
-def test_without_a_discriminator_it_is_bit_identical_to_mse_training() -> None:
-    made = learner(adv_weight=0)
+@pytest.mark.parametrize("visible_weight", [0.0, 0.5])
+def test_without_a_discriminator_it_is_bit_identical_to_mse_training(visible_weight: float) -> None:
+    made = learner(adv_weight=0, visible_weight=visible_weight)
     network = build_networks(config())[0]  # also built with a discriminator: the same weights
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=LR, betas=(0.9, 0.95), weight_decay=0.0)
     for step in range(5):
         losses = made.step([batch(step)], learning_rate=LR, seed=step)
-        assert torch.equal(losses.reconstruction, plain_step(network, optimizer, batch(step)))
+        masked, visible = plain_step(network, optimizer, batch(step), visible_weight)
+        assert torch.equal(losses.reconstruction, masked)
+        assert torch.equal(losses.visible, visible)
+        assert bool(visible) is (visible_weight > 0)
         assert losses.fooling == losses.critic == 0
     for key, tensor in network.state_dict().items():
         assert torch.equal(made.network.state_dict()[key], tensor), key
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, ["reconstruction", "fooling", "critic"]),
+        ({"adv_weight": 0}, ["reconstruction"]),
+        ({"adv_weight": 0, "visible_weight": 1.0}, ["reconstruction", "visible"]),
+        ({"visible_weight": 1.0}, ["reconstruction", "visible", "fooling", "critic"]),
+    ],
+)
+def test_log_has_the_losses_that_there_are(settings: dict[str, float], names: list[str]) -> None:
+    made = learner(**settings)
+    numbers = made.step([batch()], learning_rate=LR, seed=0).numbers(made.config)
+    assert list(numbers) == names
+    assert all(numbers.values())
+
+
+def test_critic_sees_masked_tubelets_only() -> None:
+    """With the loss of visible ones as without, in the first step: the critic's own loss is the same."""
+    losses = [learner(visible_weight=w).step([batch()], learning_rate=LR, seed=0) for w in (0.0, 2.0)]
+    assert losses[0].critic.item() == pytest.approx(losses[1].critic.item(), abs=1e-6)
+    assert losses[0].reconstruction.item() == pytest.approx(losses[1].reconstruction.item(), abs=1e-6)
 
 
 def test_discriminator_changes_the_weights() -> None:
@@ -86,8 +120,7 @@ def test_autoencoders_step_leaves_the_critic_without_gradients_or_change() -> No
     made = learner()
     assert made.discriminator is not None
     before = {key: tensor.clone() for key, tensor in made.discriminator.state_dict().items()}
-    clips, target, mask = made._targets(batch())
-    made._backward(made.autoencoder(clips, mask), target, 1.0)
+    made._backward(*made._reconstruct(batch()), 1.0)
     assert all(parameter.grad is None for parameter in made.discriminator.parameters())
     assert made.network.decoder.head.weight.grad is not None
     made._step_autoencoder()
