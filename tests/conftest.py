@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -76,6 +78,15 @@ def tiny() -> Marlin:
 def astronaut() -> Path:
     """The video that comes with the examples: one real face, 480x360, 4 s of 25 fps."""
     return ROOT / "examples" / "astronaut.mp4"
+
+
+@pytest.fixture
+def _small_heap() -> Iterator[None]:
+    """`gc.collect` looks only at what the test makes, not at the million objects of torch and its friends."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ def ways_out(source: str) -> list[str]:
 
 
 def leads_out(node: ast.AST) -> bool:
-    code = ast.unparse(node)
     if isinstance(node, ast.ImportFrom):
         return node.module in ("pytest", "unittest")
     if isinstance(node, ast.Attribute):
+        code = ast.unparse(node)
         return code.endswith("SkipTest") or (node.attr in WAYS_OUT and code.startswith("pytest."))
     return isinstance(node, ast.Name) and node.id == "SkipTest"
 

@@ -22,7 +22,9 @@ _SIZES = ", ".join(name.removesuffix("_ytf") for name in PRESETS)
 @click.option("--data", metavar="DIR", required=True, help="Folder that `marlin-sdk prepare` wrote.")
 @click.option("-o", "--output", metavar="DIR", required=True, help="Folder for the run and its model.")
 @click.option("--model", help=f"Size: {_SIZES}; a config file may set others.  [default: marlin_vit_small]")
-@click.option("--preset", type=click.Choice(["marlin", "videomae"]), help="Published settings.  [default: marlin]")
+@click.option(
+    "--preset", type=click.Choice(["marlin", "videomae", "short"]), help="Published settings.  [default: marlin]"
+)
 @click.option("--config", "config_file", metavar="YAML", help="Settings of PretrainConfig; options override them.")
 @click.option("--init", metavar="WEIGHTS", help="Start from MARLIN or VideoMAE weights: name, repo, folder or file.")
 @click.option("--resume", is_flag=True, help="Resume the run in the output folder, with its settings.")
@@ -104,7 +106,12 @@ def _run(
     train, val, about = open_clips(data, config)
     probe = None
     if labelled is not None:
-        probe = open_labelled(*labelled, clip_frames=config.model.n_frames, trained_on=train.identities)
+        probe = open_labelled(
+            *labelled,
+            clip_frames=config.model.n_frames,
+            tubelet_size=config.model.tubelet_size,
+            trained_on=train.identities,
+        )
         console.note(f"probe: {probe}")
     run = Run(init=init, resume=resume, name=name, licence=licence, data=about, probe=probe, progress=console.bars)
     result = pretrain(config, output, train=train, val=val, run=run)

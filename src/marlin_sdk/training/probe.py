@@ -15,9 +15,10 @@ from torch import Tensor
 
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError, MissingExtraError
+from marlin_sdk.face.regions.labels import REGIONS
 from marlin_sdk.runtime.pooling import pool_time
 from marlin_sdk.training.prepare.folder import DataFolder
-from marlin_sdk.training.prepare.shards import Sample, Shard, read_clip
+from marlin_sdk.training.prepare.shards import Sample, Shard, read_clip, read_regions
 
 __all__ = ["PROBE_COLUMNS", "LabelledClips", "open_labelled", "probe_accuracy", "probe_features"]
 
@@ -27,6 +28,7 @@ PROBE_COLUMNS = ("source", "start_frame", "end_frame", "label", "part")
 _PARTS = ("train", "test")
 _PENALTIES = np.logspace(-4, 2, 13)  # of the ridge, chosen by leave-one-out on the training part
 _BATCH = 32
+_MOUTH = 1 << REGIONS.index("mouth")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class LabelledClips:
         labels: (N,) str.
         is_test: bool (N,); the probe is trained on the others.
         groups: (N,) str, the source of each, for intervals.
+        mouth: bool (N, t, h * w), the tokens that show the mouth; None if it is not known.
         without_face: rows of the table whose frames show no face that was prepared, or too few frames around them.
     """
 
@@ -45,6 +48,7 @@ class LabelledClips:
     labels: NDArray[np.str_]
     is_test: NDArray[np.bool_]
     groups: NDArray[np.str_]
+    mouth: Tensor | None = None
     without_face: int = 0
 
     def __str__(self) -> str:
@@ -77,6 +81,7 @@ def open_labelled(
     *,
     sample_rate: int = 2,
     clip_frames: int = 16,
+    tubelet_size: int = 2,
     trained_on: Iterable[str] = (),
 ) -> LabelledClips:
     """Read labelled windows from prepared faces.
@@ -88,6 +93,7 @@ def open_labelled(
             frame rate); `label`; and `part`, train or test. Videos without a row are not used.
         sample_rate: source frames from one frame of a clip to the next.
         clip_frames: frames of a clip.
+        tubelet_size: frames of a token.
         trained_on: identities that the encoder is trained on, which the test part must not show.
     Returns:
         A window around the middle of each row's frames, shifted where the face's track begins or ends within it.
@@ -115,14 +121,16 @@ def open_labelled(
         )
     _check_parts(rows, by_source, set(trained_on), table)
     span = (clip_frames - 1) * sample_rate + 1
-    clips, found, missing = [], [], 0
+    clips, mouths, found, missing = [], [], [], 0
     for row in rows:
         place = _place(row, by_source[row.source], span)
         if place is None:
             missing += 1
             continue
         shard, sample, first = place
-        clips.append(read_clip(shard, sample, list(range(first, first + span, sample_rate))))
+        frames = list(range(first, first + span, sample_rate))
+        clips.append(read_clip(shard, sample, frames))
+        mouths.append(read_regions(shard, sample)[frames[::tubelet_size]] & _MOUTH != 0)
         found.append(row)
     _check_labels(found, missing, table)
     return LabelledClips(
@@ -130,29 +138,43 @@ def open_labelled(
         labels=np.array([row.label for row in found]),
         is_test=np.array([row.part == "test" for row in found]),
         groups=np.array([row.source for row in found]),
+        mouth=torch.from_numpy(np.stack(mouths)).flatten(2),
         without_face=missing,
     )
 
 
-def probe_features(encode: Callable[[Tensor], Tensor], clips: Tensor, config: ModelConfig) -> dict[str, Tensor]:
+def probe_features(
+    encode: Callable[[Tensor], Tensor], labelled: LabelledClips, config: ModelConfig
+) -> dict[str, Tensor]:
     """The features that the probe is asked about.
 
     Args:
         encode: float clips (B, 3, 16, H, W) in [0, 1] to normalised tokens (B, N, D).
-        clips: uint8 (M, 16, H, W, 3).
+        labelled: N clips.
         config: the model's size.
     Returns:
-        By pooling, float32 on the CPU: "mean" (M, D), the mean of all tokens; "time" (M, t * D), that of each time
-        step.
+        By pooling, float32 on the CPU: "mean" (N, D), the mean of all tokens; "time" (N, t * D), that of each time
+        step; "mouth" (N, t * D), that of each time step's tokens that show the mouth (of all its tokens where none
+        does), if it is known where it is.
     """
-    slices = []
+    steps, mouths = [], []
     with torch.no_grad():
-        for begin in range(0, len(clips), _BATCH):
-            part = clips[begin : begin + _BATCH]
-            tokens = encode(part.permute(0, 4, 1, 2, 3).float() / 255)
-            slices.append(pool_time(tokens, config).float().cpu())
-    by_time = torch.cat(slices)
-    return {"mean": by_time.mean(dim=1), "time": by_time.flatten(1)}
+        for begin in range(0, len(labelled.clips), _BATCH):
+            part = slice(begin, begin + _BATCH)
+            tokens = encode(labelled.clips[part].permute(0, 4, 1, 2, 3).float() / 255)
+            steps.append(pool_time(tokens, config).float().cpu())
+            if labelled.mouth is not None:
+                mouths.append(_pool_mouth(tokens.float().cpu(), labelled.mouth[part], steps[-1]))
+    by_time = torch.cat(steps)
+    pooled = {"mean": by_time.mean(dim=1), "time": by_time.flatten(1)}
+    return {**pooled, "mouth": torch.cat(mouths).flatten(1)} if mouths else pooled
+
+
+def _pool_mouth(tokens: Tensor, mouth: Tensor, by_time: Tensor) -> Tensor:
+    weights = mouth.to(tokens.dtype)[..., None]
+    count = weights.sum(dim=2)
+    pooled = (tokens.reshape(*mouth.shape, -1) * weights).sum(dim=2) / count.clamp(min=1)
+    return torch.where(count > 0, pooled, by_time)
 
 
 def probe_accuracy(features: Tensor, clips: LabelledClips) -> NDArray[np.bool_]:

@@ -244,6 +244,7 @@ def test_overlapping_windows_agree_on_what_they_share() -> None:
         np.testing.assert_array_equal(first.pixels[4:][both], second.pixels[both])
 
 
+@pytest.mark.usefixtures("_small_heap")
 @pytest.mark.parametrize("settings", WINDOWS)
 @pytest.mark.parametrize("cropped", [True, False])
 def test_buffered_frames_do_not_grow_with_length_or_stride(settings: dict[str, Any], cropped: bool) -> None:

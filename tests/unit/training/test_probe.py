@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,36 @@ def test_windows_are_centred_on_the_labelled_frames(tmp_path: Path) -> None:
 
 def test_features_that_hold_the_label_are_told_from_those_that_do_not(tmp_path: Path) -> None:
     clips = open_labelled(write_data(tmp_path / "data", {"a": 40, "b": 40}, PEOPLE), two_moments(tmp_path))
-    features = probe_features(pixels_as_tokens, clips.clips, TINY)
-    assert {name: tuple(values.shape) for name, values in features.items()} == {"mean": (12, 2), "time": (12, 16)}
+    features = probe_features(pixels_as_tokens, clips, TINY)
+    assert {name: tuple(values.shape) for name, values in features.items()} == {
+        "mean": (12, 2),
+        "time": (12, 16),
+        "mouth": (12, 16),
+    }
     torch.testing.assert_close(features["mean"], features["time"].reshape(12, 8, 2).mean(dim=1))
     for values in features.values():
         assert probe_accuracy(values, clips).all()
-    constant = probe_features(lambda part: torch.ones(len(part), 32, 2), clips.clips, TINY)
+    constant = probe_features(lambda part: torch.ones(len(part), 32, 2), clips, TINY)
     assert probe_accuracy(constant["mean"], clips).mean() == 0.5
+
+
+def test_mouth_is_the_mean_of_its_tokens_of_each_step(tmp_path: Path) -> None:
+    clips = open_labelled(write_data(tmp_path / "data", {"a": 40, "b": 40}, PEOPLE), two_moments(tmp_path))
+    assert clips.mouth is not None
+    assert clips.mouth.shape == (12, 8, 4)
+    # Every token of frame k holds the byte k, and the mouth is bit 5; the late clip begins at frame 26.
+    assert clips.mouth[1].all(dim=1).tolist() == [False, False, True, True, True, True, True, True]
+    assert not clips.mouth[0].any()
+    mouth = torch.zeros(12, 8, 4, dtype=torch.bool)
+    mouth[:, :, 1] = mouth[:, :4, 3] = True
+    mouth[0, 7] = False  # turned away
+    tokens = torch.randn(12, 32, 2, generator=torch.Generator().manual_seed(0))
+    pooled = probe_features(lambda _: tokens, replace(clips, mouth=mouth), TINY)
+    by_step, got = tokens.reshape(12, 8, 4, 2), pooled["mouth"].reshape(12, 8, 2)
+    torch.testing.assert_close(got[:, :4], by_step[:, :4, [1, 3]].mean(dim=2))
+    torch.testing.assert_close(got[1:, 4:], by_step[1:, 4:, 1])
+    torch.testing.assert_close(got[0, 7], by_step[0, 7].mean(dim=0))
+    assert "mouth" not in probe_features(lambda _: tokens, replace(clips, mouth=None), TINY)
 
 
 def test_rows_without_a_prepared_face_are_counted(tmp_path: Path) -> None:

@@ -40,6 +40,21 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "epochs": 800,
         "warmup": 40 / 800,
     },
+    # Ours, for few clips and few steps, chosen by benchmarks/learning.py: docs/explanation/pretraining.md.
+    "short": {
+        "masking": "random",
+        "mask_ratio": 0.75,
+        "normalise_target": True,
+        "visible_weight": 1.0,
+        "adv_weight": 0.0,
+        "base_lr": 0.016,
+        "base_min_lr": 0.00032,
+        "betas": (0.9, 0.95),
+        "weight_decay": 0.05,
+        "clip_norm": 0.5,
+        "epochs": 400,
+        "warmup": 0.05,
+    },
 }
 """Values of `PretrainConfig`, by the name of the recipe."""
 

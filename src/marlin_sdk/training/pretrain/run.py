@@ -228,7 +228,7 @@ class _Training:
         if clips is None or not is_due or (done == self.first_step and done):
             return
         if self.fabric.is_global_zero:
-            features = probe_features(learner.encode, clips.clips, self.config.model)
+            features = probe_features(learner.encode, clips, self.config.model)
             found = {f"probe/{pool}": float(probe_accuracy(values, clips).mean()) for pool, values in features.items()}
             monitor.log_validation(done, {**found, "probe/majority": clips.majority})
         self.fabric.barrier()
