@@ -109,10 +109,8 @@ def label_words(words: Path, splits: Path, place: int, table: Path) -> Path:
 
 
 def train(arm: str, shards: Path, output: Path, probe: LabelledClips, *, steps: int) -> Path:
-    """Pretrain one arm, or return the finished run."""
+    """Pretrain one arm; a run that is there goes on."""
     folder = output / arm
-    if (folder / "model.safetensors").is_file():
-        return folder
     every = max(steps // 8, 1)
     often = {f"{what}_every": every for what in ("val", "probe", "save")}
     settings = {**ARMS[arm], "max_steps": steps, "num_workers": 0, "log_every": 50, "picture_every": steps, **often}
@@ -120,7 +118,9 @@ def train(arm: str, shards: Path, output: Path, probe: LabelledClips, *, steps: 
     reading: dict[str, Any] = {"batch_size": config.batch_size, "sample_rate": SAMPLE_RATE, "seed": config.seed}
     data = ClipDataset(shards, "train", **reading)
     val = ClipDataset(shards, "val", random_start=False, drop_last=False, **reading)
-    pretrain(config, folder, train=data, val=val, run=Run(probe=probe, progress=True, data="GRID, one speaker."))
+    resume = (folder / "checkpoints" / "last.ckpt").is_file()
+    run = Run(probe=probe, progress=True, data="GRID, one speaker.", resume=resume)
+    pretrain(config, folder, train=data, val=val, run=run)
     return folder
 
 
@@ -218,7 +218,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/learning"))
     parser.add_argument("--arms", default=",".join(ARMS), help=f"of {', '.join(ARMS)}; separated by commas")
     parser.add_argument("--steps", type=int, default=6000, help="of the arm `main`")
-    parser.add_argument("--ablation-steps", type=int, default=1500, help="of each other arm")
+    parser.add_argument("--ablation-steps", type=int, default=600, help="of each other arm")
     options = parser.parse_args()
     grid = options.shared / "media" / "grid"
     detector = options.shared / "weights" / "face_detection_yunet_2023mar.onnx"

@@ -23,7 +23,7 @@ _SIZES = ", ".join(name.removesuffix("_ytf") for name in PRESETS)
 @click.option("-o", "--output", metavar="DIR", required=True, help="Folder for the run and its model.")
 @click.option("--model", help=f"Size: {_SIZES}; a config file may set others.  [default: marlin_vit_small]")
 @click.option(
-    "--preset", type=click.Choice(["marlin", "videomae", "short"]), help="Published settings.  [default: marlin]"
+    "--preset", type=click.Choice(["marlin", "videomae", "short"]), help="Settings to start from.  [default: marlin]"
 )
 @click.option("--config", "config_file", metavar="YAML", help="Settings of PretrainConfig; options override them.")
 @click.option("--init", metavar="WEIGHTS", help="Start from MARLIN or VideoMAE weights: name, repo, folder or file.")

@@ -44,7 +44,9 @@ _SHEET_WINDOWS = 4
 @click.option(
     "--max-windows", type=int, default=16, show_default=True, help="Maximum number of windows of 16 frames to show."
 )
-@click.option("--normalised", is_flag=True, help="The model was trained on normalised tubelets (preset videomae).")
+@click.option(
+    "--normalised", is_flag=True, help="The model was trained on normalised tubelets (presets videomae, short)."
+)
 @click.option("--detector", default="yunet", show_default=True, help="As for marlin-extract.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--offline", is_flag=True, help="Do not download weights; use local ones only.")

@@ -1,4 +1,4 @@
-"""Published settings of pretraining, by name. No torch here."""
+"""Settings of pretraining, by name: the published ones, and ours for short runs. No torch here."""
 
 from __future__ import annotations
 

@@ -30,6 +30,13 @@ def test_preset_videomae_has_no_discriminator_and_normalised_targets() -> None:
     assert (config.weight_decay, config.epochs, config.warmup * config.epochs) == (0.05, 800, 40)
 
 
+def test_preset_short_learns_from_visible_tubelets_too() -> None:
+    config = PretrainConfig.from_preset("short", TINY)
+    assert (config.masking, config.mask_ratio, config.normalise_target) == ("random", 0.75, True)
+    assert (config.visible_weight, config.clip_norm, config.is_adversarial) == (1.0, 0.5, False)
+    assert PretrainConfig.from_preset("marlin", TINY).visible_weight == 0.0
+
+
 def test_defaults_are_the_preset_marlin() -> None:
     assert PretrainConfig(model=TINY) == PretrainConfig.from_preset("marlin", TINY)
 
@@ -92,6 +99,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         ({"precision": "16-mixed"}, "precision"),
         ({"strategy": "deepspeed"}, "strategy"),
         ({"normalise_target": 1}, "normalise_target"),
+        ({"visible_weight": -0.5}, "visible_weight"),
         ({"accumulate": 2, "d_steps": 2}, "accumulate > 1"),
         ({"learning_rate": 0.1}, "no settings.*learning_rate"),
         ({"model": "marlin_vit_huge"}, "unknown model 'marlin_vit_huge'; expected one of marlin_vit_small"),
