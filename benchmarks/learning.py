@@ -192,23 +192,31 @@ def verdict(rows: Sequence[Mapping[str, Any]], errors: Mapping[str, float]) -> d
 
 
 def draw(runs: Sequence[Path], path: Path) -> None:
-    """The probe's accuracy over steps, beside the error on held-out clips, of each arm."""
+    """Over steps, the probe's accuracy and the error on held-out clips, in units of the mean face's, of each arm."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    units = {"probe/mean": None, "probe/time": None, "val/reconstruction": "val/mean_face"}
     for run in runs:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        for axis, key in zip(axes, ("probe/mean", "probe/time", "val/reconstruction"), strict=True):
-            points = [(line["step"], line[key]) for line in lines if key in line]
-            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=run.name)
-    axes[0].set(xlabel="step", ylabel="accuracy, verb, mean of all tokens", ylim=(0, 1))
-    axes[1].set(xlabel="step", ylabel="accuracy, verb, by time step", ylim=(0, 1))
-    axes[2].set(xlabel="step", ylabel="mean squared error, held out", yscale="log")
-    axes[2].legend(fontsize=8)
-    figure.savefig(path, dpi=120)
+        for axis, (key, unit) in zip(axes, units.items(), strict=True):
+            points = [(line["step"], line[key] / (line[unit] if unit else 1)) for line in lines if key in line]
+            width = 2.5 if run.name == "main" else 1.2
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=width, label=run.name)
+    axes[0].set(title="Accuracy (verb), mean of all tokens", ylim=(0, 1))
+    axes[1].set(title="Accuracy (verb), by time step", ylim=(0, 1))
+    axes[2].axhline(1, color="grey", linestyle=":", linewidth=1)
+    axes[2].set(title="Held-out error / that of the mean face", yscale="log", yticks=(0.5, 1, 2, 4, 8))
+    axes[2].minorticks_off()
+    axes[2].yaxis.set_major_formatter("{x:g}")
+    for axis in axes:
+        axis.set_xscale("function", functions=(np.sqrt, np.square))  # most happens in the first steps
+        axis.set(xlabel="step", xlim=(0, None), xticks=(0, 150, 600, 1500, 3000, 6000))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(runs), fontsize=8)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
