@@ -29,12 +29,14 @@ class RunFolder:
         task: the key of the settings in its checkpoints.
         settings_name: of the YAML file that holds them too.
         may_change: settings that may differ when a run resumes.
+        added: settings that earlier versions did not have, with the value that those runs had in effect.
     """
 
     path: Path
     task: str
     settings_name: str
     may_change: frozenset[str]
+    added: Mapping[str, Any]
 
     @property
     def last(self) -> Path:
@@ -82,7 +84,7 @@ class RunFolder:
             raise ConfigError(
                 "--init starts a new run, and --resume continues one from its own weights; pass only one of them"
             )
-        saved = self.saved_settings()
+        saved = {**self.added, **self.saved_settings()}
         differing = [
             f"{key} {saved.get(key)!r} then, {settings[key]!r} now"
             for key in settings

@@ -40,7 +40,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "epochs": 800,
         "warmup": 40 / 800,
     },
-    # Ours, for few clips and few steps, chosen by benchmarks/learning.py: docs/explanation/pretraining.md.
+    # Ours, for few clips and few steps; what it was chosen by: docs/explanation/pretraining.md.
     "short": {
         "masking": "random",
         "mask_ratio": 0.75,

@@ -43,6 +43,7 @@ _MAY_CHANGE = frozenset(
     | {"checkpoint_blocks", "accelerator", "strategy"}
     | {"base_lr", "base_min_lr", "clip_norm", "gradient_penalty"}  # and remedies for a loss that is not finite
 )
+_ADDED = {"visible_weight": 0.0}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Run:
 
 def run_folder(path: str | Path) -> RunFolder:
     """The folder of a pretraining run."""
-    return RunFolder(Path(path), task=TASK, settings_name="pretrain.yaml", may_change=_MAY_CHANGE)
+    return RunFolder(Path(path), task=TASK, settings_name="pretrain.yaml", may_change=_MAY_CHANGE, added=_ADDED)
 
 
 def pretrain(
