@@ -201,7 +201,7 @@ def draw(runs: Sequence[Path], path: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
     units = {"probe/mean": None, "probe/time": None, "val/reconstruction": "val/mean_face"}
     for run in runs:
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        lines = read_log(run)
         for axis, (key, unit) in zip(axes, units.items(), strict=True):
             points = [(line["step"], line[key] / (line[unit] if unit else 1)) for line in lines if key in line]
             width = 2.5 if run.name == "main" else 1.2
@@ -259,10 +259,14 @@ def main() -> None:
     draw(runs, options.output / "learning.png")
 
 
+def read_log(run: Path) -> list[dict[str, float]]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def last_errors(run: Path) -> dict[str, float]:
     """The last errors on held-out clips, of the model and of the baselines."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    last = [line for line in lines if "val/reconstruction" in line][-1]
+    last = [line for line in read_log(run) if "val/reconstruction" in line][-1]
     return {key.removeprefix("val/"): value for key, value in last.items() if key.startswith("val/")}
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.learning import compare, label_words, last_errors, paired_interval, verdict
+from benchmarks.learning import MODEL, compare, label_words, last_errors, paired_interval, read_log, verdict
 from numpy.typing import NDArray
 from tests.making import lay
 
-from marlin_sdk import Marlin, ModelConfig
+from marlin_sdk import Marlin
 from marlin_sdk.model import MaskedAutoencoder
 from marlin_sdk.training.prepare.config import PrepareConfig
 from marlin_sdk.training.prepare.crops import encode
@@ -67,16 +67,7 @@ def test_intervals_are_of_the_difference_on_the_same_clips() -> None:
 
 # The whole in small: drawn faces in all kinds of light, whose mouths are open more or less ----------------------------
 
-SIZE = ModelConfig(
-    encoder_embed_dim=48,
-    encoder_depth=2,
-    encoder_num_heads=3,
-    decoder_embed_dim=32,
-    decoder_depth=1,
-    decoder_num_heads=2,
-    img_size=32,
-    patch_size=8,
-)
+SIZE = replace(MODEL, encoder_embed_dim=48, encoder_depth=2, decoder_embed_dim=32)
 LABELLED = 60  # of the clips to train on
 
 
@@ -137,8 +128,8 @@ def learn(faces: Path, folder: Path, steps: int = 120) -> dict[str, Any]:
     run.pretrain(config, folder, train=train, val=val, run=run.Run(probe=clips))
     end = Marlin.from_pretrained(folder, device="cpu", detector="lbp").encoder
     rows = compare({"untrained": start, "pretrained": end}, {"mouth": clips}, SIZE)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    probed = [{key: line[key] for key in line if key.startswith("probe/")} for line in lines if "probe/time" in line]
+    lines = [line for line in read_log(folder) if "probe/time" in line]
+    probed = [{key: line[key] for key in line if key.startswith("probe/")} for line in lines]
     return {**verdict(rows, last_errors(folder)), "rows": rows, "probed": probed}
 
 

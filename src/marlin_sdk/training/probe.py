@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from marlin_sdk.config import ModelConfig
+from marlin_sdk.config import REGION_POOLS, ModelConfig
 from marlin_sdk.errors import ConfigError, MissingExtraError
 from marlin_sdk.face.regions.labels import REGIONS
 from marlin_sdk.runtime.pooling import pool_time
@@ -28,7 +28,8 @@ PROBE_COLUMNS = ("source", "start_frame", "end_frame", "label", "part")
 _PARTS = ("train", "test")
 _PENALTIES = np.logspace(-4, 2, 13)  # of the ridge, chosen by leave-one-out on the training part
 _BATCH = 32
-_MOUTH = 1 << REGIONS.index("mouth")
+_PARTS_OF = {"eyes": ("right_eye", "left_eye")}
+_BITS = {pool: sum(1 << REGIONS.index(part) for part in _PARTS_OF.get(pool, (pool,))) for pool in REGION_POOLS}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class LabelledClips:
         labels: (N,) str.
         is_test: bool (N,); the probe is trained on the others.
         groups: (N,) str, the source of each, for intervals.
-        mouth: bool (N, t, h * w), the tokens that show the mouth; None if it is not known.
+        regions: uint8 (N, t, h * w), bit k of a token is set where it shows `REGIONS[k]`; None if it is not known.
         without_face: rows of the table whose frames show no face that was prepared, or too few frames around them.
     """
 
@@ -48,7 +49,7 @@ class LabelledClips:
     labels: NDArray[np.str_]
     is_test: NDArray[np.bool_]
     groups: NDArray[np.str_]
-    mouth: Tensor | None = None
+    regions: Tensor | None = None
     without_face: int = 0
 
     def __str__(self) -> str:
@@ -121,7 +122,7 @@ def open_labelled(
         )
     _check_parts(rows, by_source, set(trained_on), table)
     span = (clip_frames - 1) * sample_rate + 1
-    clips, mouths, found, missing = [], [], [], 0
+    clips, regions, found, missing = [], [], [], 0
     for row in rows:
         place = _place(row, by_source[row.source], span)
         if place is None:
@@ -130,7 +131,7 @@ def open_labelled(
         shard, sample, first = place
         frames = list(range(first, first + span, sample_rate))
         clips.append(read_clip(shard, sample, frames))
-        mouths.append(read_regions(shard, sample)[frames[::tubelet_size]] & _MOUTH != 0)
+        regions.append(read_regions(shard, sample)[frames[::tubelet_size]])
         found.append(row)
     _check_labels(found, missing, table)
     return LabelledClips(
@@ -138,7 +139,7 @@ def open_labelled(
         labels=np.array([row.label for row in found]),
         is_test=np.array([row.part == "test" for row in found]),
         groups=np.array([row.source for row in found]),
-        mouth=torch.from_numpy(np.stack(mouths)).flatten(2),
+        regions=torch.from_numpy(np.stack(regions)).flatten(2),
         without_face=missing,
     )
 
@@ -154,27 +155,32 @@ def probe_features(
         config: the model's size.
     Returns:
         By pooling, float32 on the CPU: "mean" (N, D), the mean of all tokens; "time" (N, t * D), that of each time
-        step; "mouth" (N, t * D), that of each time step's tokens that show the mouth (of all its tokens where none
-        does), if it is known where it is.
+        step. If the regions are known, "mouth" (N, t * D), that of each time step's tokens that show the mouth, and
+        "regions" (N, 4 * D), that of all tokens that show each of `REGION_POOLS`; of all tokens where none does.
     """
-    steps, mouths = [], []
+    pooled: dict[str, list[Tensor]] = {}
     with torch.no_grad():
         for begin in range(0, len(labelled.clips), _BATCH):
             part = slice(begin, begin + _BATCH)
-            tokens = encode(labelled.clips[part].permute(0, 4, 1, 2, 3).float() / 255)
-            steps.append(pool_time(tokens, config).float().cpu())
-            if labelled.mouth is not None:
-                mouths.append(_pool_mouth(tokens.float().cpu(), labelled.mouth[part], steps[-1]))
-    by_time = torch.cat(steps)
-    pooled = {"mean": by_time.mean(dim=1), "time": by_time.flatten(1)}
-    return {**pooled, "mouth": torch.cat(mouths).flatten(1)} if mouths else pooled
+            tokens = encode(labelled.clips[part].permute(0, 4, 1, 2, 3).float() / 255).float().cpu()
+            by_time = pool_time(tokens, config)
+            found = {"mean": by_time.mean(dim=1), "time": by_time}
+            if labelled.regions is not None:
+                regions = labelled.regions[part]
+                cells = tokens.reshape(*regions.shape, -1)
+                found["mouth"] = _mean(cells, regions & _BITS["mouth"] != 0, by_time)
+                shown = torch.stack([regions.flatten(1) & _BITS[name] != 0 for name in REGION_POOLS], dim=1)
+                found["regions"] = _mean(tokens[:, None], shown, found["mean"][:, None])
+            for pool, values in found.items():
+                pooled.setdefault(pool, []).append(values.flatten(1))
+    return {pool: torch.cat(parts) for pool, parts in pooled.items()}
 
 
-def _pool_mouth(tokens: Tensor, mouth: Tensor, by_time: Tensor) -> Tensor:
-    weights = mouth.to(tokens.dtype)[..., None]
-    count = weights.sum(dim=2)
-    pooled = (tokens.reshape(*mouth.shape, -1) * weights).sum(dim=2) / count.clamp(min=1)
-    return torch.where(count > 0, pooled, by_time)
+def _mean(tokens: Tensor, shown: Tensor, otherwise: Tensor) -> Tensor:
+    """The mean of the tokens (..., L, D) where `shown` (..., L); where none is, `otherwise` (..., D)."""
+    weights = shown.to(tokens.dtype)[..., None]
+    count = weights.sum(dim=-2)
+    return torch.where(count > 0, (tokens * weights).sum(dim=-2) / count.clamp(min=1), otherwise)
 
 
 def probe_accuracy(features: Tensor, clips: LabelledClips) -> NDArray[np.bool_]:

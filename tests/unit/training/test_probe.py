@@ -12,7 +12,9 @@ from tests.making import TINY
 from tests.unit.training.preparing import number_of, write_data
 from torch import Tensor
 
+from marlin_sdk.config import REGION_POOLS
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.face.regions.labels import REGIONS
 from marlin_sdk.training.probe import LabelledClips, open_labelled, probe_accuracy, probe_features
 
 PEOPLE = {f"held{number}": 60 for number in range(6)}
@@ -57,6 +59,7 @@ def test_features_that_hold_the_label_are_told_from_those_that_do_not(tmp_path: 
         "mean": (12, 2),
         "time": (12, 16),
         "mouth": (12, 16),
+        "regions": (12, 8),
     }
     torch.testing.assert_close(features["mean"], features["time"].reshape(12, 8, 2).mean(dim=1))
     for values in features.values():
@@ -67,21 +70,39 @@ def test_features_that_hold_the_label_are_told_from_those_that_do_not(tmp_path: 
 
 def test_mouth_is_the_mean_of_its_tokens_of_each_step(tmp_path: Path) -> None:
     clips = open_labelled(write_data(tmp_path / "data", {"a": 40, "b": 40}, PEOPLE), two_moments(tmp_path))
-    assert clips.mouth is not None
-    assert clips.mouth.shape == (12, 8, 4)
+    assert clips.regions is not None
+    assert clips.regions.shape == (12, 8, 4)
+    shows_mouth = clips.regions & 32 != 0
     # Every token of frame k holds the byte k, and the mouth is bit 5; the late clip begins at frame 26.
-    assert clips.mouth[1].all(dim=1).tolist() == [False, False, True, True, True, True, True, True]
-    assert not clips.mouth[0].any()
+    assert shows_mouth[1].all(dim=1).tolist() == [False, False, True, True, True, True, True, True]
+    assert not shows_mouth[0].any()
     mouth = torch.zeros(12, 8, 4, dtype=torch.bool)
     mouth[:, :, 1] = mouth[:, :4, 3] = True
     mouth[0, 7] = False  # turned away
     tokens = torch.randn(12, 32, 2, generator=torch.Generator().manual_seed(0))
-    pooled = probe_features(lambda _: tokens, replace(clips, mouth=mouth), TINY)
+    pooled = probe_features(lambda _: tokens, replace(clips, regions=mouth * torch.tensor(32, dtype=torch.uint8)), TINY)
     by_step, got = tokens.reshape(12, 8, 4, 2), pooled["mouth"].reshape(12, 8, 2)
     torch.testing.assert_close(got[:, :4], by_step[:, :4, [1, 3]].mean(dim=2))
     torch.testing.assert_close(got[1:, 4:], by_step[1:, 4:, 1])
     torch.testing.assert_close(got[0, 7], by_step[0, 7].mean(dim=0))
-    assert "mouth" not in probe_features(lambda _: tokens, replace(clips, mouth=None), TINY)
+    assert set(probe_features(lambda _: tokens, replace(clips, regions=None), TINY)) == {"mean", "time"}
+
+
+def test_regions_are_the_means_of_their_tokens_over_all_steps(tmp_path: Path) -> None:
+    clips = open_labelled(write_data(tmp_path / "data", {"a": 40, "b": 40}, PEOPLE), two_moments(tmp_path))
+    bit = {name: 1 << index for index, name in enumerate(REGIONS)}
+    regions = torch.zeros(12, 8, 4, dtype=torch.uint8)
+    regions[:, :, 0] = bit["right_eye"] | bit["skin"]
+    regions[:, :3, 1] = bit["left_eye"]
+    regions[:, 5, 2] = bit["mouth"]  # and no nose anywhere
+    tokens = torch.randn(12, 32, 2, generator=torch.Generator().manual_seed(0))
+    pooled = probe_features(lambda _: tokens, replace(clips, regions=regions), TINY)["regions"].reshape(12, 4, 2)
+    cells = tokens.reshape(12, 8, 4, 2)
+    eyes, nose, mouth, skin = (REGION_POOLS.index(name) for name in ("eyes", "nose", "mouth", "skin"))
+    torch.testing.assert_close(pooled[:, eyes], torch.cat([cells[:, :, 0], cells[:, :3, 1]], dim=1).mean(dim=1))
+    torch.testing.assert_close(pooled[:, nose], tokens.mean(dim=1))
+    torch.testing.assert_close(pooled[:, mouth], cells[:, 5, 2])
+    torch.testing.assert_close(pooled[:, skin], cells[:, :, 0].mean(dim=1))
 
 
 def test_rows_without_a_prepared_face_are_counted(tmp_path: Path) -> None:
