@@ -251,7 +251,7 @@ def main() -> None:
         for row in rows:
             low, high = row["difference"]
             print(
-                f"{arm:12} {steps:5} steps  {row['pool']:5}  untrained {row['untrained']:.3f}  pretrained "
+                f"{arm:12} {steps:5} steps  {row['pool']:7}  untrained {row['untrained']:.3f}  pretrained "
                 f"{row['pretrained']:.3f}  difference {low:+.3f} to {high:+.3f}"
             )
         print(f"{arm:12} beats: {', '.join(verdict(rows, errors)['beats']) or 'no baseline'} (held-out error)")
