@@ -1,4 +1,4 @@
-"""Columns of predictions from what a user has: arrays, lists, one value for all rows."""
+"""Columns of predictions: from arrays, lists or one value for all rows; and several of them as one key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from marlin_sdk.errors import PredictionsError
 from marlin_sdk.evaluation.texts import Texts
 
-__all__ = ["matrix", "number", "some", "truth"]
+__all__ = ["matrix", "number", "row_keys", "some", "truth"]
+
+_WIDE = 1 << 32
 
 
 def matrix(scores: Mapping[str, ArrayLike], rows: int) -> NDArray[Any]:
@@ -87,3 +89,27 @@ def number(name: str, values: ArrayLike, rows: int, kind: type) -> NDArray[Any]:
     if not np.array_equal(converted, column):
         raise PredictionsError(f"column {name!r} has values that do not fit in {dtype.name}, or NaN")
     return np.full(rows, converted) if not column.ndim else converted
+
+
+def row_keys(*columns: NDArray[Any]) -> NDArray[np.int64]:
+    """A number per row, the same for rows that are equal in all columns, and in the order of the columns otherwise.
+
+    Args:
+        columns: numbers [N], the most significant column first.
+    """
+    keys, size = np.zeros(len(columns[0]), np.int64), 1
+    if not len(keys):
+        return keys
+    for column in columns:
+        low, high = column.min(), column.max()
+        dense = column
+        if column.dtype.kind == "f" or int(high) - int(low) >= _WIDE:
+            dense = np.unique(column, return_inverse=True)[1]
+            low, high = dense.min(), dense.max()
+        width = int(high) - int(low) + 1
+        if size * width >= 1 << 62:
+            keys = np.unique(keys, return_inverse=True)[1]
+            size = int(keys.max()) + 1
+        keys = keys * width + (dense.astype(np.int64) - int(low))
+        size *= width
+    return keys

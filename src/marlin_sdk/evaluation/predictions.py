@@ -28,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import MissingExtraError, PredictionsError
-from marlin_sdk.evaluation.columns import matrix, number, truth
+from marlin_sdk.evaluation.columns import matrix, number, row_keys, truth
 from marlin_sdk.evaluation.texts import Texts
 
 __all__ = ["Predictions", "Task", "concatenate", "read_predictions", "write_predictions"]
@@ -279,11 +279,9 @@ def _check_values(made: Predictions) -> None:
 
 def _check_unique(made: Predictions) -> None:
     """No two rows with one key: they would count twice."""
-    columns = (made.id.codes, made.window, made.label.codes, made.fold, made.seed, made.ratio)
-    order = np.lexsort(columns)
-    same = np.ones(len(order) - 1, bool)
-    for column in columns:
-        same &= np.diff(column[order]) == 0
+    keys = row_keys(made.label.codes, made.ratio, made.seed, made.fold, made.id.codes, made.window)
+    order = np.argsort(keys, kind="stable")
+    same = np.diff(keys[order]) == 0
     if same.any():
         raise PredictionsError(
             f"{same.sum():,} rows repeat the key of another, the first {made.key(int(order[int(same.argmax())]))}: "
