@@ -13,6 +13,7 @@ A message names the subject, the value received, the value expected, and the rem
       NoFaceError(RuntimeError)            a video in which no window shows a face
       DeviceMemoryError(MemoryError)       a device without enough memory for the model or for one clip
       FeatureFileError(OSError)            a feature file that cannot be written or read
+      PredictionsError(ValueError)         predictions that cannot be read or scored
       TrainingError(RuntimeError)          a training run that cannot continue
       MissingExtraError(ImportError)       an optional dependency that is not installed
 """
@@ -27,6 +28,7 @@ __all__ = [
     "MarlinError",
     "MissingExtraError",
     "NoFaceError",
+    "PredictionsError",
     "ShapeError",
     "TrainingError",
     "VideoDecodeError",
@@ -73,6 +75,10 @@ class DeviceMemoryError(MarlinError, MemoryError):
 
 class FeatureFileError(MarlinError, OSError):
     """A feature file that cannot be written or read."""
+
+
+class PredictionsError(MarlinError, ValueError):
+    """Predictions that cannot be read or scored."""
 
 
 class TrainingError(MarlinError, RuntimeError):

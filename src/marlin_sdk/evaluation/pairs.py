@@ -1,0 +1,73 @@
+"""Two files of predictions for the same videos, to be compared draw by draw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.errors import PredictionsError
+from marlin_sdk.evaluation.columns import row_keys, some
+from marlin_sdk.evaluation.predictions import Predictions
+from marlin_sdk.evaluation.texts import Texts
+
+__all__ = ["matched"]
+
+
+def matched(one: Predictions, two: Predictions) -> Predictions:
+    """The second predictions, if they are for the same rows as the first, with their classes in the same order.
+
+    Both have the same videos and windows by split, ratio and label, each with the same `y_true` and `group`. Seeds and
+    folds may differ.
+
+    Raises:
+        PredictionsError: they do not; the message names the videos.
+    """
+    if one.task != two.task or set(one.classes) != set(two.classes) or one.score_names[0] not in two.score_names:
+        raise PredictionsError(
+            f"predictions to compare must be of one task and of the same classes; these are {one.task!r} with the "
+            f"scores {list(one.score_names)}, and {two.task!r} with {list(two.score_names)}"
+        )
+    if one.classes != two.classes:
+        places = [two.classes.index(name) for name in one.classes]
+        two = replace(two, classes=one.classes, scores=two.scores[:, places], y_true=np.argsort(places)[two.y_true])
+    rows_one, rows_two = _same_rows(one, two)
+    _check_same("y_true", one, rows_one, one.y_true, two.y_true[rows_two])
+    groups = Texts.concatenate([one.group, two.group]).codes
+    _check_same("group", one, rows_one, groups, groups[len(one) :][rows_two])
+    return two
+
+
+def _same_rows(one: Predictions, two: Predictions) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A row of each for each video or window by split, ratio and label, in the same order."""
+    columns = [Texts.concatenate([getattr(one, name), getattr(two, name)]).codes for name in ("split", "label", "id")]
+    numbers = [np.concatenate([getattr(one, name), getattr(two, name)]) for name in ("ratio", "window")]
+    keys = row_keys(columns[0], numbers[0], columns[1], columns[2], numbers[1])
+    (keys_one, rows_one), (keys_two, rows_two) = (
+        np.unique(part, return_index=True) for part in (keys[: len(one)], keys[len(one) :])
+    )
+    for what, side, rows, alone in (
+        ("first", one, rows_one, ~np.isin(keys_one, keys_two)),
+        ("second", two, rows_two, ~np.isin(keys_two, keys_one)),
+    ):
+        if alone.any():
+            row = int(rows[int(alone.argmax())])
+            names = [side.id.names[code] for code in side.id.take(rows[alone]).used()]
+            raise PredictionsError(
+                f"predictions to compare must be for the same videos; {alone.sum():,} are only in the {what}: "
+                f"{some(names)} (the first of split {side.split[row]!r}, ratio {side.ratio[row]:g}, label "
+                f"{side.label[row]!r}, window {side.window[row]})"
+            )
+    return rows_one, rows_two
+
+
+def _check_same(name: str, one: Predictions, rows: NDArray[Any], values: NDArray[Any], others: NDArray[Any]) -> None:
+    differs = values[rows] != others
+    if differs.any():
+        row = int(rows[int(differs.argmax())])
+        raise PredictionsError(
+            f"predictions to compare differ in {name} in {differs.sum():,} rows, the first {one.key(row)}: they are "
+            "not of the same data set"
+        )
