@@ -1,4 +1,4 @@
-"""What predictions are worth: metrics with intervals that hold, from a file of predictions alone, without torch."""
+"""What features and predictions are worth: probes, metrics, and intervals that hold."""
 
 __all__ = [
     "columns",
@@ -9,6 +9,7 @@ __all__ = [
     "metrics",
     "pairs",
     "predictions",
+    "probe",
     "results",
     "texts",
 ]
