@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from marlin_sdk.dump.manifest import MANIFEST, ManifestEntry, read_manifest
+from marlin_sdk.dump.manifest import MANIFEST, ManifestEntry, manifests, read_manifest
 from marlin_sdk.dump.parquet_reader import ParquetReader
 from marlin_sdk.dump.settings import read_settings
 from marlin_sdk.dump.webdataset import TarReader
 from marlin_sdk.errors import FeatureFileError, MarlinError
 from marlin_sdk.features import VideoFeatures
+from marlin_sdk.features.labels import Label, is_label
 
 __all__ = ["FeatureDump", "load_features", "open_parquet", "reading", "shard_entries"]
 
@@ -78,13 +79,15 @@ class FeatureDump(Mapping[str, VideoFeatures]):
         """
         return read_settings(self.folder) or {}
 
-    def labels(self, id: str) -> dict[str, str]:
-        """The label columns of a video, passed through from the table of inputs.
+    def labels(self, id: str) -> dict[str, Label]:
+        """The labels of a video: the columns of the table of inputs, without those that are empty for it.
+
+        Each has one type in all videos: int, float, bool or str. (Version 0.1.0 wrote all as text, "" for empty cells.)
 
         Raises:
             KeyError: no such video.
         """
-        return dict(self.entries[id].labels or {})
+        return {name: value for name, value in (self.entries[id].labels or {}).items() if value != ""}
 
     def __len__(self) -> int:
         """Number of videos with features."""
@@ -193,7 +196,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _read_entries(folder: Path) -> dict[str, ManifestEntry]:
-    if not any(folder.glob(MANIFEST)):
+    if not manifests(folder):
         raise FeatureFileError(f"{folder} holds no {MANIFEST}, so it is not a dump; to read one video, give its file")
     try:
         return read_manifest(folder)
@@ -212,7 +215,5 @@ def _check(id: str, entry: ManifestEntry, where: Path) -> None:
         )
     if type(entry.rows) is not int or entry.rows < 0:
         raise FeatureFileError(f"{where}: the number of rows of {id!r} is {entry.rows!r:.80}; expected 0 or more")
-    if labels is not None and not (
-        isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values())
-    ):
+    if labels is not None and not (isinstance(labels, dict) and all(map(is_label, labels.values()))):
         raise FeatureFileError(f"{where}: the labels of {id!r} are malformed")
