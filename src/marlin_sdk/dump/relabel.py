@@ -65,9 +65,9 @@ class Labelling:
             (parsed,) = parse_column([value], name)  # as `agree_on_labels` found
             assert parsed is not None
             value = parsed
-        if type_of(value := as_type(value, kind)) != kind:
+        if common_type([kind, type_of(value)]) != kind:
             raise ConfigError(f"the label {name!r} is {value!r} in the dump, but {kind} here; give all runs one table")
-        return value
+        return as_type(value, kind)
 
 
 def agree_on_labels(

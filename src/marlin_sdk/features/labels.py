@@ -55,7 +55,9 @@ def common_type(types: Iterable[LabelType]) -> LabelType | None:
 
 
 def as_type(value: Label, kind: LabelType) -> Label:
-    """A label as a value of a type that `common_type` found for it."""
+    """A label as a value of a type that holds it: an integer as a number, anything as text."""
+    if kind == "text":
+        return str(value)
     return float(value) if kind == "float" and type_of(value) == "int" else value
 
 
