@@ -20,8 +20,12 @@ def staged_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """
     with bar_class()(total=0, disable=quiet or not sys.stderr.isatty(), leave=False) as bar:
 
+        current = ""
+
         def advance(stage: str, done: int, total: int) -> None:
-            if bar.desc.removesuffix(": ") != stage:
+            nonlocal current
+            if stage != current:
+                current = stage
                 bar.reset(total)
                 bar.set_description(stage)
             bar.total = total

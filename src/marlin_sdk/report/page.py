@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.dump.manifest import ManifestEntry
-from marlin_sdk.dump.reading import FeatureDump, load_features
+from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features import VideoFeatures
 from marlin_sdk.report.charts import Chart, draw_counts, draw_heat_map, draw_histogram, draw_rate
@@ -198,8 +198,8 @@ def _fill_cards(
 
 
 def _open(folder: Path) -> FeatureDump:
-    dump = load_features(folder) if folder.is_dir() else None
-    if not isinstance(dump, FeatureDump) or not dump.entries:
+    dump = FeatureDump(folder) if folder.is_dir() else None
+    if dump is None or not dump.entries:
         raise FeatureFileError(f"{folder} is not a dump: it has no manifest.jsonl, or an empty one; check the path")
     for entry in dump.entries.values():
         texts = (entry.source, entry.status, entry.error or "", entry.message or "")
