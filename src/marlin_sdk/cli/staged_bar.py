@@ -19,7 +19,6 @@ def staged_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         A function of the stage's name, the number done, and the number of all.
     """
     with bar_class()(total=0, disable=quiet or not sys.stderr.isatty(), leave=False) as bar:
-
         current = ""
 
         def advance(stage: str, done: int, total: int) -> None:

@@ -103,7 +103,7 @@ def draw_low_data(
         for index, (name, points) in enumerate(curves.items()):
             value, low, high = np.array(points).T
             colour, style = (DATA, "-") if index == 0 else (TEXT, "--")
-            axes.fill_between(ratios, low, high, color=colour if index == 0 else FAINT, alpha=0.25, linewidth=0)
+            axes.fill_between(ratios, low, high, color=colour, alpha=0.25 if index == 0 else 0.1, linewidth=0)
             axes.plot(ratios, value, color=colour, linestyle=style, linewidth=1.4, marker="o", markersize=3, label=name)
         axes.set_xscale("log")
         axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
