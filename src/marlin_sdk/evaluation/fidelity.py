@@ -1,7 +1,7 @@
 """How well a faster path keeps what features tell apart: errors after the mean is taken away.
 
-Cosine hides errors. Two windows of one face have a cosine of 0.9999, since they share most of their feature: a path at a
-cosine of 0.9996 may have lost all that differs within a video.
+Cosine hides errors. Two windows of one face have a cosine of 0.9999, since they share most of their feature: a path at
+a cosine of 0.9996 may have lost all that differs within a video.
 """
 
 from __future__ import annotations
