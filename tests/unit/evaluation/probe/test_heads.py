@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.evaluation.probe.head_file import FittedHeads, load_heads, save_heads
 from marlin_sdk.evaluation.probe.heads import Head, HeadName, LinearHead, NeighbourHead, Training, fit_head
+from marlin_sdk.evaluation.probe.samples import Pooling
 
 ROWS, DIM = 120, 6
 NO_ENDS = np.empty(0, np.int64)
@@ -148,7 +149,7 @@ def test_heads_that_do_not_fit_say_so(name: HeadName, training: Training, messag
 def test_saved_head_predicts_the_same(name: HeadName, tmp_path: Path) -> None:
     training = sequences(("a", "b")) if name == "attentive" else drawn(() if name == "ridge" else ("a", "b"))
     head: Head = fit_head(name, training)
-    pooling = "sequence" if name == "attentive" else "mean"
+    pooling: Pooling = "sequence" if name == "attentive" else "mean"
     save_heads(tmp_path, FittedHeads({"x.y": head, "z": head}, name, pooling, DIM, "untrained:0", {"a": 1}))
     loaded = load_heads(tmp_path)
     assert list(loaded.heads) == ["x.y", "z"]
