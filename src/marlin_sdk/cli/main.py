@@ -15,6 +15,7 @@ _COMMANDS = {
     "pretrain": ("marlin_sdk.cli.pretrain:command", "Pretrain a model on the output of `prepare`."),
     "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show how a model reconstructs a masked face."),
     "report": ("marlin_sdk.cli.report:main", "Show a folder of features as one HTML page."),
+    "evaluate": ("marlin_sdk.cli.evaluate:main", "Score a file of predictions, of any model, with intervals."),
     "download": ("marlin_sdk.cli.download:command", "Fetch all that a machine without a network needs."),
     "doctor": ("marlin_sdk.cli.doctor:main", "Check this machine, and say how to fix what is missing."),
 }
