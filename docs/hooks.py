@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from marlin_sdk.cli import doctor, download, extract, prepare, pretrain, reconstruct, report
+from marlin_sdk.cli import doctor, download, evaluate, extract, prepare, pretrain, reconstruct, report
 
 PLACES = {
     "<!-- options of marlin-extract -->": extract.main,
@@ -15,6 +15,7 @@ PLACES = {
     "<!-- options of marlin-sdk pretrain -->": pretrain.command,
     "<!-- options of marlin-sdk reconstruct -->": reconstruct.command,
     "<!-- options of marlin-sdk report -->": report.main,
+    "<!-- options of marlin-sdk evaluate -->": evaluate.main,
     "<!-- options of marlin-sdk download -->": download.command,
     "<!-- options of marlin-sdk doctor -->": doctor.main,
 }

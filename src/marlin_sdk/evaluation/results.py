@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -119,7 +120,8 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it: numbers, text, lists, objects and null."""
-        return {"confidence": CONFIDENCE, **asdict(self)}
+        found: dict[str, Any] = json.loads(json.dumps({"confidence": CONFIDENCE, **asdict(self)}, allow_nan=False))
+        return found
 
     def table(self, *, labels: bool = False) -> str:
         """As text, to be read.
