@@ -22,7 +22,7 @@ def read(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
     tops = {file.partition("/")[0] for file in files if "/" in file}
     has_splits = bool(tops) and all(top.lower() in SPLITS for top in tops)
     if has_splits:
-        listing.split_by = "official"
+        listing.split_by = "its folders"
     for file in files:
         *folders, name = file.split("/")
         split = SPLITS[folders.pop(0).lower()] if has_splits and folders else ""

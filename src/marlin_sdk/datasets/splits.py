@@ -45,7 +45,9 @@ def seeded(clips: Sequence[Clip], strata: Sequence[str], *, seed: int) -> list[C
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed).split(
         clips, _merged(_classes(clips, strata), parts), groups
     )
-    held_out = [rows for _, rows in folds if len(rows)]  # with few groups, a fold may be empty
+    # One large group makes one large fold, which is for training.
+    share = len(clips) / _PARTS
+    held_out = sorted((rows for _, rows in folds if len(rows)), key=lambda rows: abs(len(rows) - share))
     split = {int(row): name for name, rows in zip(("test", "val"), held_out, strict=False) for row in rows}
     return [replace(clip, split=split.get(index, "train")) for index, clip in enumerate(clips)]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from marlin_sdk.datasets.listing import Listing
+from marlin_sdk.datasets.splits import MIN_GROUPS
 from marlin_sdk.datasets.table import Clip, Label
 from marlin_sdk.datasets.unpacked import UnpackedFolder, stem
 from marlin_sdk.errors import ConfigError
@@ -50,6 +51,11 @@ def read(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
         clips[id] = Clip(folder.path(file), id, labels=labels, group=group)
     if not clips:
         raise folder.incomplete("video of a sentence in a speaker's folder")
+    speakers = {id.partition("/")[0] for id in clips}
+    if options["group"] == "speaker" and len(speakers) < MIN_GROUPS:
+        listing.notes.append(
+            f"{len(speakers)} speakers are too few for a split by speaker; group=sentence splits within."
+        )
     if options["task"] == "words":
         _read_words(folder, clips, listing)
     else:
