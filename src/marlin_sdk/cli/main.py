@@ -11,7 +11,7 @@ from marlin_sdk._version import __version__
 # Each command: its function, and what it does. Only the command that is called is imported.
 _COMMANDS = {
     "extract": ("marlin_sdk.cli.extract:main", "Turn face videos into embeddings (also called marlin-extract)."),
-    "data": ("marlin_sdk.cli.data:command", "Write the clips of a public data set as a table."),
+    "data": ("marlin_sdk.cli.evaluation.data:command", "Write the clips of a public data set as a table."),
     "prepare": ("marlin_sdk.cli.prepare:command", "Find, crop and parse the faces of videos, for pretraining."),
     "pretrain": ("marlin_sdk.cli.pretrain:command", "Pretrain a model on the output of `prepare`."),
     "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show how a model reconstructs a masked face."),

@@ -33,13 +33,13 @@ def read(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
             if not _NAME.fullmatch(name):
                 raise ConfigError(f"{place}: {line!r:.80}; expected '<directory>/<clip>', both of digits")
             file = f"{below}/{name}.mp4"
+            id = f"{below.removeprefix(base)}/{name}"
             listed.append(file)
             if not folder.has(file):
-                listing.absent.append(file.removeprefix(base))
+                listing.absent.append(id)
                 continue
             labels = _spoken(folder, f"{below}/{name}.txt")
             group = f"dir-{name.partition('/')[0]}"
-            id = f"{below.removeprefix(base)}/{name}"
             listing.clips.append(Clip(folder.path(file), id, labels=labels, split=split, group=group))
     below = {"main": "main", "pretrain": "pretrain", "all": ""}[options["part"]]
     listing.find_unlisted(folder.files(f"{base}{below}".rstrip("/")), listed)
