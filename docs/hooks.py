@@ -8,9 +8,11 @@ from typing import Any
 import click
 
 from marlin_sdk.cli import doctor, download, extract, prepare, pretrain, reconstruct, report
+from marlin_sdk.cli.evaluation import data
 
 PLACES = {
     "<!-- options of marlin-extract -->": extract.main,
+    "<!-- options of marlin-sdk data -->": data.command,
     "<!-- options of marlin-sdk prepare -->": prepare.command,
     "<!-- options of marlin-sdk pretrain -->": pretrain.command,
     "<!-- options of marlin-sdk reconstruct -->": reconstruct.command,

@@ -217,7 +217,7 @@ DATA_SETS: Mapping[str, DataSet] = {
     ),
     "mead": DataSet(
         "MEAD",
-        "8 emotions, level, sex",
+        "emotion, level, sex",
         "research use only",
         "the MEAD project",
         "M003/video/front/angry/level_1/001.mp4, or M003_angry_1_001.mp4",

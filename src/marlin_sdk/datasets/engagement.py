@@ -1,4 +1,4 @@
-"""EngageNet and DAiSEE: people before a screen, and how engaged they are."""
+"""EngageNet and DAiSEE: people, and how engaged they are."""
 
 from __future__ import annotations
 

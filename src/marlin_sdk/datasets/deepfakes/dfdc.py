@@ -1,4 +1,4 @@
-"""DFDC: originals with actors, and fakes made of them, in parts with a JSON file each."""
+"""DFDC: originals, and fakes made of them, in parts with a JSON file each."""
 
 from __future__ import annotations
 

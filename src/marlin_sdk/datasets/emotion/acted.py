@@ -124,7 +124,7 @@ def _demographics(folder: UnpackedFolder) -> Mapping[str, dict[str, Label]]:
 def read_mead(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
     """Read MEAD, in its own tree (`M003/video/front/angry/level_1/001.mp4`) or as flat names with emotion and level.
 
-    Labels are `emotion`, `level` (1 to 3), `sex` and, in the tree, `view`. Each performance is filmed from several
+    Labels are `emotion`, `level`, `sex` and, in the tree, `view`. Each performance is filmed from several
     sides: the option `view` takes one of them. The group is the person. There is no official split.
     """
     listing = Listing(strata=("emotion",))

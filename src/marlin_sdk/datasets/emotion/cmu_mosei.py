@@ -1,4 +1,4 @@
-"""CMU-MOSEI: segments of monologues with sentiment and emotions, from the SDK's file or MMSA's table."""
+"""CMU-MOSEI: segments of videos with sentiment and emotions, from the SDK's file or MMSA's table."""
 
 from __future__ import annotations
 

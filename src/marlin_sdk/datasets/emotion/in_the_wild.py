@@ -1,4 +1,4 @@
-"""DFEW, FERV39k and MAFW: clips of films and broadcasts, with lists of a label for each."""
+"""DFEW, FERV39k and MAFW: clips in the wild, with lists of a label for each."""
 
 from __future__ import annotations
 

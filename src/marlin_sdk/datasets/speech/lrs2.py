@@ -1,4 +1,4 @@
-"""LRS2: sentences of television programmes."""
+"""LRS2: sentences, each with its text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
 
     Labels are `text` and `confidence`, from the text beside each video. A line of a list names a clip by its first
     word; what follows (NF, MV) is no part of the name. The split is that of the lists, and "pretrain". The group is the
-    directory, a part of a programme.
+    directory.
     """
     base = folder.need("mvlrs_v1", "main").removesuffix("main")
     base = f"{base}/" if base else ""
