@@ -31,11 +31,14 @@ from tests.conftest import ROOT
 from tests.integration.loopback import COMMIT, Loopback, Repo
 from tests.making import write_checkpoint, write_video
 from tests.patience import HANG_S
+from tests.unit.datasets.trees import plant_data_sets
 
 import marlin_sdk
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.cli.doctor import main as doctor
-from marlin_sdk.cli.evaluate import main as evaluate
+from marlin_sdk.cli.evaluation.data import command as data
+from marlin_sdk.cli.evaluation.evaluate import main as evaluate
+from marlin_sdk.cli.evaluation.probe import command as probe
 from marlin_sdk.cli.extract import main as marlin_extract
 from marlin_sdk.cli.prepare import command as prepare
 from marlin_sdk.cli.pretrain import command as pretrain
@@ -200,6 +203,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
         (folder / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         write_video(folder / "videos" / f"{name}.mp4", face[:32])
     (folder / "videos" / "broken.mp4").write_bytes(b"no video at all")
+    plant_data_sets(folder / "data")
     (folder / "frames").mkdir()
     for index, frame in enumerate(face[:40]):
         cv2.imwrite(str(folder / "frames" / f"{index:04d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
@@ -364,7 +368,7 @@ def test_reference_of_the_command_has_every_option() -> None:
     page = on_page_markdown((DOCS / "reference" / "cli.md").read_text(encoding="utf-8"))
     options = [
         parameter
-        for command in (marlin_extract, report, evaluate, doctor, prepare, pretrain, reconstruct)
+        for command in (marlin_extract, data, probe, evaluate, report, doctor, prepare, pretrain, reconstruct)
         for parameter in command.params
         if isinstance(parameter, click.Option)
     ]

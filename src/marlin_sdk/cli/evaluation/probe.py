@@ -73,7 +73,7 @@ def command(dump: Path, output: Path, against: Path | None, quiet: bool, **optio
     marlin-sdk probe features/ --label emotion -o probe/
     marlin-sdk probe features/ --label 'appearance.*' --folds 5 --ratios .01,.1,.5,1 --against untrained/
     """
-    from marlin_sdk.cli.staged_bar import staged_bar
+    from marlin_sdk.cli.evaluation.staged_bar import staged_bar
     from marlin_sdk.dump.reading import FeatureDump
     from marlin_sdk.evaluation.probe.card import write_card
     from marlin_sdk.evaluation.probe.outcome import measure_probe, write_results

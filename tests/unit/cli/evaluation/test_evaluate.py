@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from marlin_sdk.cli.evaluate import main
+from marlin_sdk.cli.evaluation.evaluate import main
 
 
 def run(*arguments: object) -> Result:
