@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -68,7 +67,7 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
     show_default=True,
     help="Kind of interval.",
 )
-@click.option("--jobs", type=int, default=os.cpu_count() or 1, help="Processes. Default: the number of cores.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes. Default: all cores, one for little work.")
 @click.option("--overwrite", is_flag=True, help="Discard what another probe has left in the folder.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures.")
 def command(dump: Path, output: Path, against: Path | None, protocol: str | None, quiet: bool, **options: Any) -> None:

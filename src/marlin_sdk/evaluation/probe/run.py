@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +29,7 @@ from marlin_sdk.evaluation.probe.targets import Kind, Target, choose_targets
 __all__ = ["Probe", "ProbeSettings", "predictions_file", "run_probe"]
 
 _SETTINGS = "settings.json"
-_NAMED = 5
+_MUCH = 10**8  # numbers to fit to, over all fits: a minute or so
 
 Advance = Callable[[str, int, int], None]
 
@@ -114,7 +115,7 @@ def run_probe(
     *,
     against: FeatureDump | None = None,
     overwrite: bool = False,
-    jobs: int = 1,
+    jobs: int | None = None,
     advance: Advance = lambda *_: None,
 ) -> Probe:
     """Probe the features of a dump.
@@ -128,7 +129,7 @@ def run_probe(
         settings: see `ProbeSettings`.
         against: another dump of the same videos, such as of an untrained encoder, probed in the same way.
         overwrite: discard what an earlier run with other settings has left.
-        jobs: processes.
+        jobs: processes; None takes all cores where there is much to fit, and one where starting them would take longer.
         advance: called with what is being done, the number done, and of all.
     Raises:
         ConfigError: settings or labels that cannot be used, see `choose_targets` and `make_folds`; a folder in use, or
@@ -185,11 +186,14 @@ class _Work:
     folds: Sequence[Sequence[Fold]]
     head: HeadName
 
-    def run(self, cells: Sequence[Cell], jobs: int, advance: Advance) -> list[str]:
+    def run(self, cells: Sequence[Cell], jobs: int | None, advance: Advance) -> list[str]:
         """Compute the cells that are not there; what could not be fitted, in words."""
         todo = [cell for cell in cells if not cell.path(self.output).exists()]
         total, notes = len(cells) * len(self.targets), []
         done = total - len(todo) * len(self.targets)
+        if jobs is None:
+            much = len(todo) * len(self.targets) * self.samples.features.size > _MUCH
+            jobs = os.cpu_count() or 1 if much else 1
         results = self._results(todo, jobs)
         for cell in todo:
             parts: list[Predictions] = []
