@@ -95,6 +95,8 @@ class Dump:
         table = {video.id: video.labels for video in videos if video.labels}
         self._labelling = agree_on_labels(table, self.entries, self.plan.folder)
         self._label_types.update(self._labelling.types)
+        if not table and not self._label_types:
+            return 0, 0
         changed = []
         for id, entry in self.entries.items():
             if self.plan.shard.takes(id) and not self.plan.is_missing(entry):
