@@ -21,6 +21,7 @@ from marlin_sdk.dump.dataset import WindowDataset
 from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.dump.metadata import VideoMetadata
 from marlin_sdk.dump.reading import FeatureDump, open_parquet
+from marlin_sdk.dump.recovery import remove_leftovers
 from marlin_sdk.dump.relabel import Labelling, agree_on_labels, relabel_shard
 from marlin_sdk.features.labels import Label
 
@@ -129,6 +130,7 @@ def test_a_kill_in_mid_rewrite_leaves_the_shard_as_it_was(tmp_path: Path) -> Non
     run_python(KILLED, str(shard), expected=-9)
     assert shard.read_bytes() == before
     assert FeatureDump(tmp_path).labels("a") == {"age": 30}
+    assert remove_leftovers(tmp_path) == 1
     assert pd.read_parquet(shard)["age"].dropna().unique() == [30]
 
 
