@@ -21,7 +21,7 @@ from marlin_sdk.dump.settings import SETTINGS, check_settings, settings_hash, we
 from marlin_sdk.dump.writers import FeatureWriter, open_writer, recover_entries, remove_leftovers
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features.files import sidecar_of
-from marlin_sdk.features.labels import Label, LabelType, same_labels
+from marlin_sdk.labels import Label, LabelType, same_labels
 
 __all__ = ["Dump", "open_dump"]
 

@@ -15,7 +15,7 @@ from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.features import SkippedWindow, VideoFeatures
 from marlin_sdk.features.files import ARRAY_DTYPES, check_checksum, checksum, row_shapes
-from marlin_sdk.features.labels import is_label
+from marlin_sdk.labels import is_label
 
 __all__ = ["ROW_DTYPES", "VideoMetadata"]
 

@@ -23,7 +23,7 @@ from marlin_sdk.dump.metadata import VideoMetadata
 from marlin_sdk.dump.reading import FeatureDump, open_parquet
 from marlin_sdk.dump.recovery import remove_leftovers
 from marlin_sdk.dump.relabel import Labelling, agree_on_labels, relabel_shard
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 
 VIDEOS = {"a": random_features(700), "none": random_features(0), "b": random_features(900, seed=1)}
 LABELS: dict[str, dict[str, Label]] = {
