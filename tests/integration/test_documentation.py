@@ -324,6 +324,17 @@ def test_every_block_of_a_page_runs(page: str, sandbox: Path) -> None:
     assert run_page(page, with_yunet=False) == len(blocks)
 
 
+def test_code_that_reads_features_is_typed(tmp_path: Path) -> None:
+    pages = ("docs/how-to/read-features.md", "docs/how-to/pooling.md", "docs/how-to/cluster.md")
+    for page in pages:
+        code = "\n".join(block.code for block in blocks_of(page) if block.language == "python")
+        assert "load_dump(" in code
+        (tmp_path / Path(page).with_suffix(".py").name.replace("-", "_")).write_text(code, encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", *map(str, tmp_path.glob("*.py"))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=HANG_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize(
     "page", [page for page in RUNNING_PAGES if any(block.above == NEEDS_YUNET for block in blocks_of(page))]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.conftest import ROOT
 from tests.making import noise, write_video
 from tests.patience import HANG_S
 
+from marlin_sdk.batch import ray
 from marlin_sdk.batch.ray import plan_actors
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.errors import ConfigError
@@ -41,6 +45,23 @@ def test_the_command_starts_a_cluster_of_its_own(tmp_path: Path, tiny_folder: Pa
     assert done.returncode == 0, done.stderr[-4000:]
     assert len(FeatureDump(tmp_path / "by-command")) == 4
     assert '"event": "end", ' in done.stderr
+
+
+class Rows:
+    """What a Ray dataset of a table gives."""
+
+    def iter_rows(self) -> Iterator[dict[str, object]]:
+        yield {"path": "a.mp4", "start_s": 0.5, "track": 1.0, "age": np.int64(31), "fake": True, "mood": "sad"}
+        yield {"path": "b.mp4", "start_s": math.nan, "track": None, "age": 7, "fake": None, "mood": None}
+
+
+def test_columns_of_a_dataset_are_typed_as_those_of_a_table() -> None:
+    one, other = ray._videos_of(Rows(), {})
+    assert (one.start_s, one.track, other.start_s, other.track) == (0.5, 1, None, None)
+    assert (one.labels, other.labels) == (
+        {"age": 31, "fake": True, "mood": "sad"},
+        {"age": 7, "fake": None, "mood": None},
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar, overload
 
 from marlin_sdk.errors import ConfigError
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 from marlin_sdk.video.folders import videos_below
 from marlin_sdk.video.reader import display_name
 

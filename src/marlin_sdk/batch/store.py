@@ -21,7 +21,7 @@ from marlin_sdk.dump.settings import SETTINGS, check_settings, settings_hash, we
 from marlin_sdk.dump.writers import FeatureWriter, open_writer, recover_entries, remove_leftovers
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features.files import sidecar_of
-from marlin_sdk.features.labels import Label, LabelType, same_labels
+from marlin_sdk.labels import Label, LabelType, same_labels
 
 __all__ = ["Dump", "open_dump"]
 
@@ -95,6 +95,8 @@ class Dump:
         table = {video.id: video.labels for video in videos if video.labels}
         self._labelling = agree_on_labels(table, self.entries, self.plan.folder)
         self._label_types.update(self._labelling.types)
+        if not table and not self._label_types:
+            return 0, 0
         changed = []
         for id, entry in self.entries.items():
             if self.plan.shard.takes(id) and not self.plan.is_missing(entry):

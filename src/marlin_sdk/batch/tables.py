@@ -11,7 +11,7 @@ from typing import TextIO
 
 from marlin_sdk.batch.inputs import VideoInput, check_id, distinct_ids, name_below
 from marlin_sdk.errors import ConfigError
-from marlin_sdk.features.labels import Label, parse_column
+from marlin_sdk.labels import Label, parse_column
 
 __all__ = ["KNOWN_COLUMNS", "read_list", "read_table", "videos_of_rows"]
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 from marlin_sdk.errors import FeatureFileError
-from marlin_sdk.features.labels import Label, is_label
+from marlin_sdk.labels import Label, is_label
 
 __all__ = ["MANIFEST", "Manifest", "ManifestEntry", "Status", "ids_by_source", "manifests", "read_manifest"]
 

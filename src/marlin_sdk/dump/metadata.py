@@ -15,6 +15,7 @@ from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.features import SkippedWindow, VideoFeatures
 from marlin_sdk.features.files import ARRAY_DTYPES, check_checksum, checksum, row_shapes
+from marlin_sdk.labels import is_label
 
 __all__ = ["ROW_DTYPES", "VideoMetadata"]
 
@@ -108,6 +109,7 @@ class VideoMetadata:
         sizes = [*shape, num_steps]
         is_valid = (
             isinstance(entry.id, str)
+            and (entry.labels is None or (isinstance(entry.labels, dict) and all(map(is_label, entry.labels.values()))))
             and len(shape) > 1
             and all(type(size) is int and size >= 0 for size in sizes)
             and all(isinstance(window.reason, str) for window in skipped)

@@ -18,7 +18,7 @@ from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata
 from marlin_sdk.errors import MissingExtraError
 from marlin_sdk.features import VideoFeatures
 from marlin_sdk.features.files import row_shapes
-from marlin_sdk.features.labels import Label, LabelType, common_type, type_of
+from marlin_sdk.labels import Label, LabelType, common_type, type_of
 
 __all__ = [
     "LABELS",

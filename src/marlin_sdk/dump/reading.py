@@ -16,8 +16,8 @@ from marlin_sdk.dump.settings import read_settings
 from marlin_sdk.dump.webdataset import TarReader
 from marlin_sdk.errors import FeatureFileError, MarlinError
 from marlin_sdk.features import VideoFeatures
-from marlin_sdk.features.labels import Label, LabelType, as_type, common_type, is_label, type_of
 from marlin_sdk.features.tables import LabelledVideo, to_arrow, to_pandas
+from marlin_sdk.labels import Label, LabelType, as_type, common_type, is_label, type_of
 
 if TYPE_CHECKING:
     import pandas as pd

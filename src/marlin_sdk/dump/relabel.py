@@ -28,7 +28,7 @@ from marlin_sdk.dump.parquet_reader import ParquetReader
 from marlin_sdk.dump.reading import open_parquet, reading
 from marlin_sdk.dump.webdataset import METADATA, TarReader
 from marlin_sdk.errors import ConfigError, FeatureFileError
-from marlin_sdk.features.labels import Label, LabelType, as_type, common_type, parse_column, same_labels, type_of
+from marlin_sdk.labels import Label, LabelType, as_type, common_type, parse_column, same_labels, type_of
 
 __all__ = ["Labelling", "agree_on_labels", "relabel_shard"]
 

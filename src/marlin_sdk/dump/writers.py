@@ -19,7 +19,7 @@ from marlin_sdk.dump.recovery import last_number, recover_entries, remove_leftov
 from marlin_sdk.dump.webdataset import TarShard, import_webdataset
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features import FeatureFormat, VideoFeatures
-from marlin_sdk.features.labels import LabelType
+from marlin_sdk.labels import LabelType
 
 __all__ = ["FeatureWriter", "FileWriter", "ShardWriter", "open_writer", "recover_entries", "remove_leftovers"]
 

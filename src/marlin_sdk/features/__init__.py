@@ -11,6 +11,5 @@ __all__ = [
     "VideoFeatures",
     "WindowFeatures",
     "files",
-    "labels",
     "tables",
 ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError, MissingExtraError, ShapeError
 from marlin_sdk.features.features import VideoFeatures
-from marlin_sdk.features.labels import Label, LabelType
+from marlin_sdk.labels import Label, LabelType
 
 if TYPE_CHECKING:
     import pandas as pd

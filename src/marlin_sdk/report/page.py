@@ -200,7 +200,7 @@ def _fill_cards(
 def _open(folder: Path) -> FeatureDump:
     dump = FeatureDump(folder) if folder.is_dir() else None
     if dump is None or not dump.entries:
-        raise FeatureFileError(f"{folder} is not a dump: it has no manifest.jsonl, or an empty one; check the path")
+        raise FeatureFileError(f"{folder} is not a dump: it has no manifest, or an empty one; check the path")
     for entry in dump.entries.values():
         texts = (entry.source, entry.status, entry.error or "", entry.message or "")
         numbers = (entry.rows, entry.skipped_windows, entry.duration_s or 0, entry.seconds, entry.finished_at)

@@ -23,7 +23,7 @@ from marlin_sdk.dump.manifest import ManifestEntry, manifests, read_manifest
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.settings import read_settings
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 
 EARLIER = Path(__file__).parents[2] / "fixtures" / "version-0.1.0"
 

@@ -17,7 +17,7 @@ from tests.patience import HANG_S
 from marlin_sdk import SkippedWindow, VideoFeatures
 from marlin_sdk.dump.manifest import Manifest, ManifestEntry
 from marlin_sdk.dump.writers import FeatureWriter, open_writer
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 
 ROOT = Path(__file__).parents[3]
 FORMATS = ("npz", "npy", "safetensors", "parquet", "webdataset")

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from marlin_sdk import ConfigError, FeatureFileError, MissingExtraError, ShapeError, VideoFeatures
 from marlin_sdk.dump.dataset import WindowDataset, pad_collate
 from marlin_sdk.dump.reading import FeatureDump
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 
 READER = """
 import json, sys

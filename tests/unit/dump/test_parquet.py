@@ -12,7 +12,7 @@ from tests.unit.dump.example_dumps import assert_same, closing, entry, random_fe
 
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.writers import open_writer
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 
 
 def read(path: Path) -> pa.Table:

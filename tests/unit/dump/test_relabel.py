@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from tests.unit.dump.example_dumps import SHARDED, assert_same, random_features,
 from marlin_sdk import ConfigError, FeatureFileError
 from marlin_sdk.dump.dataset import WindowDataset
 from marlin_sdk.dump.manifest import ManifestEntry
+from marlin_sdk.dump.metadata import VideoMetadata
 from marlin_sdk.dump.reading import FeatureDump, open_parquet
+from marlin_sdk.dump.recovery import remove_leftovers
 from marlin_sdk.dump.relabel import Labelling, agree_on_labels, relabel_shard
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 
 VIDEOS = {"a": random_features(700), "none": random_features(0), "b": random_features(900, seed=1)}
 LABELS: dict[str, dict[str, Label]] = {
@@ -127,6 +130,7 @@ def test_a_kill_in_mid_rewrite_leaves_the_shard_as_it_was(tmp_path: Path) -> Non
     run_python(KILLED, str(shard), expected=-9)
     assert shard.read_bytes() == before
     assert FeatureDump(tmp_path).labels("a") == {"age": 30}
+    assert remove_leftovers(tmp_path) == 1
     assert pd.read_parquet(shard)["age"].dropna().unique() == [30]
 
 
@@ -170,3 +174,13 @@ def test_a_parquet_dump_is_read_as_one_table_by_pandas_and_arrow(tmp_path: Path)
     np.testing.assert_array_equal(np.stack(table["feature"][table["id"] == "b"]), VIDEOS["b"].features)
     whole = pa.concat_tables([pq.read_table(shard) for shard in shards(tmp_path)])
     assert whole.num_rows == 1600
+
+
+@pytest.mark.parametrize("labels", [{"x": [1]}, {"x": None}, {"x": math.inf}, ["x"], "x"])
+def test_labels_of_a_shard_that_are_none_are_refused(labels: Any) -> None:
+    line = json.dumps({
+        "entry": {"id": "a", "source": "a.mp4", "status": "ok", "labels": labels},
+        "shape": [0, 8], "num_steps": 16, "skipped": [], "warnings": [], "meta": {},
+    })  # fmt: skip
+    with pytest.raises(FeatureFileError, match="the metadata of the video 'a' is malformed"):
+        VideoMetadata.from_json(line)

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.dump.example_dumps import FORMATS, random_features, run_python, write_dump
 
 from marlin_sdk import ConfigError, ShapeError, VideoFeatures, load_dump
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 
 VIDEOS = {"b": random_features(5000), "a": random_features(2, seed=1), "none": random_features(0)}
 LABELS: dict[str, dict[str, Label]] = {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marlin_sdk.errors import ConfigError
-from marlin_sdk.features.labels import MAX_INT, common_type, is_label, parse_column, same_labels, type_of
+from marlin_sdk.labels import MAX_INT, common_type, is_label, parse_column, same_labels, type_of
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
