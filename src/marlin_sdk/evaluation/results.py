@@ -147,7 +147,7 @@ class Evaluation:
         return _aligned([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _title(self, row: Row) -> str:
-        ratio = f", {row.ratio:.0%} of the training part" if row.ratio != 1 else ""
+        ratio = f", {100 * row.ratio:g}% of the training part" if row.ratio != 1 else ""
         seeds = f", {row.seeds} seeds" if row.seeds > 1 else ""
         return f"{row.split}{ratio}: {row.videos:,} videos of {row.groups:,} groups{seeds}"
 
