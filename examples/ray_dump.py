@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import ray
 
-from marlin_sdk import ExtractionConfig, load_features
+from marlin_sdk import ExtractionConfig, load_dump
 from marlin_sdk.batch.ray import embed
 from marlin_sdk.batch.recipe import Recipe
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     summary = embed(videos, options.dump, recipe=recipe, actors=options.actors)
     print(summary)
 
-    dump = load_features(options.dump)
+    dump = load_dump(options.dump)
     print(f"{len(dump)} videos with features in {options.dump}")
 
 

@@ -22,13 +22,13 @@ class LabelledVideos(Dataset[tuple[VideoFeatures, int]]):
 
     def __init__(self, dump: FeatureDump, label: str) -> None:
         self.dump = dump
-        texts = {id: dump.labels(id).get(label, "") for id in dump if dump.entries[id].rows}
-        self.ids = [id for id, text in texts.items() if text]
+        classes = {id: dump.labels(id)[label] for id in dump if dump.entries[id].rows and label in dump.labels(id)}
+        self.ids = list(classes)
         if not self.ids:
             known = sorted({name for id in dump for name in dump.labels(id)})
             raise SystemExit(f"no video of {dump.folder} has a label {label!r}; there are {known}")
-        self.classes = sorted({texts[id] for id in self.ids})
-        self.targets = [self.classes.index(texts[id]) for id in self.ids]
+        self.classes = sorted(set(map(str, classes.values())))
+        self.targets = [self.classes.index(str(value)) for value in classes.values()]
 
     def __len__(self) -> int:
         """Number of videos."""

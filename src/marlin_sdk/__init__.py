@@ -15,7 +15,7 @@ from marlin_sdk._version import __version__
 if TYPE_CHECKING:
     from marlin_sdk.config import ExtractionConfig, ModelConfig
     from marlin_sdk.dump.dataset import WindowDataset, pad_collate
-    from marlin_sdk.dump.reading import FeatureDump, load_features
+    from marlin_sdk.dump.reading import FeatureDump, load_dump, load_features
     from marlin_sdk.errors import (
         ConfigError,
         DeviceMemoryError,
@@ -62,6 +62,7 @@ _HOMES = {
     "WeightsError": "errors",
     "WindowDataset": "dump.dataset",
     "WindowFeatures": "features",
+    "load_dump": "dump.reading",
     "load_features": "dump.reading",
     "pad_collate": "dump.dataset",
 }
@@ -92,6 +93,7 @@ __all__ = [
     "WindowDataset",
     "WindowFeatures",
     "__version__",
+    "load_dump",
     "load_features",
     "pad_collate",
 ]

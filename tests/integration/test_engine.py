@@ -114,7 +114,7 @@ def test_different_shards_run_side_by_side(warm: WarmCommand, videos: Path, tiny
     lay(Path("go"))
     assert [run.wait() for run in runs] == [0, 0], [run.said for run in runs]
     assert_whole(OUT, videos, tiny)
-    assert len(list(OUT.glob("manifest-?-of-2.jsonl"))) == len(list(OUT.glob("features-?-of-2-00001.parquet"))) == 2
+    assert len(list(OUT.glob("_manifest-?-of-2.jsonl"))) == len(list(OUT.glob("features-?-of-2-00001.parquet"))) == 2
     code, said = warm.run(*options)  # one run over all finds all done
     assert (code, "12 done before" in said) == (0, True)
 

@@ -16,7 +16,7 @@ from tests.making import lay, noise, write_video
 from tests.patience import wait_for
 from tests.unit.batch.engines import assert_alike
 
-from marlin_sdk.dump.manifest import ManifestEntry, read_manifest
+from marlin_sdk.dump.manifest import ManifestEntry, manifests, read_manifest
 from marlin_sdk.dump.reading import FeatureDump
 
 BOUNDED = """
@@ -25,7 +25,7 @@ from pathlib import Path
 own = marlin_sdk.marlin.Marlin.embed_clips
 def embed_clips(self, clips, **options):
     time.sleep(0.05)
-    while Path("out/manifest.jsonl").exists() and Path("out/manifest.jsonl").read_bytes().count(10) >= {lines}:
+    while sum(path.read_bytes().count(10) for path in Path("out").glob("*manifest.jsonl")) >= {lines}:
         time.sleep(0.02)  # or all would be done before the last kill
     return own(self, clips, **options)
 marlin_sdk.marlin.Marlin.embed_clips = embed_clips
@@ -48,8 +48,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lines(folder: Path) -> list[str]:
-    manifest = folder / "manifest.jsonl"
-    return manifest.read_text(errors="replace").split("\n")[:-1] if manifest.exists() else []
+    return [line for path in manifests(folder) for line in path.read_text(errors="replace").split("\n")[:-1]]
 
 
 def rows_by_id(folder: Path) -> Counter[str]:
@@ -92,7 +91,7 @@ def kill_and_resume(warm: WarmCommand, videos: Path, format: str, seed: int = 0)
         assert run.wait() == -signal.SIGKILL, run.said
         done = {id for id, entry in read_manifest(out).items() if entry.is_final}
         begun.append(len(done))
-        if out.joinpath("settings.json").exists():
+        if manifests(out):
             dump = FeatureDump(out)
             assert {id: len(dump[id]) for id in dump} == {id: len(calm[id]) for id in done}
     assert begun[KILLS // 2] < VIDEOS - 1, "the kills came too late to prove anything"

@@ -92,8 +92,9 @@ def test_three_commands_lead_from_videos_to_features(
     videos.mkdir()
     with open_video(astronaut) as reader:
         frames = np.stack([frame.rgb for frame in reader])
-    write_video(videos / "one.mp4", frames[:60])
-    write_video(videos / "two.mp4", frames[20:90, :, ::-1])
+    lossless = {"qp": "0"}  # libx264 of some builds gives another file each time, and the cascade finds other faces
+    write_video(videos / "one.mp4", frames[:60], options=lossless)
+    write_video(videos / "two.mp4", frames[:60, :, 8:-8], options=lossless)
     features = three_commands(tmp_path, "lbp", no_network)
     assert features.features.shape == (2, 32)
     assert features.meta["model"] == str(tmp_path / "run")

@@ -21,6 +21,7 @@ from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.run import make_dump
 from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.dump.lock import Shard
+from marlin_sdk.dump.manifest import manifests
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
 
@@ -78,7 +79,7 @@ def assert_same(dump: FeatureDump, local: FeatureDump) -> None:
 
 
 def manifest_ids(folder: Path) -> list[str]:
-    return [json.loads(line)["id"] for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    return [json.loads(line)["id"] for path in manifests(folder) for line in path.read_text().splitlines()]
 
 
 def test_an_actor_killed_in_mid_run_loses_nothing(folder: Path, told: Mapping[str, Any], local: FeatureDump) -> None:

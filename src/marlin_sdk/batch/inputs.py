@@ -15,13 +15,14 @@ from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar, overload
 
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.features.labels import Label
 from marlin_sdk.video.folders import videos_below
 from marlin_sdk.video.reader import display_name
 
 __all__ = ["VideoInput", "check_id", "deduplicate", "distinct_ids", "find_videos", "name_below", "select"]
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
-_NO_LABELS: Mapping[str, str] = {}
+_NO_LABELS: Mapping[str, Label | None] = {}
 T = TypeVar("T")
 
 
@@ -36,7 +37,7 @@ class VideoInput:
         start_s: start of the part, in seconds; None is the start of the video.
         end_s: end of the part, in seconds; None is the end of the video.
         track: the only face track to embed; None lets `faces` decide.
-        labels: extra columns of the table, passed through to the dump.
+        labels: extra columns of the table, passed through to the dump; None where the cell is empty.
     """
 
     id: str
@@ -44,7 +45,7 @@ class VideoInput:
     start_s: float | None = None
     end_s: float | None = None
     track: int | None = None
-    labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
+    labels: Mapping[str, Label | None] = field(default_factory=lambda: _NO_LABELS)
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -60,7 +60,7 @@ class VideoResult:
             message=message,
             settings_hash=settings_hash,
             weights=weights,
-            labels=dict(self.video.labels) or None,
+            labels={name: value for name, value in self.video.labels.items() if value is not None} or None,
             start_s=self.video.start_s,
             end_s=self.video.end_s,
             track=self.video.track,

@@ -126,9 +126,10 @@ def make_dump(
             finished = select(selected, lambda video: not dump.lacks(video))
             before = Counter(dump.entries[video.id].status for video in finished)
             progress.start(len(todo), len(finished))
-            if changed := dump.relabel(finished):
-                columns = "" if plan.has_file_per_video else "; the shards' own columns keep the old ones"
-                progress.note(f"warning: the labels of {changed} finished videos changed: recorded anew{columns}")
+            changed, rewritten = dump.relabel(videos)
+            if changed or rewritten:
+                files = f", in {rewritten} rewritten shards" if rewritten else ""
+                progress.note(f"warning: the labels of {changed} finished videos changed: recorded anew{files}")
             detector_errors = _embed(todo, engine, dump, progress, drain)
             if todo and len(detector_errors) == len(todo):
                 progress.failure(

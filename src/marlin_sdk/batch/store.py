@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -11,14 +12,16 @@ from typing import Any
 
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.results import VideoResult
-from marlin_sdk.dump.lock import lock_folder
-from marlin_sdk.dump.manifest import MANIFEST, Manifest, ManifestEntry, read_manifest
+from marlin_sdk.dump.lock import lock_folder, lock_shards
+from marlin_sdk.dump.manifest import Manifest, ManifestEntry, manifests, read_manifest
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.recovery import sealed_shards, without_missing
+from marlin_sdk.dump.relabel import Labelling, agree_on_labels, relabel_shard
 from marlin_sdk.dump.settings import SETTINGS, check_settings, settings_hash, weights_name, write_settings
 from marlin_sdk.dump.writers import FeatureWriter, open_writer, recover_entries, remove_leftovers
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features.files import sidecar_of
+from marlin_sdk.features.labels import Label, LabelType, same_labels
 
 __all__ = ["Dump", "open_dump"]
 
@@ -42,12 +45,15 @@ class Dump:
         self._hash = settings_hash(identity)
         self._weights = weights_name(identity["weights"])
         self._manifest = manifest
+        self._labelling = Labelling()
+        self._label_types: dict[str, LabelType] = {}
         self._writer: FeatureWriter = open_writer(
             plan.folder,
             plan.format,
             suffix=plan.shard.suffix,
             shard_rows=plan.shard_rows,
             named_files={entry.file for entry in entries.values() if entry.file is not None},
+            label_types=self._label_types,
         )
         self.entries = without_missing(plan.folder, entries)
         self.written: list[ManifestEntry] = []
@@ -73,21 +79,42 @@ class Dump:
             )
         return False
 
-    def relabel(self, videos: Iterable[VideoInput]) -> int:
-        """Record the labels of videos that earlier runs embedded, if they have changed since.
+    def relabel(self, videos: Iterable[VideoInput]) -> tuple[int, int]:
+        """Give the dump the labels of a table, and each label one type in all of it, without embedding again.
+
+        Shards are rewritten before the manifest says so: after a kill in between, a rerun finds the same to do.
 
         Args:
-            videos: those with labels, of a table.
+            videos: all videos of the run, those of other shards too. Without labels, a video keeps those it has.
         Returns:
-            How many have changed.
+            How many finished videos have other labels now, and how many shards were rewritten.
+        Raises:
+            ConfigError: a label has types that do not go together.
+            FeatureFileError: a shard is broken, or the disk is full.
         """
+        table = {video.id: video.labels for video in videos if video.labels}
+        self._labelling = agree_on_labels(table, self.entries, self.plan.folder)
+        self._label_types.update(self._labelling.types)
         changed = []
-        for video in videos:
-            entry, labels = self.entries.get(video.id), dict(video.labels)
-            if entry is not None and labels and _filled(entry.labels or {}) != _filled(labels):
-                changed.append(replace(entry, labels=labels))
+        for id, entry in self.entries.items():
+            if self.plan.shard.takes(id) and not self.plan.is_missing(entry):
+                labels = self._labelling.of(entry)
+                if not same_labels(labels, _filled(entry.labels or {})):
+                    changed.append(replace(entry, labels=labels or None, labelled_at=round(time.time(), 3)))
+        rewritten = self._relabel_shards({entry.file for entry in changed})
         self._append(changed)
-        return len(changed)
+        return len(changed), rewritten
+
+    def _relabel_shards(self, files: set[str | None]) -> int:
+        """Rewrite the shards whose labels or label columns differ; `files` are those whose labels changed."""
+        rewritten = 0
+        for path in [shard.path for shard in sealed_shards(self.plan.folder)] if files or self._label_types else ():
+            try:
+                with lock_shards(self.plan.folder):
+                    rewritten += relabel_shard(path, self._labelling, is_current=path.name not in files)
+            except OSError as error:
+                raise _unwritable(path, error) from error
+        return rewritten
 
     def store(self, result: VideoResult) -> ManifestEntry:
         """Write a result; its entry is appended to the manifest once its rows are on disk.
@@ -98,6 +125,7 @@ class Dump:
             FeatureFileError: nothing more can be written; the dump can be resumed.
         """
         entry = result.entry(self._hash, self._weights)
+        entry = replace(entry, labels=self._labelling.of(entry) or None)
         if result.features is None or not entry.rows:
             self._record([entry])
             return entry
@@ -180,13 +208,26 @@ def _open(plan: DumpPlan, identity: Mapping[str, Any], stack: ExitStack) -> Dump
     stack.enter_context(lock_folder(plan.folder, plan.shard))
     if plan.overwrite:
         _clear(plan)
+    _move_aside(plan)
     if not check_settings(plan, identity):
         write_settings(plan, identity)
-    manifest = stack.enter_context(Manifest(plan.folder / f"manifest{plan.shard.suffix}.jsonl"))
+    manifest = stack.enter_context(Manifest(plan.folder / plan.beside(f"manifest{plan.shard.suffix}.jsonl")))
     remove_leftovers(plan.folder, suffix=plan.shard.suffix)
     dump = Dump(plan, identity, read_manifest(plan.folder), manifest)
     dump.recover()
     return dump
+
+
+def _move_aside(plan: DumpPlan) -> None:
+    """Rename what earlier versions wrote beside the shards of a parquet dump, where Arrow took it for shards."""
+    own = [path.name for path in manifests(plan.folder)]
+    if plan.shard.count > 1:  # other runs are writing the others
+        own = [name for name in own if name == f"manifest{plan.shard.suffix}.jsonl"]
+    with lock_shards(plan.folder):
+        for name in (SETTINGS, *own):
+            before, after = plan.folder / name, plan.folder / plan.beside(name.removeprefix("_"))
+            if before != after and before.exists() and not after.exists():
+                before.rename(after)
 
 
 def _unwritable(path: Path, error: OSError) -> FeatureFileError:
@@ -205,7 +246,7 @@ def _clear(plan: DumpPlan) -> None:
         if entry.file is not None:
             _remove(plan.folder, entry.file)
     shards = [shard.path for shard in sealed_shards(plan.folder)]
-    for path in [*shards, *plan.folder.glob(MANIFEST), plan.folder / SETTINGS]:
+    for path in [*shards, *manifests(plan.folder), plan.folder / SETTINGS, plan.folder / f"_{SETTINGS}"]:
         path.unlink(missing_ok=True)
 
 
@@ -217,6 +258,6 @@ def _remove(folder: Path, file: str) -> None:
             sidecar_of(path).unlink(missing_ok=True)
 
 
-def _filled(labels: Mapping[str, str]) -> dict[str, str]:
-    """Without empty cells: a column that came later changes nothing where it is empty."""
-    return {name: text for name, text in labels.items() if text}
+def _filled(labels: Mapping[str, Label]) -> dict[str, Label]:
+    """Without the empty texts that version 0.1.0 wrote for empty cells."""
+    return {name: value for name, value in labels.items() if value != ""}

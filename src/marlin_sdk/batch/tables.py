@@ -11,16 +11,23 @@ from typing import TextIO
 
 from marlin_sdk.batch.inputs import VideoInput, check_id, distinct_ids, name_below
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.features.labels import Label, parse_column
 
-__all__ = ["read_list", "read_table", "videos_of_rows"]
+__all__ = ["KNOWN_COLUMNS", "read_list", "read_table", "videos_of_rows"]
 
-_RESERVED = ("path", "id", "start_s", "end_s", "track")
+KNOWN_COLUMNS = ("path", "id", "start_s", "end_s", "track")
+"""Columns of a table that are no labels."""
+
 _MAX_CELL = 1 << 16
-_LIKELY = {  # other names for a column, which would turn it into a label without a word
-    "start_s": ("start", "begin", "begin_s", "start_sec", "start_time", "start_seconds", "starttime"),
-    "end_s": ("end", "stop", "stop_s", "end_sec", "end_time", "end_seconds", "endtime"),
-    "track": ("track_id",),
-}
+# Other names of a column, in lower case and without "_", which would turn it into a label without a word.
+_LIKELY = {
+    "path": ("file", "filename", "filepath", "video", "videofile", "videoname", "videopath", "clip", "clipname",
+             "clippath", "fullpath", "source", "url", "uri"),
+    "id": ("clipid", "segmentid", "sampleid", "utteranceid"),
+    "start_s": ("start", "begin", "startsec", "starttime", "startseconds", "begins"),
+    "end_s": ("end", "stop", "endsec", "endtime", "endseconds", "stops"),
+    "track": ("trackid",),
+}  # fmt: skip
 
 
 def read_list(file: TextIO, *, beside: Path | None = None) -> Iterator[str]:
@@ -40,14 +47,17 @@ def read_list(file: TextIO, *, beside: Path | None = None) -> Iterator[str]:
             yield _resolve(line, beside)
 
 
-def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[VideoInput]:
+def read_table(
+    path: Path, *, known: Mapping[str, str] | None = None, columns: Mapping[str, str] | None = None
+) -> list[VideoInput]:
     """Read a table of videos, or parts of them.
 
     Args:
         path: CSV with a header, or TSV by its suffix. Column `path` is required; `id`, `start_s`, `end_s` (seconds) and
-            `track` are optional, and may be empty; every other column is a label and passed through. A relative path
-            that the current folder lacks is looked up in the folder of the table.
+            `track` are optional, and may be empty; every other column is a label and passed through, typed as
+            `parse_column` says. A relative path that the current folder lacks is looked up in the folder of the table.
         known: ids of an earlier run, by source, for rows without id.
+        columns: columns with other names: `{"start": "start_s"}` reads `start` as `start_s`.
     Returns:
         One video per row. The id of a row without one is its path without suffix, and its part:
         "talk@12.00-15.50", "talk@12.00-15.50+track1".
@@ -58,27 +68,30 @@ def read_table(path: Path, *, known: Mapping[str, str] | None = None) -> list[Vi
     csv.field_size_limit(_MAX_CELL)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            cells = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-            header, rows = list(cells.fieldnames or ()), list(cells)
+            lines = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+            header, rows = next(lines, []), [row for row in lines if row]
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"table {path} cannot be read: {error}") from error
-    named = [name for name in header if name]  # spreadsheets may add empty columns
-    if len(set(named)) < len(named):
-        raise ConfigError(f"table {path} has columns {header}; expected no duplicates")
-    _check_columns(named, path)
+    table = f"table {path}"
+    header = _renamed(header, columns or {}, table)
     for line, row in enumerate(rows, start=2):
-        if None in row:  # DictReader stores surplus cells under None
+        if len(row) > len(header):
             raise ConfigError(
-                f"table {path}, line {line}: more cells than the {len(header)} columns of the header; a cell that "
+                f"{table}, line {line}: more cells than the {len(header)} columns of the header; a cell that "
                 "contains a comma needs quotes"
             )
-    return videos_of_rows(rows, f"table {path}", beside=path.parent, known=known)
+    named = [name for name in header if name]  # spreadsheets may add empty columns
+    if len(set(named)) < len(named):
+        raise ConfigError(f"{table} has columns {header}; expected no duplicates")
+    by_column = [{name: cell for name, cell in zip(header, row, strict=False) if name} for row in rows]
+    return videos_of_rows(by_column, table, columns=named, beside=path.parent, known=known)
 
 
 def videos_of_rows(
     rows: Sequence[Mapping[str, str]],
     table: str,
     *,
+    columns: Sequence[str] | None = None,
     beside: Path | None = None,
     known: Mapping[str, str] | None = None,
 ) -> list[VideoInput]:
@@ -87,35 +100,62 @@ def videos_of_rows(
     Args:
         rows: cells by column.
         table: name of the table in error messages.
+        columns: names of the columns; by default those of the rows.
         beside: folder of the table, which relative paths and ids may be relative to.
         known: ids of an earlier run, by source.
     Raises:
-        ConfigError: an invalid cell.
+        ConfigError: an invalid column or cell.
     """
+    if columns is None:
+        columns = list(dict.fromkeys(name for row in rows for name in row)) or KNOWN_COLUMNS
+    _check_columns(columns, table)
     places = [_resolve(_cell(row, "path", table, line), beside) for line, row in enumerate(rows, start=2)]
     unique = list(dict.fromkeys(places))
     base = beside or Path()
     preferred = [name_below(base, place) or Path(place).name or "video" for place in unique]
     names = dict(zip(unique, distinct_ids(unique, preferred.__getitem__, known or {}), strict=True))
+    labels = {
+        name: parse_column([row.get(name) or "" for row in rows], f"{table}: label {name!r}")
+        for name in columns
+        if name not in KNOWN_COLUMNS
+    }
     videos = [
-        _row(row, place, names[place], table, line)
+        _row(row, place, names[place], {name: values[line - 2] for name, values in labels.items()}, table, line)
         for line, (row, place) in enumerate(zip(rows, places, strict=True), start=2)
     ]
     _check_duplicates(videos, table)
     return videos
 
 
-def _check_columns(columns: Sequence[str], path: Path) -> None:
+def _renamed(header: Sequence[str], columns: Mapping[str, str], table: str) -> list[str]:
+    """The header with the known names of columns that are called otherwise."""
+    for found, meant in columns.items():
+        if meant not in KNOWN_COLUMNS:
+            raise ConfigError(f"--column {found}={meant}: {meant!r} is not one of {', '.join(KNOWN_COLUMNS)}")
+        if found not in header:
+            raise ConfigError(f"--column {found}={meant}: {table} has no column {found!r}, but {list(header)}")
+        others = [other for other, name in columns.items() if name == meant and other != found]
+        if others or (meant in header and meant not in columns and meant != found):
+            raise ConfigError(
+                f"--column {found}={meant}: {table} has {(others or [meant])[0]!r} for {meant!r} already; map only one"
+            )
+    return [columns.get(name, name) for name in header]
+
+
+def _check_columns(columns: Sequence[str], table: str) -> None:
     """Refuse a column that is probably meant as a known one: as a label it would be ignored."""
     for known, others in _LIKELY.items():
-        meant = [name for name in columns if name.strip().lower() in (known, *others)]
-        if meant and known not in columns:
-            raise ConfigError(
-                f"table {path} has a column {meant[0]!r}; rename it to {known!r} if that is meant, else to a name that "
-                f"cannot be mistaken (label_{meant[0].strip().lower()})"
-            )
+        # beside the path, "video" or "source" says something else; beside start_s, "start" is still a trap
+        names = () if known in columns and known in ("path", "id") else others
+        for name in columns:
+            plain = re.sub(r"[\W_]", "", name.lower())
+            if name != known and (plain in names or plain == known.replace("_", "")):
+                raise ConfigError(
+                    f"{table} has a column {name!r}; if {known!r} is meant, rename it or add --column {name}={known}, "
+                    f"else rename it to what cannot be mistaken (label_{name.strip().lower()})"
+                )
     if "path" not in columns:
-        raise ConfigError(f"table {path} has columns {list(columns)}; expected one named 'path'")
+        raise ConfigError(f"{table} has columns {list(columns)}; expected one named 'path'")
 
 
 def _check_duplicates(videos: Sequence[VideoInput], table: str) -> None:
@@ -123,18 +163,32 @@ def _check_duplicates(videos: Sequence[VideoInput], table: str) -> None:
     by_id: dict[str, tuple[int, VideoInput]] = {}
     by_part: dict[tuple[object, ...], tuple[int, VideoInput]] = {}
     for line, video in enumerate(videos, start=2):
-        for first, other, what in (
-            (*by_id.setdefault(video.id.casefold(), (line, video)), f"have the id {video.id!r}"),
-            (*by_part.setdefault(video.key, (line, video)), f"are the same part of {video.source}"),
-        ):
-            if other != video:
-                raise ConfigError(
-                    f"{table}, lines {first} and {line} both {what}, and differ; give each row its own id and part, or "
-                    "remove one"
-                )
+        first, other = by_part.setdefault(video.key, (line, video))
+        both = f"{table}, lines {first} and {line} both"
+        if differing := [name for name, value in video.labels.items() if other.labels[name] != value]:
+            raise ConfigError(
+                f"{both} are the same part of {video.source}, and differ in {', '.join(differing)}; several labels of "
+                f"one clip, such as those of several raters, are columns: {differing[0]}_1, {differing[0]}_2"
+            )
+        if other.id != video.id:
+            raise ConfigError(
+                f"{both} are the same part of {video.source}, with the ids {other.id!r} and {video.id!r}; remove one"
+            )
+        first, other = by_id.setdefault(video.id.casefold(), (line, video))
+        if other.key != video.key:
+            raise ConfigError(
+                f"{table}, lines {first} and {line} both have the id {video.id!r}: {_told(other)} and {_told(video)}; "
+                "give each row its own id, or remove one"
+            )
 
 
-def _row(row: Mapping[str, str], source: str, name: str, table: str, line: int) -> VideoInput:
+def _told(video: VideoInput) -> str:
+    return video.source + _part(video.start_s, video.end_s, video.track)
+
+
+def _row(
+    row: Mapping[str, str], source: str, name: str, labels: Mapping[str, Label | None], table: str, line: int
+) -> VideoInput:
     start_s, end_s = _seconds(row, "start_s", table, line), _seconds(row, "end_s", table, line)
     if (start_s or 0) < 0 or (end_s is not None and end_s <= (start_s or 0)):
         raise ConfigError(f"{table}, line {line}: start_s = {start_s}, end_s = {end_s}; expected 0 <= start < end")
@@ -144,7 +198,6 @@ def _row(row: Mapping[str, str], source: str, name: str, table: str, line: int) 
         id = check_id(own or name + _part(start_s, end_s, track))
     except ConfigError as error:
         raise ConfigError(f"{table}, line {line}: {error}") from error
-    labels = {key: value or "" for key, value in row.items() if key is not None and key not in _RESERVED}
     return VideoInput(id, source, start_s, end_s, track, labels)
 
 

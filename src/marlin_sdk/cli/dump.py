@@ -97,12 +97,25 @@ def gather_inputs(options: Mapping[str, Any], *, known: Mapping[str, str]) -> Se
         except OSError as error:
             raise ConfigError(f"list {path} cannot be read: {error}") from error
     if options["table"] is not None:
-        found.append(read_table(Path(options["table"]), known=known))
+        found.append(read_table(Path(options["table"]), known=known, columns=_columns(options["columns"])))
+    elif options["columns"]:
+        raise ConfigError(f"--column {options['columns'][0]} is for a table; give --table FILE")
     if not (options["inputs"] or options["list_file"] or options["table"]):
         raise ConfigError("no INPUT; give a video, a folder, a pattern, --list FILE, --table FILE, or - for stdin")
     found = list(filter(None, found))
     alone = len(found) == 1 and options["table"] is None  # then they are unique
     return found[0] if alone else deduplicate(chain.from_iterable(found))
+
+
+def _columns(pairs: Sequence[str]) -> dict[str, str]:
+    """Columns of the table and their known names, of FOUND=KNOWN."""
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        found, equals, meant = pair.rpartition("=")
+        if not equals or not found or columns.get(found, meant) != meant:
+            raise ConfigError(f"--column {pair}: expected FOUND=KNOWN, as in start=start_s, once for each column")
+        columns[found] = meant
+    return columns
 
 
 def _plan(options: Mapping[str, Any]) -> DumpPlan:

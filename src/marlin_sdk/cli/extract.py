@@ -33,6 +33,13 @@ _RECIPE = ("model", "untrained", "detector", "recogniser", "dtype", "runtime", "
     help="CSV with a column path; optional: id, start_s, end_s, track; other columns are labels.",
 )
 @click.option(
+    "--column",
+    "columns",
+    metavar="FOUND=KNOWN",
+    multiple=True,
+    help="Read a column of the table as a known one, repeatable: --column start=start_s.",
+)
+@click.option(
     "--model",
     default="marlin_vit_base_ytf",
     show_default=True,

@@ -71,7 +71,7 @@ def _print_rows(model: Marlin, recipe: Recipe, video: VideoInput, console: Conso
         "untrained": model.is_untrained,
     }
     if video.labels:
-        common["labels"] = dict(video.labels)
+        common["labels"] = {name: value for name, value in video.labels.items() if value is not None}
     if config.reduction != "none":
         result = model.extract(video.source, progress=console.bars, **settings)
         for warning in result.warnings:

@@ -1,3 +1,3 @@
 """The files of a dump of features: reading and writing, without torch."""
 
-__all__ = ["dataset", "lock", "manifest", "plan", "reading", "recovery", "settings", "writers"]
+__all__ = ["dataset", "lock", "manifest", "plan", "reading", "recovery", "relabel", "settings", "writers"]

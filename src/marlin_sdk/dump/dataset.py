@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -109,6 +110,7 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
         self._rank_and_world: tuple[int, int] | None = None
         self._groups: list[_Group] = []
         self.num_rows = 0
+        self._texts: set[str] = set()
         labels: dict[str, None] = {}
         for shard, ids, rows in _shards_of(Path(path)):
             reader = open_parquet(shard)
@@ -116,6 +118,7 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
             self._groups += [_Group(shard, index, current) for index in range(len(reader.group_rows))]
             self.num_rows += rows
             labels.update(dict.fromkeys(reader.labels))
+            self._texts.update(reader.texts)
         self.columns = tuple(columns) if columns is not None else (*_DEFAULT, *labels)
         unknown = [name for name in self.columns if name not in _COLUMNS and name not in labels]
         if unknown:
@@ -133,8 +136,8 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
 
         Yields:
             The columns: "feature" float32 (D,); (8, D) of `pool="time"`, (4, D) of "regions", (1568, D) with
-            `keep_seq`; the other arrays as tensors, numbers as float and int, strings as str; "" for a label that a
-            shard lacks.
+            `keep_seq`; the other arrays as tensors, labels and numbers as int, float, bool or str. A label that the
+            video lacks is "" if it is text, else NaN.
         Raises:
             FeatureFileError: a shard is broken.
         """
@@ -160,7 +163,16 @@ class WindowDataset(IterableDataset[dict[str, Any]]):
                 values = reader.read_group(group.number, present if "id" in present else [*present, "id"])
             for index, id in enumerate(values["id"]):
                 if group.ids is None or id in group.ids:
-                    yield {name: _item(values[name][index]) if name in values else "" for name in self.columns}
+                    yield {name: self._item(name, values, index) for name in self.columns}
+
+    def _item(self, name: str, values: dict[str, Any], index: int) -> Any:
+        """A copy of a value, so that it does not keep the row group in memory."""
+        value = values[name][index] if name in values else None
+        if value is None:
+            return "" if name in self._texts else math.nan
+        if isinstance(value, np.ndarray):
+            return torch.from_numpy(value.copy())
+        return value.item() if isinstance(value, np.generic) else value
 
     def __getstate__(self) -> dict[str, Any]:
         """Include the rank: a spawned worker cannot query it."""
@@ -184,13 +196,6 @@ def _shards_of(path: Path) -> Iterator[tuple[Path, frozenset[str], int]]:
         )
     for name, own in ids.items():
         yield dump.find(name), frozenset(own), rows[name]
-
-
-def _item(value: Any) -> Any:
-    """A copy of a value, so that it does not keep the row group in memory."""
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy())
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _shuffled(rows: Iterator[dict[str, Any]], size: int, order: random.Random) -> Iterator[dict[str, Any]]:

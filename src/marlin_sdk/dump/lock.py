@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from marlin_sdk.errors import ConfigError
 
-__all__ = ["Shard", "lock_folder"]
+__all__ = ["Shard", "lock_folder", "lock_shards"]
 
 _LOCKS = ".locks"
 
@@ -87,6 +87,14 @@ def lock_folder(folder: Path, shard: Shard) -> Iterator[None]:
             stack.enter_context(lock)
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "count": shard.count}
             _holder_file(Path(lock.lock_file)).write_text(json.dumps(holder), encoding="utf-8")
+        yield
+
+
+@contextmanager
+def lock_shards(folder: Path) -> Iterator[None]:
+    """Wait for, and hold, the right to replace sealed files of a dump, which runs of several shards share."""
+    (folder / _LOCKS).mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / _LOCKS / "sealed"):
         yield
 
 

@@ -1,4 +1,4 @@
-"""manifest.jsonl: the outcome of each video of a dump, one line per video, appended as it finishes."""
+"""The manifest of a dump: the outcome of each video, one line per video, appended as it finishes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 from marlin_sdk.errors import FeatureFileError
+from marlin_sdk.features.labels import Label, is_label
 
-__all__ = ["MANIFEST", "Manifest", "ManifestEntry", "Status", "ids_by_source", "read_manifest"]
+__all__ = ["MANIFEST", "Manifest", "ManifestEntry", "Status", "ids_by_source", "manifests", "read_manifest"]
 
 MANIFEST = "manifest*.jsonl"
-"""Pattern of the manifests of a dump: one, or one per `--shard`."""
+"""Pattern of the manifests of a dump: one, or one per `--shard`; those of a parquet dump begin with "_"."""
 
 Status = Literal["ok", "partial", "no_face", "failed", "skipped"]
 
@@ -41,11 +42,12 @@ class ManifestEntry:
         file: file that holds its rows, relative to the dump; None if there are none.
         settings_hash: hash of its settings (`settings.json`).
         weights: identity of the weights: a Hub commit, a sha256, or "untrained:SEED".
-        labels: columns passed through from the table of inputs.
+        labels: columns passed through from the table of inputs; those that are empty for the video are left out.
         start_s: start of the requested part; None is the start of the video.
         end_s: end of the requested part; None is the end of the video.
         track: the only face track that was requested; None lets `faces` decide.
         finished_at: Unix time at which it finished.
+        labelled_at: Unix time at which its labels changed, if they did after it had finished.
     """
 
     id: str
@@ -60,11 +62,12 @@ class ManifestEntry:
     file: str | None = None
     settings_hash: str = ""
     weights: str = ""
-    labels: dict[str, str] | None = None
+    labels: dict[str, Label] | None = None
     start_s: float | None = None
     end_s: float | None = None
     track: int | None = None
     finished_at: float = 0.0
+    labelled_at: float | None = None
 
     @property
     def part(self) -> tuple[float | None, float | None, int | None]:
@@ -88,7 +91,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("rows", "skipped_windows"), (int,)),
     **dict.fromkeys(("seconds", "finished_at"), _NUMBER),
     **dict.fromkeys(("error", "message", "file"), (str, _NONE)),
-    **dict.fromkeys(("duration_s", "start_s", "end_s", "track"), (*_NUMBER, _NONE)),
+    **dict.fromkeys(("duration_s", "start_s", "end_s", "track", "labelled_at"), (*_NUMBER, _NONE)),
     "labels": (dict, _NONE),
 }
 _STATUSES = frozenset(get_args(Status))
@@ -154,6 +157,11 @@ class Manifest:
 _MAX = 2.0**53  # of any number in an entry; NaN and infinity are refused too
 
 
+def manifests(folder: Path) -> list[Path]:
+    """The manifests of a dump, in the order of their names."""
+    return [*sorted(folder.glob(MANIFEST)), *sorted(folder.glob(f"_{MANIFEST}"))]
+
+
 def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
     """The newest entry of each video in a dump, from all of its manifests; empty if there are none.
 
@@ -161,7 +169,7 @@ def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
         FeatureFileError: a complete line is not a manifest entry.
     """
     newest: dict[str, ManifestEntry] = {}
-    for path in sorted(folder.glob(MANIFEST)):
+    for path in manifests(folder):
         try:
             facts = path.stat()
         except OSError as error:  # a link that leads nowhere, or in a circle
@@ -170,9 +178,13 @@ def read_manifest(folder: Path) -> dict[str, ManifestEntry]:
             raise FeatureFileError(f"{path} is a folder, pipe or device; expected a file")
         for id, entry in _entries_by_id(path, facts.st_size, facts.st_mtime_ns).items():
             known = newest.get(id)
-            if known is None or (known.is_final, known.finished_at) <= (entry.is_final, entry.finished_at):
+            if known is None or _age(known) <= _age(entry):
                 newest[id] = entry  # a finished video is finished, whatever the clocks of several machines say
     return newest
+
+
+def _age(entry: ManifestEntry) -> tuple[bool, float, float]:
+    return entry.is_final, entry.finished_at, entry.labelled_at or 0.0
 
 
 def ids_by_source(entries: Mapping[str, ManifestEntry]) -> dict[str, str]:
@@ -211,6 +223,7 @@ def _checked(values: dict[str, Any]) -> ManifestEntry:
     entry = ManifestEntry(**known)
     if entry.status not in _STATUSES:
         raise ValueError(f"status is {entry.status!r:.40}")
-    if entry.labels and not all(isinstance(text, str) for text in entry.labels.values()):
-        raise ValueError("a label is not a string")
+    for name, label in (entry.labels or {}).items():
+        if not is_label(label):
+            raise ValueError(f"the label {name!r:.40} is {label!r:.40}; expected text, a finite number, true or false")
     return entry

@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,22 @@ from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata
 from marlin_sdk.errors import MissingExtraError
 from marlin_sdk.features import VideoFeatures
 from marlin_sdk.features.files import row_shapes
+from marlin_sdk.features.labels import Label, LabelType, common_type, type_of
 
-__all__ = ["LABELS", "SHAPE", "TEXTS", "VIDEOS", "ParquetShard", "column_text", "import_pyarrow"]
+__all__ = [
+    "LABELS",
+    "SHAPE",
+    "TEXTS",
+    "VIDEOS",
+    "ParquetShard",
+    "column_text",
+    "column_value",
+    "import_pyarrow",
+    "label_columns",
+    "label_fields",
+    "open_parquet_writer",
+    "pack_videos",
+]
 
 _GROUP_ROWS = 1024
 _GROUP_BYTES = 32 << 20  # rows of tokens are large: buffer no more than this
@@ -46,29 +60,44 @@ def column_text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def column_value(label: Label | None) -> Label | None:
+    """A label as stored in a column."""
+    return column_text(label) if isinstance(label, str) else label
+
+
 class ParquetShard:
     """A shard that is being written. Only rows that do not fill a row group yet are buffered in memory.
 
     Columns: `id`, `source`, `start_s`, `end_s`, `track_id`, `frame_index` [16], `frame_valid` [16], `boxes` [64],
     `face_score` [16], `feature` [D] (several vectors or tokens in one list with `pool` or `keep_seq`; the shape is in
-    the schema's metadata), and one column per label, named after it, or `label_` and its name where that is taken.
+    the schema's metadata), and one column per label, in the order of their names, named after it, or `label_` and its
+    name where that is taken: int64, double, bool or string, null for a video without it.
 
     Args:
         part: path of the partial file.
+        types: the type of each label of the dump, so that all shards have the same columns. By default those of the
+            first video.
     """
 
-    def __init__(self, part: Path) -> None:
+    def __init__(self, part: Path, types: Mapping[str, LabelType] | None = None) -> None:
         self._pa = import_pyarrow()
         self._part = part
+        self._types = dict(types or {})
         self._writer: Any = None
         self._pending: list[Any] = []
         self._group_rows = _GROUP_ROWS
-        self._columns: tuple[object, ...] = ()
+        self._shape: tuple[object, ...] = ()
         self._compressor, self._packed = zlib.compressobj(), bytearray()
 
     def takes(self, entry: ManifestEntry, features: VideoFeatures) -> bool:
         """Whether a video has the columns of the videos before it."""
-        return self._writer is None or len(features) == 0 or self._columns == _columns_of(entry, features)
+        if self._writer is None or len(features) == 0:
+            return True
+        own = {name: type_of(value) for name, value in (entry.labels or {}).items()}
+        return self._shape == _shape_of(features) and all(
+            name in self._types and common_type([self._types[name], kind]) == self._types[name]
+            for name, kind in own.items()
+        )
 
     def add(self, entry: ManifestEntry, features: VideoFeatures) -> None:
         """Write the rows of a video.
@@ -94,34 +123,27 @@ class ParquetShard:
     def _start(self, entry: ManifestEntry, features: VideoFeatures) -> None:
         pa = self._pa
         shape, num_steps = features.features.shape[1:], features.frame_index.shape[1]
-        self._columns = _columns_of(entry, features)
-        self._labels = _label_columns(entry.labels or {})
+        self._shape = _shape_of(features)
+        self._types = {**{name: type_of(value) for name, value in (entry.labels or {}).items()}, **self._types}
+        self._labels = label_columns(self._types)
         self._group_rows = max(1, min(_GROUP_ROWS, _GROUP_BYTES // (4 * math.prod(shape))))
         columns = [pa.field(name, pa.string(), nullable=False) for name in TEXTS]
         for name, row_shape in row_shapes(num_steps).items():
             columns.append(_field(pa, name, ROW_DTYPES[name], math.prod(row_shape), row_shape))
         columns.append(_field(pa, "feature", np.float32, math.prod(shape), shape))
-        columns += [pa.field(column, pa.string(), nullable=False) for column in self._labels]
-        self._schema = pa.schema(columns, {SHAPE: json.dumps(shape), LABELS: json.dumps(self._labels)})
-        compression = dict.fromkeys(self._schema.names, "ZSTD")
-        texts = [*TEXTS, *self._labels]
-        self._writer = pa.parquet.ParquetWriter(
-            str(self._part),
-            self._schema,
-            memory_pool=pa.system_memory_pool(),
-            # float features do not compress; uncompressed they are read fast
-            compression={
-                _leaf(self._schema, name): codec for name, codec in (compression | {"feature": "NONE"}).items()
-            },
-            use_dictionary=texts,
-            write_statistics=["id", "start_s", "end_s", "track_id"],
-        )
+        fields = label_fields(self._types)
+        self._schema = pa.schema([*columns, *fields], {SHAPE: json.dumps(shape), LABELS: json.dumps(self._labels)})
+        self._writer = open_parquet_writer(self._part, self._schema, fields)
 
     def _table(self, entry: ManifestEntry, features: VideoFeatures) -> Any:
         pa, rows = self._pa, len(features)
-        labels = {column: (entry.labels or {})[label] for column, label in self._labels.items()}
-        texts = {"id": entry.id, "source": entry.source, **labels}
-        arrays: dict[str, Any] = {name: pa.array([column_text(text)] * rows) for name, text in texts.items()}
+        labels = entry.labels or {}
+        values_of: dict[str, Label | None] = {"id": entry.id, "source": entry.source}
+        values_of |= {column: labels.get(label) for column, label in self._labels.items()}
+        arrays: dict[str, Any] = {
+            name: pa.array([column_value(value)] * rows, type=self._schema.field(name).type)
+            for name, value in values_of.items()
+        }
         for name, dtype in {**ROW_DTYPES, "feature": np.float32}.items():
             values = getattr(features, "features" if name == "feature" else name)
             flat = pa.array(np.ascontiguousarray(values, dtype=dtype).reshape(-1))
@@ -151,8 +173,34 @@ class ParquetShard:
             self._writer.is_open = False  # otherwise it tries again when it is garbage-collected
 
 
-def _columns_of(entry: ManifestEntry, features: VideoFeatures) -> tuple[object, ...]:
-    return features.features.shape[1:], features.frame_index.shape[1], frozenset(entry.labels or {})
+def open_parquet_writer(part: Path, schema: Any, labels: Iterable[Any]) -> Any:
+    """Open a file for the rows of a shard.
+
+    Args:
+        part: path of the file.
+        schema: all of its columns.
+        labels: those of them that are labels.
+    """
+    pa = import_pyarrow()
+    compression = dict.fromkeys(schema.names, "ZSTD") | {"feature": "NONE"}
+    return pa.parquet.ParquetWriter(
+        str(part),
+        schema,
+        memory_pool=pa.system_memory_pool(),
+        # float features do not compress; uncompressed they are read fast
+        compression={_leaf(schema, name): codec for name, codec in compression.items()},
+        use_dictionary=[*TEXTS, *(field.name for field in labels)],
+        write_statistics=["id", "start_s", "end_s", "track_id"],
+    )
+
+
+def pack_videos(lines: Iterable[bytes]) -> bytes:
+    """The metadata of videos, a line each, as the footer holds it."""
+    return base64.b64encode(zlib.compress(b"".join(line + b"\n" for line in lines)))
+
+
+def _shape_of(features: VideoFeatures) -> tuple[object, ...]:
+    return features.features.shape[1:], features.frame_index.shape[1]
 
 
 def _field(pa: Any, name: str, dtype: Any, size: int, shape: tuple[int, ...]) -> Any:
@@ -166,8 +214,9 @@ def _leaf(schema: Any, name: str) -> str:
     return f"{name}.list.element" if hasattr(schema.field(name).type, "list_size") else name
 
 
-def _label_columns(labels: Mapping[str, str]) -> dict[str, str]:
-    """The label of each column."""
+def label_columns(labels: Iterable[str]) -> dict[str, str]:
+    """The label of each column, in the order of the labels' names."""
+    labels = sorted(labels)
     columns: dict[str, str] = {}
     for label in labels:
         column = column_text(label)
@@ -175,3 +224,10 @@ def _label_columns(labels: Mapping[str, str]) -> dict[str, str]:
             column = f"label_{column}"
         columns[column] = label
     return columns
+
+
+def label_fields(types: Mapping[str, LabelType]) -> list[Any]:
+    """Arrow's field of each label column."""
+    pa = import_pyarrow()
+    kinds = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": pa.string()}
+    return [pa.field(column, kinds[types[label]]) for column, label in label_columns(types).items()]

@@ -33,8 +33,10 @@ class ParquetReader:
 
     Attributes:
         path: path of the shard.
+        schema: Arrow's schema of all columns.
         shape: shape of the feature of a row.
         labels: the label of each label column.
+        texts: the columns of text.
         num_steps: frames in a window.
         group_rows: number of rows of each row group.
 
@@ -49,13 +51,20 @@ class ParquetReader:
         self._pa = import_pyarrow()
         self.path = path
         self.labels: dict[str, str] = {}
-        with self._open(None) as file:
-            self._metadata, schema = file.metadata, file.schema_arrow
-        own = schema.metadata or {}
+        self._state = _state_of(path)
+        with self._pa.parquet.ParquetFile(path, pre_buffer=False) as file:
+            self._metadata, self.schema = file.metadata, file.schema_arrow
+        schema, own = self.schema, self.schema.metadata or {}
         self.shape: tuple[int, ...] = tuple(json.loads(own[SHAPE]))
         self.labels = json.loads(own[LABELS])
         if not isinstance(self.labels, dict) or not all(isinstance(label, str) for label in self.labels.values()):
             raise FeatureFileError("its label columns are malformed")
+        # many rows share a text: read it once
+        self.texts = [
+            name
+            for name in (*TEXTS, *self.labels)
+            if schema.field(name).type in (self._pa.string(), self._pa.large_string())
+        ]
         self.num_steps: int = schema.field("frame_index").type.list_size
         self.group_rows = [self._metadata.row_group(index).num_rows for index in range(self._metadata.num_row_groups)]
         rows, width = sum(self.group_rows), schema.field("feature").type.list_size
@@ -73,15 +82,19 @@ class ParquetReader:
         self._last: tuple[int, Any] = (-1, None)
         self._index: dict[str, tuple[int, bytes]] | None = None
 
-    def _open(self, metadata: Any) -> Any:
-        texts = [*TEXTS, *self.labels]  # many rows share one: store each once
-        return self._pa.parquet.ParquetFile(self.path, metadata=metadata, read_dictionary=texts, pre_buffer=False)
+    def _open(self, read_dictionary: Sequence[str] = ()) -> Any:
+        if _state_of(self.path) != self._state:
+            raise FeatureFileError("was replaced since it was opened: a run has changed its labels; open the dump anew")
+        return self._pa.parquet.ParquetFile(
+            self.path, metadata=self._metadata, read_dictionary=list(read_dictionary), pre_buffer=False
+        )
 
     def metadata(self) -> Iterator[VideoMetadata]:
         """Metadata of every video, in the order of their rows."""
-        return (VideoMetadata.from_json(line) for line in self._lines())
+        return (VideoMetadata.from_json(line) for line in self.lines())
 
-    def _lines(self) -> list[bytes]:
+    def lines(self) -> list[bytes]:
+        """Metadata of every video, as JSON."""
         unpacker = zlib.decompressobj()
         packed = base64.b64decode(self._metadata.metadata[VIDEOS], validate=True)
         text = unpacker.decompress(packed, _MAX_METADATA)
@@ -97,7 +110,7 @@ class ParquetReader:
         """
         if self._index is None:
             index, first = {}, 0
-            for line in self._lines():
+            for line in self.lines():
                 metadata = VideoMetadata.from_json(line)
                 index[metadata.entry.id] = (first, line)  # parsed, it would take ten times the memory
                 first += metadata.shape[0]
@@ -109,22 +122,29 @@ class ParquetReader:
         return metadata.join(self._read_rows(first, metadata.shape[0]))
 
     def read_group(self, index: int, columns: Sequence[str]) -> dict[str, Any]:
-        """Read a row group: arrays (rows, ...) for numbers, lists of str for strings.
+        """Read a row group: arrays (rows, ...) for numbers, lists for strings and labels, None where one is absent.
 
         Args:
             index: number of the row group, from 0.
             columns: names of the columns to read.
         """
-        with self._open(self._metadata) as file:
+        with self._open(self.texts) as file:
             # no threads: a DataLoader may have forked this process
             table = file.read_row_group(index, columns=list(columns), use_threads=False)
         return {name: self._values(table.column(name), name) for name in columns}
 
+    def read_table(self, index: int, columns: Sequence[str]) -> pa.Table:
+        """Read a row group as it is stored."""
+        with self._open() as file:
+            return file.read_row_group(index, columns=list(columns), use_threads=False).select(list(columns))
+
     def _values(self, column: pa.ChunkedArray, name: str) -> Any:
         array = column.combine_chunks()
         if name not in ROW_DTYPES and name != "feature":
+            if name not in self.texts:
+                return array.to_pylist()
             texts = array.dictionary.to_pylist()
-            return [texts[index] for index in array.indices.to_pylist()]
+            return [None if index is None else texts[index] for index in array.indices.to_pylist()]
         shape = self.shape if name == "feature" else row_shapes(self.num_steps)[name]
         flat = array.flatten() if shape else array
         values: NDArray[Any] = flat.to_numpy(zero_copy_only=False).reshape(len(column), *shape)
@@ -154,3 +174,9 @@ class ParquetReader:
             self._last = (index, self.read_group(index, ("feature", *ROW_DTYPES)))
         group: dict[str, Any] = self._last[1]
         return group
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """Differs once another file has replaced this one."""
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -38,6 +38,10 @@ class DumpPlan:
         """Whether there is one file per video."""
         return self.format in get_args(FeatureFormat)
 
+    def beside(self, name: str) -> str:
+        """The name of a file beside the features: in a parquet dump with "_", or Arrow would take it for a shard."""
+        return f"_{name}" if self.format == "parquet" else name
+
     def where(self, id: str) -> str:
         """Location of the rows of a video, for messages."""
         return str(self.folder / f"{id}.{self.format}") if self.has_file_per_video else f"{self.folder}: {id}"

@@ -8,16 +8,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from marlin_sdk.dump.manifest import MANIFEST, ManifestEntry, read_manifest
+from marlin_sdk.dump.manifest import MANIFEST, ManifestEntry, manifests, read_manifest
 from marlin_sdk.dump.parquet_reader import ParquetReader
 from marlin_sdk.dump.settings import read_settings
 from marlin_sdk.dump.webdataset import TarReader
 from marlin_sdk.errors import FeatureFileError, MarlinError
 from marlin_sdk.features import VideoFeatures
+from marlin_sdk.features.labels import Label, LabelType, as_type, common_type, is_label, type_of
+from marlin_sdk.features.tables import LabelledVideo, to_arrow, to_pandas
 
-__all__ = ["FeatureDump", "load_features", "open_parquet", "reading", "shard_entries"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["FeatureDump", "load_dump", "load_features", "open_parquet", "reading", "shard_entries"]
 
 _SHARDS: dict[str, type[ParquetReader] | type[TarReader]] = {".parquet": ParquetReader, ".tar": TarReader}
 _OPEN_SHARDS = 8  # shards whose index is cached, a few MB each
@@ -26,6 +32,8 @@ _UNSAFE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f\\]")  # absolute, ".
 
 def load_features(path: str | Path) -> VideoFeatures | FeatureDump:
     """Read extracted features. No code in the files is executed.
+
+    For code that a type checker reads, `load_dump` and `VideoFeatures.load` return one of the two.
 
     Args:
         path: a file of one video (`.npz`, `.npy`, `.safetensors`), the folder of a dump, or one of its shards
@@ -38,6 +46,20 @@ def load_features(path: str | Path) -> VideoFeatures | FeatureDump:
     """
     path = Path(path)
     return FeatureDump(path) if path.is_dir() or path.suffix in _SHARDS else VideoFeatures.load(path)
+
+
+def load_dump(path: str | Path) -> FeatureDump:
+    """Open a dump: the features of many videos, each read on demand. No code in the files is executed.
+
+    Args:
+        path: the folder of a dump, or one of its shards (`.parquet`, `.tar`).
+    Returns:
+        The videos with features, by id.
+    Raises:
+        FeatureFileError: not a dump, or a manifest or shard that is broken or points outside the folder.
+        MissingExtraError: pyarrow is not installed, for parquet.
+    """
+    return FeatureDump(path)
 
 
 class FeatureDump(Mapping[str, VideoFeatures]):
@@ -71,20 +93,71 @@ class FeatureDump(Mapping[str, VideoFeatures]):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings of the dump; empty if it has no `settings.json`.
+        """Settings of the dump; empty if it has no `settings.json` (in a parquet dump `_settings.json`).
 
         Raises:
-            FeatureFileError: `settings.json` is broken.
+            FeatureFileError: that file is broken.
         """
         return read_settings(self.folder) or {}
 
-    def labels(self, id: str) -> dict[str, str]:
-        """The label columns of a video, passed through from the table of inputs.
+    def labels(self, id: str) -> dict[str, Label]:
+        """The labels of a video: the columns of the table of inputs, without those that are empty for it.
+
+        Each has one type in all videos: int, float, bool or str. (Version 0.1.0 wrote all as text, "" for empty cells.)
 
         Raises:
             KeyError: no such video.
         """
-        return dict(self.entries[id].labels or {})
+        return {name: value for name, value in (self.entries[id].labels or {}).items() if value != ""}
+
+    @property
+    def label_types(self) -> dict[str, LabelType]:
+        """The type of each label of the dump, in the order of their names: "int", "float", "bool" or "text"."""
+        found: dict[str, set[LabelType]] = {}
+        for id in self.entries:
+            for name, value in self.labels(id).items():
+                found.setdefault(name, set()).add(type_of(value))
+        return {name: common_type(found[name]) or "text" for name in sorted(found)}
+
+    def to_arrow(self) -> pa.Table:
+        """All windows as one Arrow table, ready for `polars.from_arrow` and DuckDB (extra `[parquet]`).
+
+        Memory holds the features once.
+
+        Returns:
+            A row per window, videos in the order of the dump: `id` (string), a column per label (int64, double, bool
+            or string; null where the video lacks it), `start_s`, `end_s` (double, seconds), `track_id` (int64), and
+            `feature` (fixed list of float). A video that was reduced to a vector is a row, of its first to its last
+            window. A label of one of these names has `label_` before it. With `pool` or `keep_seq`, the vectors of a
+            row follow one another, and `marlin_sdk.feature_shape` in the schema's metadata has their shape, as JSON.
+        Raises:
+            FeatureFileError: a file is missing or broken.
+            ShapeError: the rows are not of one shape.
+            MissingExtraError: pyarrow is not installed.
+        """
+        return to_arrow(self._labelled(), self.label_types)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All windows as one table, for pandas (extra `[pandas]`).
+
+        Memory holds the features once.
+
+        Returns:
+            A row per window, as `to_arrow`, with the feature in the columns `f0`, `f1`, ... A label that some videos
+            lack is NaN or None there.
+        Raises:
+            FeatureFileError: a file is missing or broken.
+            ShapeError: the rows are not of one shape.
+            ConfigError: a row is more than one vector.
+            MissingExtraError: pandas is not installed.
+        """
+        return to_pandas(self._labelled(), self.label_types)
+
+    def _labelled(self) -> Iterator[LabelledVideo]:
+        types = self.label_types
+        for id in self:
+            labels = {name: as_type(value, types[name]) for name, value in self.labels(id).items()}
+            yield LabelledVideo(id, labels, self._read(id))
 
     def __len__(self) -> int:
         """Number of videos with features."""
@@ -193,7 +266,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _read_entries(folder: Path) -> dict[str, ManifestEntry]:
-    if not any(folder.glob(MANIFEST)):
+    if not manifests(folder):
         raise FeatureFileError(f"{folder} holds no {MANIFEST}, so it is not a dump; to read one video, give its file")
     try:
         return read_manifest(folder)
@@ -212,7 +285,5 @@ def _check(id: str, entry: ManifestEntry, where: Path) -> None:
         )
     if type(entry.rows) is not int or entry.rows < 0:
         raise FeatureFileError(f"{where}: the number of rows of {id!r} is {entry.rows!r:.80}; expected 0 or more")
-    if labels is not None and not (
-        isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values())
-    ):
+    if labels is not None and not (isinstance(labels, dict) and all(map(is_label, labels.values()))):
         raise FeatureFileError(f"{where}: the labels of {id!r} are malformed")

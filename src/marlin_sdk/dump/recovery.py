@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from marlin_sdk.dump.manifest import MANIFEST, ManifestEntry
+from marlin_sdk.dump.manifest import ManifestEntry, manifests
 from marlin_sdk.dump.reading import shard_entries
 
 __all__ = ["SealedShard", "last_number", "recover_entries", "remove_leftovers", "sealed_shards", "without_missing"]
@@ -90,7 +90,7 @@ def recover_entries(folder: Path, known: Collection[str], *, suffix: str = "") -
         MissingExtraError: the format's extra is not installed.
     """
     named: set[str] = set()
-    for path in folder.glob(MANIFEST):
+    for path in manifests(folder):
         own: list[str] = []
         with path.open("rb") as lines:
             own = [match[1].decode(errors="replace") for line in lines if (match := _FILE_LINE.search(line))]

@@ -1,4 +1,4 @@
-"""`settings.json`: the settings of a dump, which a rerun must match."""
+"""`settings.json`, in a parquet dump `_settings.json`: the settings of a dump, which a rerun must match."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def write_settings(plan: DumpPlan, identity: Mapping[str, Any]) -> None:
         "version": __version__,
         "created_at": time.time(),
     }
-    with atomic_path(plan.folder / SETTINGS) as part:
+    with atomic_path(plan.folder / plan.beside(SETTINGS)) as part:
         part.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
@@ -87,7 +87,9 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     Raises:
         FeatureFileError: its settings file cannot be read.
     """
-    path = folder / SETTINGS
+    path = folder / f"_{SETTINGS}"
+    if not path.exists():
+        path = folder / SETTINGS
     if path.exists() and not path.is_file():
         raise FeatureFileError(f"{path} is a folder, pipe or device; expected a file")
     try:

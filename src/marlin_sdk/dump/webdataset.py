@@ -19,9 +19,9 @@ from marlin_sdk.dump.metadata import ROW_DTYPES, VideoMetadata
 from marlin_sdk.errors import FeatureFileError, MissingExtraError
 from marlin_sdk.features import VideoFeatures
 
-__all__ = ["TarReader", "TarShard", "import_webdataset", "key_to_id", "sample_key"]
+__all__ = ["METADATA", "TarReader", "TarShard", "import_webdataset", "key_to_id", "sample_key"]
 
-_FEATURES, _ROWS, _METADATA = "features.npy", "rows.npz", "json"
+_FEATURES, _ROWS, METADATA = "features.npy", "rows.npz", "json"
 
 
 def import_webdataset() -> Any:
@@ -80,7 +80,7 @@ class TarShard:
         own = {name: np.asarray(getattr(features, name), dtype=dtype) for name, dtype in ROW_DTYPES.items()}
         np.savez(rows, allow_pickle=False, **own)
         key = sample_key(entry.id)
-        self._writer.write({"__key__": key, _FEATURES: array.getvalue(), _ROWS: rows.getvalue(), _METADATA: metadata})
+        self._writer.write({"__key__": key, _FEATURES: array.getvalue(), _ROWS: rows.getvalue(), METADATA: metadata})
 
     def finish(self) -> None:
         """Write the end of the archive.
@@ -115,7 +115,7 @@ class TarReader:
             for member in archive:
                 folder, _, name = member.name.rpartition("/")
                 stem, _, kind = name.partition(".")
-                if not member.isreg() or member.issparse() or kind not in (_FEATURES, _ROWS, _METADATA):
+                if not member.isreg() or member.issparse() or kind not in (_FEATURES, _ROWS, METADATA):
                     continue
                 if member.offset_data + member.size > size:
                     raise FeatureFileError(f"is truncated within {member.name!r}")
@@ -129,7 +129,7 @@ class TarReader:
                 yield self._read_metadata(file, id)
 
     def _read_metadata(self, file: Any, id: str) -> VideoMetadata:
-        metadata = VideoMetadata.from_json(self._read(file, id, _METADATA))
+        metadata = VideoMetadata.from_json(self._read(file, id, METADATA))
         if metadata.entry.id != id:
             raise FeatureFileError(f"the metadata of the sample {id!r} is of {metadata.entry.id!r:.80}")
         return metadata

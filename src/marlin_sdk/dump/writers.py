@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -18,6 +19,7 @@ from marlin_sdk.dump.recovery import last_number, recover_entries, remove_leftov
 from marlin_sdk.dump.webdataset import TarShard, import_webdataset
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features import FeatureFormat, VideoFeatures
+from marlin_sdk.features.labels import LabelType
 
 __all__ = ["FeatureWriter", "FileWriter", "ShardWriter", "open_writer", "recover_entries", "remove_leftovers"]
 
@@ -68,6 +70,7 @@ def open_writer(
     shard_rows: int = 20_000,
     max_age_s: float = _MAX_AGE_S,
     named_files: Collection[str] = (),
+    label_types: Mapping[str, LabelType] | None = None,
 ) -> FeatureWriter:
     """Create the writer of a format.
 
@@ -78,6 +81,7 @@ def open_writer(
         shard_rows: approximate rows per shard: it is sealed after the video that reaches them.
         max_age_s: maximum age of an open shard, in seconds: an older one is sealed by the next video.
         named_files: files that a manifest names: the name of a removed one must not be reused for other rows.
+        label_types: the type of each label of the dump, read when a parquet shard begins.
     Raises:
         ConfigError: no such format, or fewer than one row.
         MissingExtraError: the format's extra is not installed.
@@ -88,7 +92,8 @@ def open_writer(
         raise ConfigError(f"shard-size is {shard_rows} rows; expected at least 1")
     if format == "parquet":
         import_pyarrow()
-        return ShardWriter(folder, ParquetShard, "parquet", suffix, shard_rows, max_age_s, named_files)
+        open_shard = partial(ParquetShard, types=label_types)
+        return ShardWriter(folder, open_shard, "parquet", suffix, shard_rows, max_age_s, named_files)
     if format == "webdataset":
         import_webdataset()
         return ShardWriter(folder, TarShard, "tar", suffix, shard_rows, max_age_s, named_files)

@@ -1,14 +1,16 @@
-"""What predictions are worth: metrics with intervals that hold, from a file of predictions alone, without torch."""
+"""What features and predictions are worth: probes, metrics, and intervals that hold."""
 
 __all__ = [
     "columns",
     "corrections",
     "evaluate",
+    "fidelity",
     "intervals",
     "levels",
     "metrics",
     "pairs",
     "predictions",
+    "probe",
     "results",
     "texts",
 ]

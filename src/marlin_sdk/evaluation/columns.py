@@ -57,7 +57,9 @@ def truth(y_true: Texts | ArrayLike, names: tuple[str, ...]) -> tuple[tuple[str,
     if len(names) > 1:
         classes = names
     else:
-        others = [name for name in present if name != names[0]]
+        # one part of a whole may show one class only: `Texts` may know the other by name
+        named = values.names if len(values.names) == 2 else present
+        others = [name for name in named if name != names[0]]
         if len(others) > 1:
             raise PredictionsError(
                 f"y_true has the classes {some(present)}, and the only score is score_{names[0]}: one score means two "

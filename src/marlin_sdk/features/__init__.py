@@ -4,4 +4,13 @@ from marlin_sdk.features.features import VideoFeatures
 from marlin_sdk.features.files import FeatureFormat
 from marlin_sdk.features.windows import FaceWindow, SkippedWindow, WindowFeatures
 
-__all__ = ["FaceWindow", "FeatureFormat", "SkippedWindow", "VideoFeatures", "WindowFeatures", "files"]
+__all__ = [
+    "FaceWindow",
+    "FeatureFormat",
+    "SkippedWindow",
+    "VideoFeatures",
+    "WindowFeatures",
+    "files",
+    "labels",
+    "tables",
+]

@@ -18,22 +18,24 @@ from marlin_sdk.report.summary import Throughput
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Chart", "draw_counts", "draw_heat_map", "draw_histogram", "draw_rate"]
+__all__ = ["DATA", "FAINT", "TEXT", "Chart", "draw_axes", "draw_counts", "draw_heat_map", "draw_histogram", "draw_rate"]
 
 # matplotlib does not support CSS: it draws in placeholder colours, which are replaced by those of the page.
 _COLOURS = {"#010203": "currentColor", "#040506": "var(--accent)", "#070809": "var(--faint)"}
-_TEXT, _DATA, _FAINT = _COLOURS
+TEXT, DATA, FAINT = _COLOURS
+"""Colours to paint with, which become those of the page."""
+
 _SIZE_IN = (3.7, 2.2)
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "marlin-sdk",
     "font.size": 8.5,
-    "text.color": _TEXT,
+    "text.color": TEXT,
     "axes.facecolor": "none",
-    "axes.labelcolor": _TEXT,
-    "axes.edgecolor": _TEXT,
-    "xtick.color": _TEXT,
-    "ytick.color": _TEXT,
+    "axes.labelcolor": TEXT,
+    "axes.edgecolor": TEXT,
+    "xtick.color": TEXT,
+    "ytick.color": TEXT,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -107,14 +109,14 @@ def draw_counts(
     """
 
     def paint(axes: Axes) -> None:
-        axes.bar(edges[:-1], counts, width=np.diff(edges) * 0.92, align="edge", color=_DATA, linewidth=0)
+        axes.bar(edges[:-1], counts, width=np.diff(edges) * 0.92, align="edge", color=DATA, linewidth=0)
         axes.set_xlabel(unit)
         axes.locator_params(axis="x", nbins=6, integer=whole)
         axes.locator_params(axis="y", nbins=4, integer=True)
         if len(counts) == 1:
             axes.set_xlim(edges[0] - 1, edges[1] + 1)
 
-    return Chart(title, _draw(paint), summary)
+    return Chart(title, draw_axes(paint), summary)
 
 
 def draw_rate(title: str, throughput: Throughput, rates: NDArray[np.float64], *, unit: str) -> Chart:
@@ -135,15 +137,15 @@ def draw_rate(title: str, throughput: Throughput, rates: NDArray[np.float64], *,
         summary += f"; pauses between runs left out (dotted): {len(throughput.pauses_s)}"
 
     def paint(axes: Axes) -> None:
-        axes.stairs(rates, throughput.edges_s / scale, color=_DATA, fill=True)
+        axes.stairs(rates, throughput.edges_s / scale, color=DATA, fill=True)
         for pause_s in throughput.pauses_s[:50]:
-            axes.axvline(pause_s / scale, color=_TEXT, linewidth=0.8, linestyle=":")
+            axes.axvline(pause_s / scale, color=TEXT, linewidth=0.8, linestyle=":")
         axes.set_xlabel(f"{name} of work")
         axes.set_ylim(bottom=0)
         axes.set_xlim(0, total_s / scale)
         axes.locator_params(axis="both", nbins=6)
 
-    return Chart(title, _draw(paint), summary)
+    return Chart(title, draw_axes(paint), summary)
 
 
 def draw_heat_map(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
@@ -158,7 +160,8 @@ def draw_heat_map(values: NDArray[np.float32], low: float, high: float) -> NDArr
     return np.ascontiguousarray(rgb)
 
 
-def _draw(paint: Callable[[Axes], None]) -> str:
+def draw_axes(paint: Callable[[Axes], None]) -> str:
+    """Paint axes, in the colours `TEXT`, `DATA` and `FAINT`, as an SVG element for a page."""
     matplotlib = _matplotlib()
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -167,7 +170,7 @@ def _draw(paint: Callable[[Axes], None]) -> str:
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=_SIZE_IN, layout="constrained")
         axes = figure.add_subplot()
-        axes.grid(axis="y", color=_FAINT, linewidth=0.6)
+        axes.grid(axis="y", color=FAINT, linewidth=0.6)
         paint(axes)
         FigureCanvasSVG(figure).print_svg(buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     return _fit_page(buffer.getvalue())

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import random
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -17,17 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk._version import __version__
-from marlin_sdk.atomic import atomic_path
 from marlin_sdk.dump.manifest import ManifestEntry
-from marlin_sdk.dump.reading import FeatureDump, load_features
-from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError, MissingExtraError
+from marlin_sdk.dump.reading import FeatureDump
+from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features import VideoFeatures
 from marlin_sdk.report.charts import Chart, draw_counts, draw_heat_map, draw_histogram, draw_rate
 from marlin_sdk.report.colours import colour_by_labels
 from marlin_sdk.report.crops import MAX_FRAMES, Strip, choose_crops, cut_strip, data_uri
 from marlin_sdk.report.details import Similarity, Timeline, draw_timeline, measure_similarity
 from marlin_sdk.report.projection import Projection, VectorPool
+from marlin_sdk.report.rendering import page_template, write_page
 from marlin_sdk.report.summary import count_totals, group_failures, measure_throughput, printable
 
 __all__ = ["ReportOptions", "write_report"]
@@ -126,7 +122,7 @@ def write_report(
         MissingExtraError: the extra `[report]` is not installed.
     """
     options = options or ReportOptions()
-    template = _template()
+    template = page_template("page.html.jinja", script="page.js")
     dump = _open(folder)
     entries = list(dump.entries.values())
     shown = _choose(entries, options)
@@ -134,10 +130,8 @@ def write_report(
     scores, pool = _Scores(), VectorPool()
     _fill_cards(cards, dump, options, scores, pool, progress or (lambda done, total: None))
     projection = pool.project(seed=options.seed)
-    page = template.render(
+    page = template(
         name=folder.resolve().name,
-        version=__version__,
-        made=time.strftime("%Y-%m-%d %H:%M"),
         settings=_settings(dump),
         totals=count_totals(entries),
         reasons=group_failures(entries),
@@ -146,13 +140,8 @@ def write_report(
         options=options,
         projection=projection,
         points=_points(projection, cards),
-        **_inlined(),
     )
-    try:
-        with atomic_path(output) as part:
-            part.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise FeatureFileError(f"cannot write {output}: {error.strerror or error}; choose another -o") from error
+    write_page(output, page)
     return len(cards)
 
 
@@ -209,8 +198,8 @@ def _fill_cards(
 
 
 def _open(folder: Path) -> FeatureDump:
-    dump = load_features(folder) if folder.is_dir() else None
-    if not isinstance(dump, FeatureDump) or not dump.entries:
+    dump = FeatureDump(folder) if folder.is_dir() else None
+    if dump is None or not dump.entries:
         raise FeatureFileError(f"{folder} is not a dump: it has no manifest.jsonl, or an empty one; check the path")
     for entry in dump.entries.values():
         texts = (entry.source, entry.status, entry.error or "", entry.message or "")
@@ -286,51 +275,3 @@ def _points(projection: Projection | None, cards: Sequence[_Card]) -> dict[str, 
 
 def _short(text: str) -> str:
     return printable(text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT // 2]} ... {text[-_MAX_TEXT // 2 :]}")
-
-
-def _inlined() -> dict[str, Any]:
-    """The style and the script, with the hash that makes it the only script the page may run."""
-    from markupsafe import Markup
-
-    style, script = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return {"style": Markup(style), "script": Markup(script), "script_hash": Markup(digest)}
-
-
-def _template() -> Any:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("marlin-sdk report", "report") from error
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clock"] = _clock
-    environment.filters["cosine"] = lambda value: f"{value:.2f}" if value < 0.99 else f"{value:.4f}"
-    environment.filters["long"] = _long
-    return environment.get_template("page.html.jinja")
-
-
-def _finalize(value: Any) -> Any:
-    """Sanitise what the template writes: text of a dump may hold anything; our own markup stays as it is."""
-    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
-
-
-def _clock(seconds: float) -> str:
-    """A time in a video: 7.2 s, 3:05, 1:02:03."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
-
-
-def _long(seconds: float) -> str:
-    """How long something took: 42 s, 12 min, 3.4 h."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

@@ -125,7 +125,7 @@ def test_shards_share_the_videos_out(tmp_path: Path) -> None:
     parts = [make(DumpPlan(tmp_path, "parquet", Shard(index, 3)), *ids)[0] for index in (1, 2, 3)]
     assert [sum(part.counts.values()) for part in parts] == [len(part) for part in _parts(ids)]
     assert sorted(FeatureDump(tmp_path)) == ids
-    assert len(list(tmp_path.glob("manifest-?-of-3.jsonl"))) == 3
+    assert len(list(tmp_path.glob("_manifest-?-of-3.jsonl"))) == 3
 
 
 def _parts(ids: list[str]) -> list[list[str]]:
@@ -184,7 +184,7 @@ def test_default_workers_fit_the_machine() -> None:
     assert default_workers(1, on_gpu=True) == default_workers(0, on_gpu=True) == 1
 
 
-@pytest.mark.parametrize("format", ["npz", "parquet"])
+@pytest.mark.parametrize("format", ["npz", "parquet", "webdataset"])
 def test_labels_that_changed_since_are_recorded(tmp_path: Path, format: str) -> None:
     def labelled(mood: str) -> list[VideoInput]:
         return [VideoInput("a", "in/a.mp4", labels={"mood": mood}), VideoInput("b", "in/b.mp4")]
@@ -197,7 +197,7 @@ def test_labels_that_changed_since_are_recorded(tmp_path: Path, format: str) -> 
     assert (dump.labels("a"), dump.labels("b")) == ({"mood": "glad"}, {})
     assert len(dump["a"]) == 4
     assert "warning: the labels of 1 finished videos changed: recorded anew" in said.getvalue()
-    assert ("shards' own columns keep the old ones" in said.getvalue()) == (format == "parquet")
+    assert ("recorded anew, in 1 rewritten shards" in said.getvalue()) == (format != "npz")
     said = StringIO()
     emptier = [VideoInput("a", "in/a.mp4", labels={"mood": "glad", "note": ""}), *labelled("glad")[1:]]
     make_dump(emptier, Ready(), plan, IDENTITY, progress=PlainProgress(said))

@@ -23,7 +23,7 @@ from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.store import Dump, open_dump
 from marlin_sdk.batch.workers import Failure
 from marlin_sdk.dump.lock import Shard
-from marlin_sdk.dump.manifest import Manifest, ManifestEntry, read_manifest
+from marlin_sdk.dump.manifest import Manifest, ManifestEntry, manifests, read_manifest
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.settings import read_settings
@@ -139,8 +139,12 @@ def test_overwrite_takes_away_all_that_was_made_and_nothing_else(tmp_path: Path,
     assert settings is not None
     assert settings["identity"] == OTHER
     assert {path.name for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts} == {
-        *("manifest.jsonl", "settings.json", "a.json", "notes.txt", "b.mp4", "b.json"),
-        "a.npz" if after == "npz" else "features-00001.parquet",
+        *("a.json", "notes.txt", "b.mp4", "b.json"),
+        *(
+            ("manifest.jsonl", "settings.json", "a.npz")
+            if after == "npz"
+            else ("_manifest.jsonl", "_settings.json", "features-00001.parquet")
+        ),
     }
     assert list(FeatureDump(folder)) == ["a"]
 
@@ -181,7 +185,7 @@ def test_an_id_stands_for_one_part_of_its_video(tmp_path: Path) -> None:
 def test_rows_that_a_kill_cut_off_from_the_manifest_are_not_made_again(tmp_path: Path, format: str) -> None:
     plan = DumpPlan(tmp_path, format, shard_rows=8)
     fill(plan, "a", "b", "c", "d", "e")
-    manifest = tmp_path / "manifest.jsonl"
+    (manifest,) = manifests(tmp_path)
     manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:1]) + '{"id": "b", "sou')
     assert fill(plan, "a", "b", "c", "d", "e", "f") == ["f"]
     assert sorted(FeatureDump(tmp_path)) == ["a", "b", "c", "d", "e", "f"]

@@ -18,6 +18,7 @@ from tests.making import lay, noise, write_checkpoint, write_video
 
 from marlin_sdk import ExtractionConfig, Marlin, VideoFeatures, __version__
 from marlin_sdk.cli.extract import main
+from marlin_sdk.dump.reading import FeatureDump
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,22 @@ def files(folder: Path = OUT) -> list[str]:
 
 def features(folder: Path = OUT) -> list[str]:
     """All but what a dump tells of itself."""
-    own = ("manifest.jsonl", "settings.json")
+    own = ("manifest.jsonl", "settings.json", "_manifest.jsonl", "_settings.json")
     return [name for name in files(folder) if name not in own and not name.startswith(".locks/")]
+
+
+def test_columns_of_a_table_may_have_other_names_and_labels_are_typed(run: Run, small: Path) -> None:
+    table = lay(small.with_name("clips.csv"), b"video,begin,stop,age,fake\nsmall.mp4,0,1,31,true\n")
+    refused = run("--table", table, "-o", OUT)
+    assert refused.exit_code == 2
+    assert "column 'video'; if 'path' is meant, rename it or add --column video=path" in refused.stderr
+    names = [word for pair in ("video=path", "begin=start_s", "stop=end_s") for word in ("--column", pair)]
+    done = run("--table", table, *names, "-o", "-")
+    assert (done.exit_code, json.loads(done.stdout.splitlines()[0])["labels"]) == (0, {"age": 31, "fake": True})
+    assert run("--table", table, *names, "-o", OUT, "--format", "parquet").exit_code == 0
+    dump = FeatureDump(OUT)
+    (entry,) = dump.entries.values()
+    assert (entry.id, entry.part, entry.labels) == ("small@0.00-1.00", (0, 1, None), {"age": 31, "fake": True})
 
 
 def test_one_file_a_video_and_a_summary(run: Run, small: Path, tiny: Marlin) -> None:
@@ -236,6 +251,8 @@ def test_full_disk_stops_at_once_with_a_summary(run: Run, small: Path, monkeypat
         (["small.mp4", "-o", "out", "--format", "parquet", "--reduction", "mean"], "use --format npz"),
         (["--list", "none.txt", "-o", "out"], "list none.txt cannot be read"),
         (["--table", "none.csv", "-o", "out"], "table none.csv cannot be read"),
+        (["a.mp4", "-o", "out", "--column", "start=start_s"], "--column start=start_s is for a table"),
+        (["--table", "none.csv", "-o", "out", "--column", "start"], "--column start: expected FOUND=KNOWN"),
         (["small.mp4", "-o", "-", "--dry-run"], "need -o DIR"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.patience import HANG_S
 from marlin_sdk import SkippedWindow, VideoFeatures
 from marlin_sdk.dump.manifest import Manifest, ManifestEntry
 from marlin_sdk.dump.writers import FeatureWriter, open_writer
+from marlin_sdk.features.labels import Label
 
 ROOT = Path(__file__).parents[3]
 FORMATS = ("npz", "npy", "safetensors", "parquet", "webdataset")
@@ -43,10 +44,17 @@ def random_features(rows: int = 5, *, shape: tuple[int, ...] = (8,), seed: int =
     )
 
 
-def entry(id: str, features: VideoFeatures, labels: dict[str, str] | None = None, at: float = 1.0) -> ManifestEntry:
+def entry(
+    id: str, features: VideoFeatures, labels: Mapping[str, Label] | None = None, at: float = 1.0
+) -> ManifestEntry:
     """Its line in the manifest, before a writer has kept it."""
     return ManifestEntry(
-        id=id, source=f"/data/{id}.mp4", status="ok", rows=len(features), labels=labels, finished_at=at
+        id=id,
+        source=f"/data/{id}.mp4",
+        status="ok",
+        rows=len(features),
+        labels=None if labels is None else dict(labels),
+        finished_at=at,
     )
 
 
@@ -66,7 +74,7 @@ def write_dump(
     videos: dict[str, VideoFeatures],
     format: str,
     *,
-    labels: dict[str, dict[str, str]] | None = None,
+    labels: Mapping[str, Mapping[str, Label]] | None = None,
     shard_rows: int = 20_000,
     at: float = 1.0,
 ) -> dict[str, ManifestEntry]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import runpy
 import subprocess
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader
 from marlin_sdk import ConfigError, FeatureFileError, MissingExtraError, ShapeError, VideoFeatures
 from marlin_sdk.dump.dataset import WindowDataset, pad_collate
 from marlin_sdk.dump.reading import FeatureDump
+from marlin_sdk.features.labels import Label
 
 READER = """
 import json, sys
@@ -139,6 +141,24 @@ def test_a_label_that_a_shard_lacks_is_empty(tmp_path: Path) -> None:
     one = random_features(1)
     write_dump(tmp_path, {"a": one, "b": one}, "parquet", labels={"a": {"x": "1"}, "b": {"y": "2"}})
     assert [(row["x"], row["y"]) for row in WindowDataset(tmp_path)] == [("1", ""), ("", "2")]
+
+
+def test_labels_are_typed_and_a_number_that_is_absent_is_not_a_number(tmp_path: Path) -> None:
+    videos = {id: random_features(2) for id in "abc"}
+    labels: dict[str, dict[str, Label]] = {
+        "a": {"age": 31, "mood": "sad", "fake": True, "valence": 0.5},
+        "b": {"age": 7},
+    }
+    write_dump(tmp_path, videos, "parquet", labels=labels)
+    rows = list(WindowDataset(tmp_path, columns=["id", "age", "mood", "fake", "valence"]))
+    assert [tuple(row.values()) for row in rows[:4:2]] == [
+        ("a", 31, "sad", True, 0.5),
+        ("b", 7, "", pytest.approx(math.nan, nan_ok=True), pytest.approx(math.nan, nan_ok=True)),
+    ]
+    assert [type(row["age"]) for row in rows] == [int] * 4 + [float] * 2
+    batch, _ = DataLoader(WindowDataset(tmp_path, columns=["age", "valence"]), batch_size=4)
+    assert batch["age"].tolist()[:3] == [31, 31, 7]
+    assert batch["valence"].dtype == torch.float64
 
 
 def test_rows_that_a_later_run_replaced_or_that_no_manifest_tells_of_are_left_out(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from tests.unit.dump.example_dumps import assert_same, closing, entry, random_fe
 
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.writers import open_writer
+from marlin_sdk.features.labels import Label
 
 
 def read(path: Path) -> pa.Table:
@@ -90,7 +91,7 @@ def test_labels_that_are_called_like_our_columns_do_not_replace_them(tmp_path: P
 
 def test_videos_of_other_columns_begin_a_new_shard_but_those_without_rows_fit_anywhere(tmp_path: Path) -> None:
     wide, none = random_features(2, shape=(9,)), random_features(0, shape=(7,))
-    videos: list[tuple[str, Any, dict[str, str] | None]] = [
+    videos: list[tuple[str, Any, dict[str, Label] | None]] = [
         ("a", random_features(2), {"x": "1"}),
         ("none", none, None),
         ("b", random_features(2), {"x": "2"}),

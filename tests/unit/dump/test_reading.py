@@ -162,7 +162,11 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(tmp_path: Path, file
     [
         *({"id": id} for id in ("../a", "/a", "a/../b", "", "a//b", "a\nb", 7, None, ["a"], {"a": 1})),
         {"labels": ["joy"]},
-        {"labels": {"emotion": 1}},
+        {"labels": {"emotion": ["joy"]}},
+        {"labels": {"emotion": None}},
+        {"labels": {"age": 1e400}},
+        {"labels": {"age": float("nan")}},
+        {"labels": {"age": 2**53 + 1}},
         {"rows": "many"},
         {"rows": -1},
     ],

@@ -49,7 +49,7 @@ def test_every_field_of_every_video_comes_back_unchanged(tmp_path: Path, format:
     assert list(dump) == list(VIDEOS)
     for id, features in VIDEOS.items():
         assert_same(dump[id], features)
-        assert dump.labels(id) == labels[id]
+        assert dump.labels(id) == {"emotion": labels[id]["emotion"]}  # an empty text is no label
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from marlin_sdk.cli.evaluate import main
+from marlin_sdk.cli.evaluation.evaluate import main
 
 
 @dataclass(frozen=True)

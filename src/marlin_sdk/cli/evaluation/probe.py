@@ -1,0 +1,123 @@
+"""`marlin-sdk probe`: what the features of a dump know of a label."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from marlin_sdk.errors import ConfigError, MarlinError
+from marlin_sdk.evaluation.intervals import Interval
+from marlin_sdk.evaluation.probe.heads import HeadName
+from marlin_sdk.evaluation.probe.samples import Pooling
+from marlin_sdk.evaluation.probe.targets import Kind
+
+
+def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}; expected numbers such as .01,.1,1") from error
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("dump", type=click.Path(exists=True, path_type=Path))
+@click.option("--label", required=True, help="Label column of the table, or a pattern: 'appearance.*'.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("probe"),
+    show_default=True,
+    help="Folder for the results; a run that was stopped goes on there.",
+)
+@click.option("--kind", type=click.Choice(get_args(Kind)), help="Default: by the label's type.")
+@click.option(
+    "--head",
+    type=click.Choice([name for name in get_args(HeadName) if name != "marlin"]),
+    help="Default: logistic, or ridge for numbers.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["marlin"]),
+    help="The linear probe of MARLIN's published code, with what is unsound in it.",
+)
+@click.option("--pooling", type=click.Choice(get_args(Pooling)), help="Of a video's windows. Default: mean.")
+@click.option("--folds", type=int, help="Stratified folds by group, in place of the table's split.")
+@click.option("--leave-one-group-out", is_flag=True, help="A fold for each group.")
+@click.option(
+    "--ratios", default="1", callback=_ratios, metavar="R,R,...", help="Shares of the training groups: .01,.1,.5,1."
+)
+@click.option("--seeds", type=int, default=5, show_default=True, help="Draws of each share below 1.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the folds.")
+@click.option(
+    "--against",
+    metavar="DUMP2",
+    type=click.Path(exists=True, path_type=Path),
+    help="Another dump of the same videos, such as an untrained encoder's, compared in pairs.",
+)
+@click.option("--draws", type=int, default=2000, show_default=True, help="Draws of groups for the intervals.")
+@click.option(
+    "--interval",
+    type=click.Choice(get_args(Interval)),
+    default="percentile",
+    show_default=True,
+    help="Kind of interval.",
+)
+@click.option("--jobs", type=int, default=os.cpu_count() or 1, help="Processes. Default: the number of cores.")
+@click.option("--overwrite", is_flag=True, help="Discard what another probe has left in the folder.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures.")
+def command(dump: Path, output: Path, against: Path | None, protocol: str | None, quiet: bool, **options: Any) -> None:
+    """Train a head on frozen features, and say what it is worth.
+
+    DUMP is a folder that marlin-extract has written from a --table with labels. The head is fitted on the training
+    part, and judged on the test part, beside a constant, shuffled labels, and the metadata of the files. The folder
+    then holds predictions.parquet, results.json, the head, a card (README.md) and report.html.
+
+    \b
+    marlin-sdk probe features/ --label emotion -o probe/
+    marlin-sdk probe features/ --label 'appearance.*' --folds 5 --ratios .01,.1,.5,1 --against untrained/
+    """
+    from marlin_sdk.cli.evaluation.staged_bar import staged_bar
+    from marlin_sdk.dump.reading import FeatureDump
+    from marlin_sdk.evaluation.probe.card import write_card
+    from marlin_sdk.evaluation.probe.outcome import measure_probe, write_results
+    from marlin_sdk.evaluation.probe.run import ProbeSettings, run_probe
+    from marlin_sdk.report.probe import write_probe_page
+
+    if protocol is not None:
+        if options["head"] or options["pooling"] not in (None, "mean"):
+            raise click.UsageError("--protocol marlin decides head and pooling; give neither")
+        options["head"] = protocol
+    draws, interval = options.pop("draws"), options.pop("interval")
+    jobs, overwrite = options.pop("jobs"), options.pop("overwrite")
+    with staged_bar(quiet=quiet) as advance:
+        try:
+            opened = FeatureDump(dump)
+            probe = run_probe(
+                opened,
+                output,
+                ProbeSettings(**options),
+                against=FeatureDump(against) if against else None,
+                overwrite=overwrite,
+                jobs=jobs,
+                advance=advance,
+            )
+            outcome = measure_probe(probe, draws=draws, interval=interval, advance=advance)
+            write_results(outcome)
+            write_card(outcome)
+            page = write_probe_page(outcome, opened, output / "report.html")
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from error
+        except MarlinError as error:
+            click.echo(click.style(f"failed: {error} ({type(error).__name__})", fg="red"), err=True)
+            sys.exit(1)
+    if not quiet:
+        click.echo(outcome.evaluations["features"].table())
+        for note in [*outcome.suspicions, *probe.notes]:
+            click.echo(f"note: {note}", err=True)
+        click.echo(f"{page}: the page; {output / 'README.md'}: the card", err=True)

@@ -1,0 +1,61 @@
+"""What a probe must beat: a constant, shuffled labels, and what the file alone gives away."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk.evaluation.probe.heads import Head, Training, fit_head
+
+__all__ = ["ARMS", "Arm", "fit_arm"]
+
+Arm = Literal["features", "against", "metadata", "shuffled", "majority"]
+"""Where a prediction comes from: the features; those of another dump; facts of the file, such as its duration; the
+features with the training labels shuffled; or the training part's most frequent class (its mean number)."""
+
+ARMS: tuple[Arm, ...] = get_args(Arm)
+
+
+class _Constant:
+    """Predicts the frequencies of the training part, or its mean."""
+
+    def __init__(self, training: Training) -> None:
+        self.classes = training.classes
+        counts = np.bincount(training.values, minlength=len(self.classes)) if self.classes else None
+        self._row = np.array([training.values.mean()]) if counts is None else counts / counts.sum()
+
+    def scores(self, features: NDArray[np.float32], ends: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.tile(self._row, (len(ends) or len(features), 1))
+
+
+def fit_arm(arm: Arm, head: str, training: Training) -> Head | _Constant:
+    """Fit what predicts in an arm.
+
+    Args:
+        arm: see `Arm`; for "against" and "metadata" the features are those already.
+        head: the head of the probe.
+        training: what it learns from.
+    """
+    if arm == "majority":
+        return _Constant(training)
+    if arm == "metadata":
+        return fit_head("logistic" if training.classes else "ridge", training)
+    if arm == "shuffled":
+        order = np.random.default_rng(training.seed).permutation(len(training.values))
+        mixed = Training(
+            training.features, training.ends, training.values[order], training.classes, training.inner, training.seed
+        )
+        return fit_head(head, mixed)  # type: ignore[arg-type]
+    return fit_head(head, training)  # type: ignore[arg-type]
+
+
+def filled(metadata: NDArray[np.float32], train: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Metadata as features: what is unknown is the training part's median, and has a column that says so."""
+    known = np.isfinite(metadata)
+    medians = np.array(
+        [np.median(column[ok]) if (ok := np.isfinite(column)).any() else 0.0 for column in metadata[train].T]
+    )
+    logs = np.log1p(np.where(known, metadata, medians))  # sizes and durations range over orders of magnitude
+    return np.concatenate([logs, ~known], axis=1).astype(np.float32)

@@ -1,0 +1,143 @@
+"""A fitted head on disk: `head.safetensors` for its arrays, `head.json` for the rest; nothing in them is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlin_sdk._version import __version__
+from marlin_sdk.atomic import atomic_path
+from marlin_sdk.errors import ConfigError, FeatureFileError
+from marlin_sdk.evaluation.probe.attentive import AttentiveHead
+from marlin_sdk.evaluation.probe.heads import Head, LinearHead, NeighbourHead
+from marlin_sdk.evaluation.probe.samples import Pooling, pool_rows
+from marlin_sdk.features import VideoFeatures
+
+__all__ = ["FittedHeads", "load_heads", "save_heads"]
+
+_MAKERS: dict[str, Callable[..., Head]] = {
+    "logistic": LinearHead.from_arrays,
+    "ridge": LinearHead.from_arrays,
+    "marlin": LinearHead.from_arrays,
+    "knn": NeighbourHead.from_arrays,
+    "attentive": AttentiveHead.from_arrays,
+}
+_MAX_JSON, _MAX_BYTES = 1 << 24, 1 << 34
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class FittedHeads:
+    """The heads of a probe, one a label, and the features that they are for.
+
+    Attributes:
+        heads: by label.
+        name: the kind of head.
+        pooling: of a video's windows; see `Pooling`.
+        width: numbers in a window's feature.
+        weights: identity of the weights whose features they were fitted on.
+        identity: settings of the dump they were fitted on.
+    """
+
+    heads: dict[str, Head]
+    name: str
+    pooling: Pooling
+    width: int
+    weights: str
+    identity: dict[str, Any] = field(default_factory=dict)
+
+    def scores(self, features: VideoFeatures) -> dict[str, NDArray[np.float64]]:
+        """What the heads say of a video.
+
+        Args:
+            features: of a video, extracted with the settings of `identity`.
+        Returns:
+            For each label float64 (K,): the probability of each class, or the number.
+        Raises:
+            ConfigError: features of another width, or without windows.
+        """
+        rows = np.atleast_2d(pool_rows(features, self.pooling))
+        width = rows.shape[1] // (2 if self.pooling == "mean+std" else 1)
+        if width != self.width:
+            raise ConfigError(
+                f"features of {width} numbers, but the head was fitted on {self.width}; use the same model and pool"
+            )
+        ends = np.array([len(rows)] if self.pooling == "sequence" else [], dtype=np.int64)
+        return {label: head.scores(rows, ends)[0] for label, head in self.heads.items()}
+
+
+def save_heads(folder: Path, fitted: FittedHeads) -> None:
+    """Write `head.safetensors` and `head.json`, each atomically.
+
+    Raises:
+        FeatureFileError: they cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = {
+        f"{index}.{name}": np.ascontiguousarray(array)
+        for index, head in enumerate(fitted.heads.values())
+        for name, array in head.arrays().items()
+    }
+    values = {
+        "format": _FORMAT,
+        "version": __version__,
+        "head": fitted.name,
+        "pooling": fitted.pooling,
+        "width": fitted.width,
+        "weights": fitted.weights,
+        "identity": fitted.identity,
+        "labels": [
+            {"label": label, "classes": list(head.classes), "settings": head.settings()}
+            for label, head in fitted.heads.items()
+        ],
+    }
+    try:
+        with atomic_path(folder / "head.safetensors") as part:
+            save_file(tensors, part)
+        with atomic_path(folder / "head.json") as part:
+            part.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise FeatureFileError(f"cannot write the head to {folder}: {error.strerror}") from error
+
+
+def load_heads(folder: str | Path) -> FittedHeads:
+    """Read the heads that a probe has written.
+
+    Args:
+        folder: output of `marlin-sdk probe`.
+    Raises:
+        FeatureFileError: it holds no head, or one that is damaged.
+    """
+    from safetensors.numpy import load_file
+
+    folder = Path(folder)
+    try:
+        for name, limit in (("head.json", _MAX_JSON), ("head.safetensors", _MAX_BYTES)):
+            if (size := (folder / name).stat().st_size) > limit:
+                raise FeatureFileError(f"{folder / name} has {size:,} bytes; expected at most {limit:,}")
+        values = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "head.safetensors")
+        if values["format"] != _FORMAT:
+            raise FeatureFileError(f"{folder} holds a head of format {values['format']!r}; expected {_FORMAT}")
+        heads: dict[str, Head] = {}
+        for index, label in enumerate(values["labels"]):
+            own = {name.removeprefix(f"{index}."): a for name, a in tensors.items() if name.startswith(f"{index}.")}
+            heads[str(label["label"])] = _MAKERS[values["head"]](tuple(label["classes"]), own, label["settings"])
+        return FittedHeads(
+            heads, values["head"], values["pooling"], values["width"], values["weights"], values["identity"]
+        )
+    except FeatureFileError:
+        raise
+    except FileNotFoundError as error:
+        raise FeatureFileError(
+            f"{folder} holds no head.json and head.safetensors; expected the output of a probe"
+        ) from error
+    except Exception as error:  # for a damaged or hostile file, JSON and safetensors raise many kinds of error
+        raise FeatureFileError(f"{folder} holds a head that cannot be read: {error!r:.300}") from error

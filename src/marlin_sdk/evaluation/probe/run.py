@@ -1,0 +1,327 @@
+"""Run a probe: from a dump to predictions, numbers and a head, in one folder that can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from marlin_sdk._version import __version__
+from marlin_sdk.atomic import atomic_path
+from marlin_sdk.dump.lock import Shard, lock_folder
+from marlin_sdk.dump.reading import FeatureDump
+from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError
+from marlin_sdk.evaluation.predictions import Predictions, concatenate, read_predictions, write_predictions
+from marlin_sdk.evaluation.probe.baselines import ARMS
+from marlin_sdk.evaluation.probe.cells import Cell, fit_cell, plan_cells, training_of
+from marlin_sdk.evaluation.probe.head_file import FittedHeads, save_heads
+from marlin_sdk.evaluation.probe.heads import HeadName, fit_head
+from marlin_sdk.evaluation.probe.protocol import UNSOUND
+from marlin_sdk.evaluation.probe.samples import Pooling, Samples, read_samples, same_videos
+from marlin_sdk.evaluation.probe.splits import Fold, make_folds
+from marlin_sdk.evaluation.probe.targets import Kind, Target, choose_targets
+
+__all__ = ["Probe", "ProbeSettings", "predictions_file", "run_probe"]
+
+_SETTINGS = "settings.json"
+_NAMED = 5
+
+Advance = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSettings:
+    """What to probe, and how.
+
+    Attributes:
+        label: a label column, or a pattern of several ('appearance.*').
+        kind: "classification" or "regression"; None decides by the label's type.
+        head: "logistic", "ridge", "knn", "attentive", or "marlin" (the published protocol); None is logistic for
+            classes, ridge for numbers, and attentive for sequences.
+        pooling: of a video's windows, "mean", "mean+std" or "sequence"; None is "sequence" for the attentive head, else
+            "mean".
+        folds: number of folds, stratified and by group; None takes the table's `split`.
+        leave_one_group_out: a fold a group.
+        ratios: shares of the training groups.
+        seeds: draws of each share.
+        seed: of the folds.
+    """
+
+    label: str
+    kind: Kind | None = None
+    head: HeadName | None = None
+    pooling: Pooling | None = None
+    folds: int | None = None
+    leave_one_group_out: bool = False
+    ratios: tuple[float, ...] = (1.0,)
+    seeds: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds is not None and self.leave_one_group_out:
+            raise ConfigError("folds and leave_one_group_out exclude each other")
+        if not self.ratios or not all(0 < ratio <= 1 for ratio in self.ratios):
+            raise ConfigError(f"ratios are {self.ratios}; expected numbers of more than 0, up to 1")
+        if len(set(self.ratios)) < len(self.ratios):
+            raise ConfigError(f"ratios are {self.ratios}; expected each once")
+        if not 1 <= self.seeds <= 1000:
+            raise ConfigError(f"seeds is {self.seeds}; expected 1 to 1000")
+
+    @property
+    def pooled(self) -> Pooling:
+        """The pooling, decided."""
+        return self.pooling or ("sequence" if self.head == "attentive" else "mean")
+
+    def head_for(self, target: Target) -> HeadName:
+        """The head, decided."""
+        if self.head is not None:
+            return self.head
+        return "attentive" if self.pooled == "sequence" else "logistic" if target.classes else "ridge"
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A finished probe.
+
+    Attributes:
+        folder: where its files are.
+        settings: its settings.
+        predictions: by arm, see `Arm`.
+        facts: of the data: numbers of videos and groups, classes, hashes; plain JSON.
+        notes: what was left out or could not be done as asked, in words.
+    """
+
+    folder: Path
+    settings: ProbeSettings
+    predictions: dict[str, Predictions]
+    facts: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def predictions_file(folder: Path, arm: str) -> Path:
+    """The predictions of an arm in the folder of a probe."""
+    return folder / ("predictions.parquet" if arm == "features" else f"predictions-{arm}.parquet")
+
+
+def run_probe(
+    dump: FeatureDump,
+    output: Path,
+    settings: ProbeSettings,
+    *,
+    against: FeatureDump | None = None,
+    overwrite: bool = False,
+    jobs: int = 1,
+    advance: Advance = lambda *_: None,
+) -> Probe:
+    """Probe the features of a dump.
+
+    Nothing is chosen on what is held out. A cell (one fold, ratio and seed) that an earlier run with the same settings
+    has finished is not computed again.
+
+    Args:
+        dump: extracted with a table that has the label, `group`, and `split` unless folds are asked for.
+        output: folder for `predictions.parquet`, those of the baselines, and the head.
+        settings: see `ProbeSettings`.
+        against: another dump of the same videos, such as of an untrained encoder, probed in the same way.
+        overwrite: discard what an earlier run with other settings has left.
+        jobs: processes.
+        advance: called with what is being done, the number done, and of all.
+    Raises:
+        ConfigError: settings or labels that cannot be used, see `choose_targets` and `make_folds`; a folder in use, or
+            that holds another probe.
+        FeatureFileError: a dump that cannot be read, or lacks videos; a folder that cannot be written.
+        MissingExtraError: scikit-learn or pyarrow is not installed.
+    """
+    samples = read_samples(dump, pooling=settings.pooled, progress=lambda *n: advance("reading features", *n))
+    targets = choose_targets(samples, settings.label, kind=settings.kind)
+    folds = [_folds(samples, target, settings) for target in targets]
+    other = None
+    if against is not None:
+        read = read_samples(against, pooling=settings.pooled, progress=lambda *n: advance("reading the other", *n))
+        other = same_videos(samples, read)
+    facts = _facts(dump, samples, targets, against, other)
+    head = settings.head_for(targets[0])
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with lock_folder(output, Shard(1, 1)):
+            _claim(output, {"settings": asdict(settings), "data": facts["hashes"]}, overwrite=overwrite)
+            cells = plan_cells(
+                folds=len(folds[0]), ratios=settings.ratios, seeds=settings.seeds, head=head, against=other is not None
+            )
+            work = _Work(output, samples, other, targets, folds, head)
+            unsound = UNSOUND if head == "marlin" else ()
+            notes = [*unsound, *samples.notes, *_missing(targets, len(samples)), *work.run(cells, jobs, advance)]
+            found = _gather(output, cells)
+            save_heads(output, _final(samples, targets, folds, head, settings))
+    except OSError as error:
+        if isinstance(error, FeatureFileError):
+            raise
+        raise FeatureFileError(f"cannot write to {output}: {error.strerror or error}") from error
+    return Probe(output, settings, found, {**facts, "head": head, "pooling": settings.pooled}, tuple(notes))
+
+
+def _folds(samples: Samples, target: Target, settings: ProbeSettings) -> list[Fold]:
+    return make_folds(
+        samples,
+        target,
+        folds=settings.folds,
+        leave_one_group_out=settings.leave_one_group_out,
+        seed=settings.seed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """The cells of a probe and what they need."""
+
+    output: Path
+    samples: Samples
+    other: Samples | None
+    targets: Sequence[Target]
+    folds: Sequence[Sequence[Fold]]
+    head: HeadName
+
+    def run(self, cells: Sequence[Cell], jobs: int, advance: Advance) -> list[str]:
+        """Compute the cells that are not there; what could not be fitted, in words."""
+        todo = [cell for cell in cells if not cell.path(self.output).exists()]
+        total, notes = len(cells) * len(self.targets), []
+        done = total - len(todo) * len(self.targets)
+        results = self._results(todo, jobs)
+        for cell in todo:
+            parts: list[Predictions] = []
+            for target in self.targets:
+                result = next(results)
+                done += 1
+                advance("fitting", done, total)
+                if not isinstance(result, str):
+                    parts.append(result)
+                elif len(self.targets) == 1:
+                    raise ConfigError(result)
+                else:
+                    notes.append(
+                        f"{target.name} left out of {cell.arm} at ratio {cell.ratio:g}, seed {cell.seed}: {result}"
+                    )
+            if parts:
+                path = cell.path(self.output)
+                path.parent.mkdir(exist_ok=True)
+                write_predictions(path, concatenate(parts))
+        return notes
+
+    def _results(self, cells: Sequence[Cell], jobs: int) -> Iterator[Predictions | str]:
+        """For each cell, and in it for each label, in order."""
+        bare = replace(self.samples, labels=())  # not sent to other processes
+        bare_other = replace(self.other, labels=()) if self.other is not None else bare
+        calls = (
+            (cell, bare_other if cell.arm == "against" else bare, target, folds[cell.fold], self.head)
+            for cell in cells
+            for target, folds in zip(self.targets, self.folds, strict=True)
+        )
+        if jobs == 1:
+            yield from (fit_cell(*call) for call in calls)
+            return
+        try:
+            from joblib import Parallel, delayed
+        except ImportError as error:
+            raise MissingExtraError("a probe", "probe") from error
+        yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(fit_cell)(*call) for call in calls)
+
+
+def _claim(output: Path, values: dict[str, Any], *, overwrite: bool) -> None:
+    """Make the folder this probe's, or refuse one that is another's."""
+    path = output / _SETTINGS
+    wanted = json.loads(json.dumps(values))
+    if path.exists() and not overwrite:
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FeatureFileError(f"{path} cannot be read: {error}; choose another folder, or --overwrite") from error
+        if there == wanted:
+            return
+        differ = sorted(
+            f"{name}: {there.get(part, {}).get(name)!r} there, {value!r} requested"
+            for part in ("settings", "data")
+            for name, value in wanted[part].items()
+            if there.get(part, {}).get(name) != value
+        )
+        raise ConfigError(
+            f"{output} holds another probe:\n  " + "\n  ".join(differ) + "\nchoose another folder, or --overwrite"
+        )
+    shutil.rmtree(output / "cells", ignore_errors=True)
+    for arm in ARMS:
+        predictions_file(output, arm).unlink(missing_ok=True)
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+
+
+def _gather(output: Path, cells: Sequence[Cell]) -> dict[str, Predictions]:
+    """The predictions of all cells, by arm, written as one file each."""
+    found: dict[str, Predictions] = {}
+    for arm in dict.fromkeys(cell.arm for cell in cells):
+        parts = [read_predictions(path) for cell in cells if cell.arm == arm and (path := cell.path(output)).exists()]
+        if not parts:
+            raise ConfigError(f"no label could be fitted for {arm}; use a larger ratio")
+        found[arm] = concatenate(parts)
+        write_predictions(predictions_file(output, arm), found[arm])
+    return found
+
+
+def _final(
+    samples: Samples,
+    targets: Sequence[Target],
+    folds: Sequence[Sequence[Fold]],
+    head: HeadName,
+    settings: ProbeSettings,
+) -> FittedHeads:
+    """The head to use: fitted on the training part; on all videos where there are folds."""
+    import numpy as np
+
+    heads = {}
+    for target, own in zip(targets, folds, strict=True):
+        rows = own[0].train if len(own) == 1 else np.flatnonzero(target.labelled)
+        heads[target.name] = fit_head(head, training_of(samples, target, rows, seed=0))
+    width = samples.features.shape[1] // (2 if settings.pooled == "mean+std" else 1)
+    identity = samples.settings.get("identity")
+    return FittedHeads(
+        heads, head, settings.pooled, width, samples.weights, identity if isinstance(identity, dict) else {}
+    )
+
+
+def _missing(targets: Sequence[Target], count: int) -> Iterator[str]:
+    for target in targets:
+        if target.missing:
+            yield f"{target.missing} of {count} videos have no label {target.name!r} and are left out of it"
+
+
+def _facts(
+    dump: FeatureDump, samples: Samples, targets: Sequence[Target], against: FeatureDump | None, other: Samples | None
+) -> dict[str, Any]:
+    return {
+        "videos": len(samples),
+        "groups": len(set(samples.groups.tolist())),
+        "labels": {target.name: list(target.classes) for target in targets},
+        "version": __version__,
+        "weights": samples.weights,
+        "against": None if other is None else other.weights,
+        "hashes": {
+            "table": _hash(sorted((id, own) for id, own in zip(samples.ids.tolist(), samples.labels, strict=True))),
+            "dump": _dump_hash(dump),
+            "against": None if against is None else _dump_hash(against),
+        },
+    }
+
+
+def _dump_hash(dump: FeatureDump) -> str:
+    """Of what was embedded, and how: not of labels, which are the table's."""
+    entries = [
+        (entry.id, entry.file, entry.rows, entry.weights, entry.settings_hash, entry.finished_at)
+        for entry in dump.entries.values()
+    ]
+    return _hash(sorted(entries, key=lambda entry: entry[0]))
+
+
+def _hash(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
