@@ -49,7 +49,7 @@ class Clip:
     group: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """The clips of a data set.
 
@@ -89,6 +89,10 @@ class Table:
         taken = sorted(_TAKEN.intersection(self.labels))
         if taken:
             raise ConfigError(f"{self.source}: labels named {taken}, which are other columns of the table")
+
+    def __repr__(self) -> str:
+        """Describe it in a line, not clip by clip."""
+        return f"<Table {self.source}: {len(self.clips):,} clips, {len(self.labels)} labels, split by {self.split_by}>"
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -133,3 +133,8 @@ def test_a_failure_leaves_the_earlier_file(tmp_path: Path) -> None:
         table_of(Clip(Path("a\udcff.mp4"), "a")).write(file)
     assert file.read_text() == "earlier"
     assert list(tmp_path.glob("*.part*")) == []
+
+
+def test_a_table_describes_itself_in_a_line() -> None:
+    table = table_of(Clip(Path("a.mp4"), "a", labels={"x": 1}), Clip(Path("b.mp4"), "b"))
+    assert repr(table) == "<Table mine: 2 clips, 1 labels, split by seed 0>"

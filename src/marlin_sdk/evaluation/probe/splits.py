@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from marlin_sdk.evaluation.probe.targets import Target
 __all__ = ["Fold", "inner_folds", "low_data_subset", "make_folds"]
 
 _PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
-_BINS = 5  # of the numbers of a regression, to stratify by
+_BINS, _MIN_BIN = 5, 10  # of the numbers of a regression, to stratify by
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,16 +96,20 @@ def _stratified(samples: Samples, target: Target, labelled: NDArray[np.int64], f
     groups = samples.groups[labelled]
     if not 2 <= folds <= len(set(groups.tolist())):
         raise ConfigError(f"folds is {folds}; expected 2 to the number of groups, {len(set(groups.tolist()))}")
+    largest = int(np.bincount(strata(target, labelled)).max())
+    if folds > largest:
+        raise ConfigError(f"folds is {folds}, and no class of {target.name!r} has more than {largest} videos")
     pairs = _sklearn_folds(strata(target, labelled), groups, folds, seed)
     return [Fold(number, labelled[train], {"test": labelled[test]}) for number, (train, test) in enumerate(pairs)]
 
 
 def strata(target: Target, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64 (len(rows),): the class of each video, or the fifth of the numbers that it lies in."""
+    """int64 (len(rows),): the class of each video, or the quantile of the numbers that it lies in."""
     values = target.values[rows]
     if target.classes:
         return np.asarray(values, dtype=np.int64)
-    edges = np.quantile(values, np.linspace(0, 1, _BINS + 1)[1:-1])
+    bins = min(_BINS, max(1, len(values) // _MIN_BIN))
+    edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
     return np.asarray(np.searchsorted(edges, values), dtype=np.int64)
 
 
@@ -115,9 +120,10 @@ def _sklearn_folds(
         from sklearn.model_selection import StratifiedGroupKFold
     except ImportError as error:
         raise MissingExtraError("a probe", "probe") from error
-    # KFold's own check counts videos of a class; a class of few videos, all in few groups, is checked by ourselves
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(len(by)), by, groups))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class of fewer videos than folds: what lacks it is refused
+        return list(splitter.split(np.zeros(len(by)), by, groups))
 
 
 def inner_folds(

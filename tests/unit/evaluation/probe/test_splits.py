@@ -139,3 +139,10 @@ def test_inner_folds_are_by_group_and_have_every_class(seed: int) -> None:
 def test_no_inner_folds_where_a_class_has_one_group() -> None:
     samples, target = samples_of(list("abcabc")), classes(0, 1, 0, 0, 1, 0)
     assert inner_folds(samples, target, np.arange(6)) == []
+
+
+def test_folds_of_few_numbers_and_of_small_classes() -> None:
+    numbers = Target("x", "regression", (), np.arange(6.0), 0)
+    assert len(make_folds(samples_of(list("abcdef")), numbers, folds=3)) == 3
+    with pytest.raises(ConfigError, match="folds is 4, and no class of 'label' has more than 3 videos"):
+        make_folds(samples_of(list("abcdef")), classes(0, 1, 0, 1, 0, 1), folds=4)
