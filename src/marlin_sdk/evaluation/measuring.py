@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from marlin_sdk.evaluation.columns import some
 from marlin_sdk.evaluation.corrections import correct, p_value
 from marlin_sdk.evaluation.intervals import interval_of
-from marlin_sdk.evaluation.metrics import DEFINED_FOR
+from marlin_sdk.evaluation.metrics import WHY_UNDEFINED
 from marlin_sdk.evaluation.results import Difference, Measure, Row
 from marlin_sdk.evaluation.sampling import Sample
 
@@ -30,7 +30,7 @@ def measures_of(sample: Sample, groups: int, labels: Mapping[str, Sample] | None
     measures = {}
     for name, values in sample.values.items():
         defined = values[~np.isnan(values)]
-        reason = DEFINED_FOR.get(name)
+        reason = WHY_UNDEFINED.get(name)
         if not len(defined):
             measures[name] = Measure(None, undefined=f"undefined: {reason}")
             continue

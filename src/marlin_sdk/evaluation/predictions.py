@@ -39,6 +39,7 @@ _NUMBERS = {"window": np.int32, "fold": np.int32, "seed": np.int64, "ratio": np.
 _KEY = ("id", "window", "label", "fold", "seed", "ratio")
 _COLUMNS = (*_TEXTS, *_NUMBERS, "y_true", "scores")
 _SCORE = "score_"
+_MOST_VALUES = 1 << 32  # a crafted file of a few bytes may have any number of rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +192,13 @@ def read_predictions(path: Path) -> Predictions:
     """
     pa = _import_pyarrow()
     try:
-        names = pa.parquet.read_schema(path).names
+        metadata = pa.parquet.read_metadata(path)
+        names = metadata.schema.to_arrow_schema().names
         _check_columns(path, names)
+        if metadata.num_rows * len(names) > _MOST_VALUES:
+            raise PredictionsError(
+                f"{path}: {metadata.num_rows:,} rows of {len(names)} columns are too many to evaluate"
+            )
         texts = [name for name in (*_TEXTS, "y_true") if name in names]
         with pa.parquet.ParquetFile(path, read_dictionary=texts) as file:
             table = file.read()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import Any, Literal
 
 from marlin_sdk.evaluation.corrections import Correction
@@ -136,18 +136,17 @@ class Evaluation:
         lines: list[str | tuple[str, ...]] = [
             f"{self.level} level; {CONFIDENCE:.0%} {kind} intervals of {self.draws:,} draws of groups, seed {self.seed}"
         ]
-        part = None
-        for row in shown:
-            if (row.split, row.ratio) != part:
-                part = (row.split, row.ratio)
-                lines += ["", self._title(row), _head(row)]
-            lines += [*_cells(row), *(f"  note: {note}" for note in row.notes)]
+        for _, part in groupby(shown, lambda row: (row.split, row.ratio)):
+            rows = list(part)
+            lines += ["", self._title(rows[0]), _head(rows[0])]
+            lines += [cells for row in rows for cells in _cells(row)]
+            lines += _notes(rows)
         if len(shown) < len(self.rows):
             lines += ["", f"{len(self.rows) - len(shown)} rows of single labels are not shown"]
         return _aligned([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _title(self, row: Row) -> str:
-        ratio = f", {row.ratio:.0%} of the training part" if row.ratio != 1 else ""
+        ratio = f", {100 * row.ratio:g}% of the training part" if row.ratio != 1 else ""
         seeds = f", {row.seeds} seeds" if row.seeds > 1 else ""
         return f"{row.split}{ratio}: {row.videos:,} videos of {row.groups:,} groups{seeds}"
 
@@ -165,6 +164,18 @@ def _cells(row: Row) -> list[tuple[str, ...]]:
             cells += [_number(row.other[name].value), *_difference(row.differences[name])]
         lines.append((*cells, measure.undefined or ""))
     return lines
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    """The notes of rows, each once, with the labels that it is about unless it is about all."""
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.notes:
+            labels.setdefault(note, []).append(row.label)
+    return [
+        f"note: {note}" if len(about) == len(rows) else f"note on {', '.join(about)}: {note}"
+        for note, about in labels.items()
+    ]
 
 
 def _aligned(lines: Sequence[str | tuple[str, ...]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -33,15 +34,21 @@ class Texts:
         Args:
             values: one value per row, of which `str` is taken; or one text for all `rows`.
             rows: number of rows, for a single text.
+        Raises:
+            PredictionsError: a value is missing.
         """
         if isinstance(values, Texts):
             return values
         if isinstance(values, str):
             return cls(np.zeros(rows or 0, np.int32), (values,))
-        numbers: dict[str, int] = {}
+        numbers: dict[object, int] = {}
         rows_of: Iterable[object] = values.tolist() if isinstance(values, np.ndarray) else values
-        codes = np.fromiter((numbers.setdefault(str(value), len(numbers)) for value in rows_of), np.int32)
-        return cls(codes, tuple(numbers))
+        codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in rows_of), np.int32)
+        if any(map(_is_missing, numbers)):
+            raise PredictionsError("text with missing values (None, NaN, NA): leave those rows out")
+        names = tuple(map(str, numbers))
+        made = cls(codes, tuple(dict.fromkeys(names)))  # 1 and "1" are the same text
+        return made if len(made.names) == len(names) else cls(cls(codes, names).recode(made.names), made.names)
 
     @classmethod
     def from_arrow(cls, column: Any) -> Texts:
@@ -98,3 +105,8 @@ class Texts:
         """The rows of several columns, one after the other."""
         names = tuple(dict.fromkeys(name for part in parts for name in part.names))
         return Texts(np.concatenate([part.recode(names) for part in parts]), names)
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a value is none, of Python, NumPy or pandas."""
+    return value is None or (isinstance(value, float) and isnan(value)) or type(value).__name__ in ("NAType", "NaTType")

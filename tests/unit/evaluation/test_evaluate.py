@@ -250,6 +250,15 @@ def test_few_groups_are_said_and_one_has_no_interval() -> None:
     assert "one group only" in evaluation.table()
 
 
+def test_notes_are_told_once_with_what_they_are_about() -> None:
+    group = [n % 12 for n in range(VIDEOS)]
+    p, lone = (made(label=name, group=group) for name in ("whole", "lone"))
+    table = evaluate(concatenate([p, lone.take(lone.y_true == 0)]), draws=100).table(labels=True)
+    assert table.count("12 groups are few") == 1
+    assert "\nnote: 12 groups are few" in table
+    assert "\nnote on lone: no row is of the class '1'" in table
+
+
 def test_groups_that_are_videos_and_groups_on_both_sides_are_said() -> None:
     (note,) = evaluate(made(group=None), draws=100).notes
     assert note.startswith("every group has one video")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from marlin_sdk.errors import PredictionsError
+from marlin_sdk.errors import MissingExtraError, PredictionsError
 from marlin_sdk.evaluation.predictions import Predictions, concatenate, read_predictions, write_predictions
 from marlin_sdk.evaluation.texts import Texts
 
@@ -144,6 +145,36 @@ def test_nan_is_refused_in_scores_and_targets() -> None:
         Predictions.of(id=["a", "b", "c"], y_true=[0, 1, 1], scores={"1": [0.5, 0.5, np.nan]})
     with pytest.raises(PredictionsError, match=r"1 of 2 rows .* NaN or infinite, the first at id 'a'"):
         Predictions.of(id=["a", "b"], y_true=[np.nan, 1.0], scores={"value": [0.5, 0.5]})
+
+
+def test_missing_text_is_refused_and_numbers_are_text() -> None:
+    for missing in (None, float("nan"), pd.NA, pd.NaT):
+        with pytest.raises(PredictionsError, match="missing values"):
+            Predictions.of(id=["a", missing], y_true=[0, 1], scores={"1": [0.5, 0.5]})
+    mixed = Texts.of(["1", 1, 2, "2", True])
+    assert (mixed.to_array().tolist(), mixed.names) == (["1", "1", "2", "2", "1"], ("1", "2"))
+
+
+@pytest.mark.parametrize(
+    ("y_true", "name"),
+    [([True, False, True], "true"), (pd.Categorical([3, 2, 3]), "3"), (pd.Categorical(["b", "a", "b"]), "b")],
+)
+def test_pandas_bools_and_categories_are_read(tmp_path: Path, y_true: Any, name: str) -> None:
+    columns = {"id": pd.Categorical(["a", "b", "c"]), "y_true": y_true, f"score_{name}": [0.9, 0.2, 0.5]}
+    assert read_predictions(written(tmp_path / "p.parquet", columns)).y_true.tolist() == [1, 0, 1]
+
+
+def test_absurd_number_of_rows_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("marlin_sdk.evaluation.predictions._MOST_VALUES", 8)
+    with pytest.raises(PredictionsError, match="3 rows of 3 columns are too many"):
+        read_predictions(written(tmp_path / "p.parquet", BINARY))
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "p.parquet", BINARY)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"marlin-sdk\[parquet\]"):
+        read_predictions(path)
 
 
 def test_columns_of_other_lengths_are_refused() -> None:

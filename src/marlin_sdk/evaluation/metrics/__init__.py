@@ -1,13 +1,12 @@
 """The metrics, for many weightings of the groups at once."""
 
 from marlin_sdk.evaluation.metrics.scoring import (
-    DEFINED_FOR,
-    LOWER_IS_BETTER,
     METRICS,
+    WHY_UNDEFINED,
     Scorer,
     find_metrics,
     mean_of_defined,
     scorer,
 )
 
-__all__ = ["DEFINED_FOR", "LOWER_IS_BETTER", "METRICS", "Scorer", "find_metrics", "mean_of_defined", "scorer"]
+__all__ = ["METRICS", "WHY_UNDEFINED", "Scorer", "find_metrics", "mean_of_defined", "scorer"]

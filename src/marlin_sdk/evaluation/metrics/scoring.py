@@ -19,7 +19,7 @@ from marlin_sdk.evaluation.metrics.moments import moment_scorer
 from marlin_sdk.evaluation.metrics.ranking import Ranking
 from marlin_sdk.evaluation.predictions import Predictions, Task
 
-__all__ = ["DEFINED_FOR", "LOWER_IS_BETTER", "METRICS", "Scorer", "find_metrics", "mean_of_defined", "scorer"]
+__all__ = ["METRICS", "WHY_UNDEFINED", "Scorer", "find_metrics", "mean_of_defined", "scorer"]
 
 Scorer = Callable[[NDArray[Any]], dict[str, NDArray[Any]]]
 
@@ -28,11 +28,10 @@ METRICS: dict[Task, tuple[str, ...]] = {
     "classes": ("accuracy", "balanced_accuracy", "f1_macro", "f1_micro", "auc_macro", "auc_micro", "average_precision"),
     "regression": ("ccc", "pearson", "mae"),
 }
-LOWER_IS_BETTER = frozenset({"eer", "mae"})
 _ALIASES = {"war": "accuracy", "uar": "balanced_accuracy", "ap": "average_precision"}
 _BOTH = "it needs rows of the class and rows of others"
 
-DEFINED_FOR = {
+WHY_UNDEFINED = {
     "auc": _BOTH,
     "auc_macro": _BOTH,
     "auc_micro": _BOTH,
