@@ -103,7 +103,8 @@ class Marlin(LoadedModel, ExplainsOldNames):
         """A model with random weights, for tests without a download. Its features are meaningless.
 
         Args:
-            model: a published name, for its size; or a config, or its values as returned by `ModelConfig.to_dict`.
+            model: a published name, for its size; or a folder with a `config.json`, such as of a training run; or a
+                config, or its values as returned by `ModelConfig.to_dict`.
             options: as in `from_pretrained`.
             seed: the same seed gives the same weights.
         Raises:

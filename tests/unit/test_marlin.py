@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -375,6 +376,15 @@ def test_gradients_flow_only_on_request() -> None:
 
 
 # Models -------------------------------------------------------------------------------------------------------------
+
+
+def test_untrained_twin_of_a_folder_has_its_size(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(TINY.to_dict()))
+    twin = Marlin.untrained(str(tmp_path), device="cpu", detector="lbp")
+    assert (twin.config, twin.is_untrained) == (TINY.without_decoder(), True)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ConfigError, match="expected an object of model sizes"):
+        Marlin.untrained(str(tmp_path), device="cpu")
 
 
 def test_properties(tiny: Marlin) -> None:

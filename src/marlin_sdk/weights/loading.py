@@ -12,7 +12,7 @@ import torch
 from marlin_sdk.config import PRESETS, ModelConfig, preset
 from marlin_sdk.errors import ConfigError, WeightsError
 from marlin_sdk.model import Encoder, MaskedAutoencoder
-from marlin_sdk.weights.checkpoints import load_weights, read_checkpoint
+from marlin_sdk.weights.checkpoints import load_weights, read_checkpoint, read_config
 from marlin_sdk.weights.hub import ModelFiles, resolve_model
 from marlin_sdk.weights.identity import describe_untrained, describe_weights
 from marlin_sdk.weights.integrity import verified_sha256
@@ -79,6 +79,8 @@ def make_network(
     Returns:
         The frozen network on the CPU, and the identity of its weights.
     """
+    if isinstance(model, str) and (written := Path(model) / "config.json").is_file():
+        model = read_config(written)  # the same size as a run, or a checkpoint of the Hub
     size = preset(model) if isinstance(model, str) else _size(model, "model", f"a name ({', '.join(PRESETS)}), ")
     size = size if decoder else size.without_decoder()
     with torch.random.fork_rng(devices=[]):
