@@ -6,7 +6,7 @@
 Windows of 16 frames around four words of each of 300 GRID clips, embedded by the small model that `benchmarks.learning`
 has pretrained: with torch in float32, which is the reference, and with every other path that this processor has. For
 each: R2 within and across videos and the share of equal neighbours (`marlin_sdk.evaluation.fidelity`), the least
-cosine, and the accuracy of a linear probe of the words. `ONEDNN_MAX_CPU_ISA=AVX2` and
+cosine, and the accuracy of a linear probe of the words. `ONEDNN_MAX_CPU_ISA=AVX512_CORE` and
 `--only openvino-int8` show what a processor without VNNI does.
 """
 

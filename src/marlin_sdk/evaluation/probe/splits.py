@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -212,17 +211,15 @@ def _check(fold: Fold, samples: Samples, target: Target, *, exact: bool) -> None
             )
     if not target.classes:
         return
-    parts: Iterator[tuple[str, NDArray[np.int64]]] = iter([("train", fold.train), ("test", fold.held_out["test"])])
-    for part, rows in parts:
-        if part == "test" and not exact:
-            continue  # predictions of all folds are judged together
-        if lacking := _lacking(target, rows):
-            raise ConfigError(
-                f"label {target.name!r}: the {part} part of fold {fold.number} has no video of the class "
-                f"{lacking[0]!r}; use other folds, or leave the class out of the table"
-            )
-
-
-def _lacking(target: Target, rows: NDArray[np.int64]) -> Sequence[str]:
-    held = set(target.values[rows].tolist())
-    return [name for index, name in enumerate(target.classes) if index not in held]
+    held = set(target.values[fold.train].tolist())
+    if lacking := [name for index, name in enumerate(target.classes) if index not in held]:
+        raise ConfigError(
+            f"label {target.name!r}: the training part of fold {fold.number} has no video of the class {lacking[0]!r}; "
+            "use other folds, or leave the class out of the table"
+        )
+    # predictions of all folds are judged together, and a class that is not tested is named by the evaluation
+    if exact and len(tested := set(target.values[fold.held_out["test"]].tolist())) < 2:
+        raise ConfigError(
+            f"label {target.name!r}: all videos of the test part are {target.classes[tested.pop()]!r}, so there is "
+            "nothing to tell apart; use --folds 5"
+        )
