@@ -16,6 +16,7 @@ _COMMANDS = {
     "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show how a model reconstructs a masked face."),
     "report": ("marlin_sdk.cli.report:main", "Show a folder of features as one HTML page."),
     "probe": ("marlin_sdk.cli.probe:command", "Train a head on features, and say what it is worth."),
+    "predict": ("marlin_sdk.cli.predict:command", "Put a head that `probe` has fitted to use on new videos."),
     "download": ("marlin_sdk.cli.download:command", "Fetch all that a machine without a network needs."),
     "doctor": ("marlin_sdk.cli.doctor:main", "Check this machine, and say how to fix what is missing."),
 }
