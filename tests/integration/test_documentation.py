@@ -36,6 +36,7 @@ import marlin_sdk
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.cli.doctor import main as doctor
 from marlin_sdk.cli.extract import main as marlin_extract
+from marlin_sdk.cli.predict import command as predict
 from marlin_sdk.cli.prepare import command as prepare
 from marlin_sdk.cli.pretrain import command as pretrain
 from marlin_sdk.cli.reconstruct import command as reconstruct
@@ -363,7 +364,7 @@ def test_reference_of_the_command_has_every_option() -> None:
     page = on_page_markdown((DOCS / "reference" / "cli.md").read_text(encoding="utf-8"))
     options = [
         parameter
-        for command in (marlin_extract, report, doctor, prepare, pretrain, reconstruct)
+        for command in (marlin_extract, report, doctor, predict, prepare, pretrain, reconstruct)
         for parameter in command.params
         if isinstance(parameter, click.Option)
     ]
