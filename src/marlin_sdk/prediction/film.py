@@ -20,7 +20,7 @@ MAX_LABELS = 3
 """Labels that a film has room for."""
 
 _HEIGHT, _MIN_WIDTH, _MAX_WIDTH = 360, 240, 1280  # of the picture, in pixels
-_CHART_WIDTH, _GAP, _HEADING = 480, 4, 28
+_CHART_WIDTH, _GAP, _HEADING, _BOX_PX = 480, 4, 28, 2
 _LINES = {1: 6, 2: 4, 3: 2}  # of a chart, by the number of charts
 _FPS = 25.0  # of a source that does not say
 
@@ -56,10 +56,11 @@ def _frames(reader: VideoReader, prediction: VideoPrediction, labels: Sequence[s
     boxes = _Boxes(prediction.features)
     gap = np.full((_HEIGHT, _GAP, 3), 255, dtype=np.uint8)
     for frame in reader:
-        picture = boxes.draw(frame.rgb, frame.index)
+        picture, scale = _scaled(frame.rgb)
+        boxes.draw(picture, scale, frame.index)
         frame.release()
         charted = np.concatenate([chart.draw(frame.time_s) for chart in charts])
-        below = np.concatenate([_fitted(picture), gap, charted], axis=1)
+        below = np.concatenate([_framed(picture), gap, charted], axis=1)
         heading = np.full((_HEADING, below.shape[1], 3), 255, dtype=np.uint8)
         write_text(heading, f"{Path(prediction.source).name[:40]}  {frame.time_s:.2f} s", 8, 19)
         yield np.concatenate([heading, below])
@@ -77,18 +78,23 @@ def _chart(prediction: VideoPrediction, label: str, count: int, duration_s: floa
     )
 
 
-def _fitted(picture: Picture) -> Picture:
-    """A picture scaled to the film's height, on white where it is too narrow or too flat."""
+def _scaled(picture: Picture) -> tuple[Picture, float]:
+    """A picture scaled to the film's height, or its greatest width, and the factor."""
     import cv2
 
     height, width = picture.shape[:2]
     scale = min(_HEIGHT / height, _MAX_WIDTH / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    canvas = np.full((_HEIGHT, max(_MIN_WIDTH, size[0] // 2 * 2), 3), 255, dtype=np.uint8)
-    small = small[:, : canvas.shape[1]]
-    top, left = (_HEIGHT - small.shape[0]) // 2, (canvas.shape[1] - small.shape[1]) // 2
-    canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return np.ascontiguousarray(small, dtype=np.uint8), scale
+
+
+def _framed(picture: Picture) -> Picture:
+    """A picture on white where it is too narrow or too flat, an even number of pixels wide."""
+    canvas = np.full((_HEIGHT, max(_MIN_WIDTH, picture.shape[1] // 2 * 2), 3), 255, dtype=np.uint8)
+    picture = picture[:, : canvas.shape[1]]
+    top, left = (_HEIGHT - picture.shape[0]) // 2, (canvas.shape[1] - picture.shape[1]) // 2
+    canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return canvas
 
 
@@ -106,18 +112,15 @@ class _Boxes:
         gaps = np.diff(features.frame_index, axis=1)
         self._step = int(gaps.max(initial=1))
 
-    def draw(self, picture: Picture, frame: int) -> Picture:
-        """A copy of a frame with the boxes that are known at it."""
+    def draw(self, picture: Picture, scale: float, frame: int) -> None:
+        """Draw the boxes that are known at a frame, in place, on its picture scaled by a factor."""
         import cv2
 
-        drawn: Picture = np.ascontiguousarray(picture).copy()
-        thickness = max(1, round(max(picture.shape[:2]) / 240))
         for index, (frames, boxes) in enumerate(self._tracks):
             place = int(np.searchsorted(frames, frame, side="right")) - 1
             if place < 0 or frame - frames[place] >= self._step:
                 continue
-            x1, y1, x2, y2 = (round(float(value)) for value in boxes[place])
+            x1, y1, x2, y2 = (round(float(value) * scale) for value in boxes[place])
             colour = COLOURS[index % len(COLOURS)] if self._by_face else INK
-            cv2.rectangle(drawn, (x1, y1), (x2, y2), (255, 255, 255), thickness + 2, cv2.LINE_AA)
-            cv2.rectangle(drawn, (x1, y1), (x2, y2), colour, thickness, cv2.LINE_AA)
-        return drawn
+            cv2.rectangle(picture, (x1, y1), (x2, y2), (255, 255, 255), _BOX_PX + 2, cv2.LINE_AA)
+            cv2.rectangle(picture, (x1, y1), (x2, y2), colour, _BOX_PX, cv2.LINE_AA)

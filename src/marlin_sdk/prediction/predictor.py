@@ -79,7 +79,7 @@ class Predictor:
                 was fitted on, or has no such label.
             MarlinError: as `Marlin.from_pretrained`.
         """
-        heads = load_heads(folder)
+        heads = _chosen(load_heads(folder), labels)
         recipe = recipe_of(
             heads,
             model=model,
@@ -88,7 +88,7 @@ class Predictor:
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        return cls(_chosen(heads, labels), recipe, device=device)
+        return cls(heads, recipe, device=device)
 
     def predict(self, video: VideoSource, *, progress: bool = False) -> VideoPrediction:
         """Predict the labels of a video, of each face and of each window.

@@ -94,9 +94,11 @@ class FittedHeads:
         row = np.zeros((1, self.width * _parts(self.pooling)), dtype=np.float32)
         ends = np.array([1] if self.pooling == "sequence" else [], dtype=np.int64)
         for label, head in self.heads.items():
+            if not all(np.isfinite(array).all() for array in head.arrays().values()):
+                raise FeatureFileError(f"the head of {label!r:.80} holds NaN or infinity")
             shape, scores = (1, len(head.classes) or 1), head.scores(row, ends)
-            if scores.shape != shape or not np.isfinite(scores).all():
-                raise FeatureFileError(f"the head of {label!r:.80} gives {scores!r:.80}; expected {shape} numbers")
+            if scores.shape != shape:
+                raise FeatureFileError(f"the head of {label!r:.80} gives scores {scores.shape}; expected {shape}")
         if not self.heads:
             raise FeatureFileError("there is no label")
 
