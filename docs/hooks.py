@@ -7,15 +7,19 @@ from typing import Any
 
 import click
 
-from marlin_sdk.cli import doctor, download, extract, predict, prepare, pretrain, reconstruct, report
+from marlin_sdk.cli import doctor, download, extract, prepare, pretrain, reconstruct, report
+from marlin_sdk.cli.evaluation import data, evaluate, predict, probe
 
 PLACES = {
     "<!-- options of marlin-extract -->": extract.main,
+    "<!-- options of marlin-sdk data -->": data.command,
     "<!-- options of marlin-sdk prepare -->": prepare.command,
     "<!-- options of marlin-sdk pretrain -->": pretrain.command,
     "<!-- options of marlin-sdk reconstruct -->": reconstruct.command,
     "<!-- options of marlin-sdk predict -->": predict.command,
     "<!-- options of marlin-sdk report -->": report.main,
+    "<!-- options of marlin-sdk probe -->": probe.command,
+    "<!-- options of marlin-sdk evaluate -->": evaluate.main,
     "<!-- options of marlin-sdk download -->": download.command,
     "<!-- options of marlin-sdk doctor -->": doctor.main,
 }

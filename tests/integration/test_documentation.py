@@ -31,12 +31,16 @@ from tests.conftest import ROOT
 from tests.integration.loopback import COMMIT, Loopback, Repo
 from tests.making import write_checkpoint, write_video
 from tests.patience import HANG_S
+from tests.unit.datasets.trees import plant_data_sets
 
 import marlin_sdk
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.cli.doctor import main as doctor
+from marlin_sdk.cli.evaluation.data import command as data
+from marlin_sdk.cli.evaluation.evaluate import main as evaluate
+from marlin_sdk.cli.evaluation.predict import command as predict
+from marlin_sdk.cli.evaluation.probe import command as probe
 from marlin_sdk.cli.extract import main as marlin_extract
-from marlin_sdk.cli.predict import command as predict
 from marlin_sdk.cli.prepare import command as prepare
 from marlin_sdk.cli.pretrain import command as pretrain
 from marlin_sdk.cli.reconstruct import command as reconstruct
@@ -89,10 +93,14 @@ NOT_RUN_BLOCKS = [
         "marlin-sdk pretrain --data data/ --resume -o runs/mine --licence mit --push-to-hub lab/mine",
     ),
     ("docs/how-to/pretrain.md", "from marlin_sdk.training.pretrain.publish import push_to_hub"),
+    ("docs/how-to/probe.md", "pip install 'marlin-sdk[probe]'"),
     ("docs/how-to/read-features.md", "pip install 'marlin-sdk[pandas]'"),
     ("docs/how-to/reconstruct.md", "marlin-sdk reconstruct talk.mp4 -o out.mp4 --model marlin_vit_small_ytf"),
     ("docs/how-to/reconstruct.md", "from marlin_sdk import Marlin"),
     ("docs/how-to/several-faces.md", 'model = Marlin.from_pretrained("marlin_vit_small_ytf")'),
+    ("docs/reference/published.md", "marlin-sdk data cmu-mosei MOSEI/ -o mosei.csv"),
+    ("docs/reference/published.md", "marlin-sdk data faceforensics FFPP/ -o ffpp.csv --compression c40"),
+    ("docs/reference/published.md", "marlin-sdk data celebv-hq CELEBVHQ/ -o celebv.csv"),
     ("docs/tutorial/index.md", "python3 -m venv .venv"),
 ]
 
@@ -200,6 +208,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
         (folder / "videos" / name).parent.mkdir(parents=True, exist_ok=True)
         write_video(folder / "videos" / f"{name}.mp4", face[:32])
     (folder / "videos" / "broken.mp4").write_bytes(b"no video at all")
+    plant_data_sets(folder / "data")
     (folder / "frames").mkdir()
     for index, frame in enumerate(face[:40]):
         cv2.imwrite(str(folder / "frames" / f"{index:04d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
@@ -364,7 +373,7 @@ def test_reference_of_the_command_has_every_option() -> None:
     page = on_page_markdown((DOCS / "reference" / "cli.md").read_text(encoding="utf-8"))
     options = [
         parameter
-        for command in (marlin_extract, report, doctor, predict, prepare, pretrain, reconstruct)
+        for command in (marlin_extract, data, probe, evaluate, predict, report, doctor, prepare, pretrain, reconstruct)
         for parameter in command.params
         if isinstance(parameter, click.Option)
     ]

@@ -1,3 +1,3 @@
 """The commands: parse, configure, call, exit."""
 
-__all__ = ["extract", "main"]
+__all__ = ["extract", "main", "options", "output"]

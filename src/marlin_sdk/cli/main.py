@@ -11,12 +11,20 @@ from marlin_sdk._version import __version__
 # Each command: its function, and what it does. Only the command that is called is imported.
 _COMMANDS = {
     "extract": ("marlin_sdk.cli.extract:main", "Turn face videos into embeddings (also called marlin-extract)."),
+    "data": ("marlin_sdk.cli.evaluation.data:command", "Write the clips of a public data set as a table."),
     "prepare": ("marlin_sdk.cli.prepare:command", "Find, crop and parse the faces of videos, for pretraining."),
     "pretrain": ("marlin_sdk.cli.pretrain:command", "Pretrain a model on the output of `prepare`."),
     "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show how a model reconstructs a masked face."),
     "report": ("marlin_sdk.cli.report:main", "Show a folder of features as one HTML page."),
-    "probe": ("marlin_sdk.cli.probe:command", "Train a head on features, and say what it is worth."),
-    "predict": ("marlin_sdk.cli.predict:command", "Put a head that `probe` has fitted to use on new videos."),
+    "probe": ("marlin_sdk.cli.evaluation.probe:command", "Train a head on features, and say what it is worth."),
+    "predict": (
+        "marlin_sdk.cli.evaluation.predict:command",
+        "Put a head that `probe` has fitted to use on new videos.",
+    ),
+    "evaluate": (
+        "marlin_sdk.cli.evaluation.evaluate:main",
+        "Score a file of predictions, of any model, with intervals.",
+    ),
     "download": ("marlin_sdk.cli.download:command", "Fetch all that a machine without a network needs."),
     "doctor": ("marlin_sdk.cli.doctor:main", "Check this machine, and say how to fix what is missing."),
 }

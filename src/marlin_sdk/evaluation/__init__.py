@@ -4,6 +4,7 @@ __all__ = [
     "columns",
     "corrections",
     "evaluate",
+    "fidelity",
     "intervals",
     "levels",
     "metrics",

@@ -48,19 +48,20 @@ def _same_rows(one: Predictions, two: Predictions) -> tuple[NDArray[Any], NDArra
     (keys_one, rows_one), (keys_two, rows_two) = (
         np.unique(part, return_index=True) for part in (keys[: len(one)], keys[len(one) :])
     )
-    for what, side, rows, alone in (
-        ("first", one, rows_one, ~np.isin(keys_one, keys_two)),
-        ("second", two, rows_two, ~np.isin(keys_two, keys_one)),
-    ):
-        if alone.any():
-            row = int(rows[int(alone.argmax())])
-            names = [side.id.names[code] for code in side.id.take(rows[alone]).used()]
-            raise PredictionsError(
-                f"predictions to compare must be for the same videos; {alone.sum():,} are only in the {what}: "
-                f"{some(names)} (the first of split {side.split[row]!r}, ratio {side.ratio[row]:g}, label "
-                f"{side.label[row]!r}, window {side.window[row]})"
-            )
+    lone = (~np.isin(keys_one, keys_two), ~np.isin(keys_two, keys_one))
+    sides = zip(("first", "second"), (one, two), (rows_one, rows_two), lone, strict=True)
+    if alone := [_alone(what, side, rows[at]) for what, side, rows, at in sides if at.any()]:
+        raise PredictionsError(f"predictions to compare must be for the same videos; {'; '.join(alone)}")
     return rows_one, rows_two
+
+
+def _alone(what: str, side: Predictions, rows: NDArray[Any]) -> str:
+    names = [side.id.names[code] for code in side.id.take(rows).used()]
+    row = int(rows[0])
+    return (
+        f"{len(rows):,} are only in the {what}: {some(names)} (one of split {side.split[row]!r}, ratio "
+        f"{side.ratio[row]:g}, label {side.label[row]!r}, window {side.window[row]})"
+    )
 
 
 def _check_same(name: str, one: Predictions, rows: NDArray[Any], values: NDArray[Any], others: NDArray[Any]) -> None:

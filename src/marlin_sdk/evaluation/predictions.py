@@ -245,7 +245,10 @@ def _check_columns(path: Path, names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in known and name not in scores]
     if unknown or len(set(names)) < len(names):
         wrong = f"unknown columns {unknown}" if unknown else "two columns of the same name"
-        raise PredictionsError(f"{path}: {wrong}; known are {known} and score_*: rename or drop the others")
+        remedy = "rename or drop the others"
+        if any(name.startswith("__index_level_") for name in unknown):
+            remedy += " (that of pandas is not written by to_parquet(path, index=False))"
+        raise PredictionsError(f"{path}: {wrong}; known are {known} and score_*: {remedy}")
     missing = [name for name in ("id", "y_true") if name not in names]
     if missing or not scores:
         raise PredictionsError(f"{path}: lacks {[*missing, *([] if scores else ['score_*'])]}; it has {list(names)}")

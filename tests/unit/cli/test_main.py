@@ -15,6 +15,7 @@ from marlin_sdk.cli import main as group
 from marlin_sdk.cli.main import main
 
 HEAVY = ("torch", "cv2", "av", "huggingface_hub", "matplotlib", "jinja2", "sklearn", "pyarrow", "numpy")
+COMMANDS = tuple(f"marlin_sdk.cli.{name}" for name in ("extract", "report", "doctor", "evaluate"))
 
 
 def loaded_after(*arguments: str) -> tuple[list[str], str]:
@@ -23,7 +24,7 @@ def loaded_after(*arguments: str) -> tuple[list[str], str]:
         "import sys\nfrom marlin_sdk.cli.main import main\n"
         f"try: main({list(arguments)!r}, prog_name='marlin-sdk')\n"
         "except SystemExit: pass\n"
-        f"names = {HEAVY!r} + ('marlin_sdk.cli.extract', 'marlin_sdk.cli.report', 'marlin_sdk.cli.doctor')\n"
+        f"names = {HEAVY + COMMANDS!r}\n"
         "print('LOADED', *[name for name in names if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -34,11 +35,11 @@ def loaded_after(*arguments: str) -> tuple[list[str], str]:
 def test_help_lists_every_command_and_imports_none() -> None:
     loaded, text = loaded_after("--help")
     assert loaded == []
-    for name in ("extract", "report", "doctor"):
+    for name in ("extract", "report", "doctor", "evaluate"):
         assert f"\n  {name} " in text
 
 
-@pytest.mark.parametrize("name", ["report", "doctor", "extract"])
+@pytest.mark.parametrize("name", ["report", "doctor", "extract", "evaluate"])
 def test_help_of_a_command_imports_that_one_and_nothing_heavy(name: str) -> None:
     loaded, text = loaded_after(name, "--help")
     assert loaded == [f"marlin_sdk.cli.{name}"]

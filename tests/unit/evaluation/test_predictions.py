@@ -103,6 +103,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"subject": ["x"] * 3, "prob": [1.0] * 3},
         r"unknown columns \['subject', 'prob'\].*known are.*'group'",
     ),
+    "index": ({"__index_level_0__": [4, 5, 7]}, r"unknown columns .*index=False"),
     "no id": ({"id": None}, r"lacks \['id'\]"),
     "no score": ({"score_1": None}, r"lacks \['score_\*'\]"),
     "empty": ({"id": [], "y_true": [], "score_1": []}, "without a row"),

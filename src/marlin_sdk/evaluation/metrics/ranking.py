@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Ranking"]
 
-_ELEMENTS = 1 << 20  # of one of the matrices: larger ones leave the cache
+_THRESHOLDS = 512  # at once: with some hundred weightings, what is computed of them stays in the cache
 
 
 class Ranking:
@@ -31,89 +31,115 @@ class Ranking:
         from scipy import sparse
 
         thresholds = np.unique(scores[positive])[::-1]
-        self.thresholds = len(thresholds)
-        # The first threshold that a row reaches; a last one, with no positive row, is for those below all others.
+        # The first threshold that a row reaches; those of negative rows below all of them count in the total only.
         reached = np.searchsorted(-thresholds, -scores, side="left")
-        tied = ~positive & (reached < self.thresholds)
-        tied[tied] = thresholds[reached[tied]] == scores[tied]
+        inside = ~positive & (reached < len(thresholds))
+        tied = inside.copy()
+        tied[inside] = thresholds[reached[inside]] == scores[inside]
 
-        def matrix(rows: NDArray[np.bool_]) -> Any:
+        def matrices(rows: NDArray[np.bool_]) -> list[Any]:
+            """The number of rows at each threshold by group, some thresholds at a time."""
             ones = np.ones(int(rows.sum()), np.float32)
-            return sparse.csr_matrix((ones, (reached[rows], groups[rows])), shape=(self.thresholds + 1, count))
+            matrix = sparse.csr_matrix((ones, (reached[rows], groups[rows])), shape=(len(thresholds), count))
+            return [matrix[at : at + _THRESHOLDS] for at in range(0, len(thresholds), _THRESHOLDS)]
 
-        self._positive, self._negative = matrix(positive), matrix(~positive)
-        self._tied = matrix(tied) if tied.any() else None
+        ties = [part if part.nnz else None for part in matrices(tied)]
+        self._parts = list(zip(matrices(positive), matrices(inside), ties, strict=True))
+        self._totals = np.stack([np.bincount(groups[rows], minlength=count) for rows in (positive, ~positive)])
 
     def __call__(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """`auc`, `average_precision` and `eer` for each column of the weights [G, B]."""
-        width = max(1, _ELEMENTS // (self.thresholds + 1))
-        parts = [self._score(weights[:, at : at + width]) for at in range(0, weights.shape[1], width)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _score(self, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        weights = np.ascontiguousarray(weights)
-        found = self._positive @ weights  # at each threshold
-        true, false = found.copy(), self._negative @ weights
-        _run(true)  # at it or above
-        _run(false)
-        positives, negatives = true[-1].astype(np.float64), false[-1].astype(np.float64)
-        tied = None if self._tied is None else self._tied @ weights
-        above = _dot(found, false) - (0 if tied is None else _dot(found, tied) / 2)
-        selected = true + false
-        with np.errstate(invalid="ignore", divide="ignore"):
+        positives, negatives = (self._totals.astype(weights.dtype) @ weights).astype(np.float64)
+        above, precision = np.zeros_like(positives), np.zeros_like(positives)
+        equal = np.full_like(positives, np.nan)
+        true = false = np.zeros_like(weights, shape=(1, len(positives)))
+        for at_threshold, between, ties in self._parts:
+            found = at_threshold @ weights
+            true = _sums_from(true[-1], found)
+            false = _sums_from(false[-1], between @ weights)
+            above += _dot(found, false[1:])
+            tied = None
+            if ties is not None:
+                tied = ties @ weights
+                above -= _dot(found, tied) / 2
             # Nobody may be selected by the first thresholds; then nobody is found there either.
-            precision = np.divide(true, np.maximum(selected, np.finfo(selected.dtype).tiny, out=selected), out=selected)
+            selected = np.maximum(true[1:] + false[1:], np.finfo(found.dtype).tiny)
+            precision += _dot(found, np.divide(true[1:], selected, out=selected))
+            ahead = np.flatnonzero(np.isnan(equal))
+            equal[ahead] = _equal_error(true, false, tied, positives, negatives, ahead)
+        with np.errstate(invalid="ignore", divide="ignore"):
             return {
                 "auc": 1 - above / (positives * negatives),
-                "average_precision": _dot(found, precision) / positives,
-                "eer": _equal_error(true, false, tied, positives, negatives),
+                "average_precision": precision / positives,
+                # Nowhere: all positive rows come first.
+                "eer": np.where(positives * negatives > 0, np.nan_to_num(equal), np.nan),
             }
 
 
-def _equal_error(
-    true: NDArray[Any], false: NDArray[Any], tied: NDArray[Any] | None, positives: NDArray[Any], negatives: NDArray[Any]
-) -> NDArray[Any]:
-    """Where false negatives and false positives are equal. Their difference falls from threshold to threshold."""
-    columns = np.arange(true.shape[1])
-
-    def rates(index: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """False negatives and false positives, as shares; all and none before the first threshold."""
-        none, at = index < 0, np.maximum(index, 0)
-        misses = 1 - np.where(none, 0, true[at, columns]) / positives
-        return misses, np.where(none, 0, false[at, columns]) / negatives
-
-    low, high = np.full(len(columns), -1), np.full(len(columns), len(true) - 1)
-    while (high - low > 1).any():
-        middle = (low + high) // 2
-        misses, alarms = rates(middle)
-        falls = (misses <= alarms) | (middle <= low)
-        low, high = np.where(falls, low, middle), np.where(falls & (middle > low), middle, high)
-    misses, alarms = rates(low)
-    next_misses, next_alarms = rates(high)
-    # First to the right, past the negative rows between the thresholds; then, with those tied, up.
-    right = next_alarms - (0 if tied is None else tied[high, columns] / negatives)
-    before, after = misses - right, next_misses - next_alarms
-    share = np.where(before > after, before / np.where(before > after, before - after, 1), 0)
-    crossing = np.where(before <= 0, misses, misses + share * (next_misses - misses))
-    return np.where((positives > 0) & (negatives > 0), crossing, np.nan)
-
-
-def _dot(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:
-    """The sum of the products over rows, in double precision from block to block."""
-    total = np.zeros(one.shape[1])
-    for at in range(0, len(one), 512):
-        total += np.einsum("kb,kb->b", one[at : at + 512], two[at : at + 512])
-    return total
-
-
-def _run(values: NDArray[Any]) -> None:
-    """Cumulative sum over rows, in place; `np.cumsum(axis=0)` takes ten times as long."""
-    rows, columns = values.shape
-    step = isqrt(rows)
-    blocks = values[: rows - rows % step].reshape(-1, step, columns)
+def _sums_from(start: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Cumulative sums over rows [K + 1, B]; `np.cumsum(axis=0)` takes ten times as long."""
+    sums = np.empty((len(values) + 1, values.shape[1]), values.dtype)
+    sums[0], sums[1:] = start, values
+    step = isqrt(len(sums))
+    rest = len(sums) - len(sums) % step
+    blocks = sums[:rest].reshape(-1, step, sums.shape[1])
     for row in range(1, step):
         blocks[:, row] += blocks[:, row - 1]
     for block in range(1, len(blocks)):
         blocks[block] += blocks[block - 1, -1]
-    for row in range(rows - rows % step, rows):
-        values[row] += values[row - 1]
+    for row in range(rest, len(sums)):
+        sums[row] += sums[row - 1]
+    return sums
+
+
+def _dot(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.float64]:
+    """The sum of the products over rows."""
+    total: NDArray[np.float64] = np.einsum("kb,kb->b", one, two).astype(np.float64)
+    return total
+
+
+def _equal_error(
+    true: NDArray[Any],
+    false: NDArray[Any],
+    tied: NDArray[Any] | None,
+    positives: NDArray[Any],
+    negatives: NDArray[Any],
+    columns: NDArray[Any],
+) -> NDArray[Any]:
+    """Where false negatives and false positives are equal; NaN if that is not between these thresholds.
+
+    Args:
+        true: positive rows found before these thresholds, and at each or above it [K + 1, B].
+        false: negative rows, likewise.
+        tied: those of the negative rows at a threshold exactly [K, B].
+        positives: of all [B].
+        negatives: of all [B].
+        columns: those of the B that are asked for [C].
+    """
+
+    def rates(index: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """False negatives and false positives, as shares."""
+        return 1 - true[index, columns] / positives[columns], false[index, columns] / negatives[columns]
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        misses, alarms = rates(np.full(len(columns), len(true) - 1))
+        crosses = misses <= alarms
+        result = np.full(len(columns), np.nan)
+        if not crosses.any():
+            return result
+        columns = columns[crosses]
+        low, high = np.zeros(len(columns), int), np.full(len(columns), len(true) - 1)
+        while (high - low > 1).any():  # the difference falls from threshold to threshold
+            middle = (low + high) // 2
+            misses, alarms = rates(middle)
+            inside = high - low > 1
+            falls = misses <= alarms
+            low, high = np.where(inside & ~falls, middle, low), np.where(inside & falls, middle, high)
+        misses, alarms = rates(low)
+        next_misses, next_alarms = rates(high)
+        # First to the right, past the negative rows between the thresholds; then, with those tied, up.
+        right = next_alarms if tied is None else next_alarms - tied[high - 1, columns] / negatives[columns]
+        before, after = misses - right, next_misses - next_alarms
+        share = np.where(before > after, before / np.where(before > after, before - after, 1), 0)
+        result[crosses] = np.where(before <= 0, misses, misses + share * (next_misses - misses))
+        return result

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.evaluation.probe.head_file import FittedHeads, load_heads, save_heads
 from marlin_sdk.evaluation.probe.heads import Head, HeadName, LinearHead, NeighbourHead, Training, fit_head
+from marlin_sdk.evaluation.probe.samples import Pooling
 
 ROWS, DIM = 120, 6
 NO_ENDS = np.empty(0, np.int64)
@@ -148,7 +150,7 @@ def test_heads_that_do_not_fit_say_so(name: HeadName, training: Training, messag
 def test_saved_head_predicts_the_same(name: HeadName, tmp_path: Path) -> None:
     training = sequences(("a", "b")) if name == "attentive" else drawn(() if name == "ridge" else ("a", "b"))
     head: Head = fit_head(name, training)
-    pooling = "sequence" if name == "attentive" else "mean"
+    pooling: Pooling = "sequence" if name == "attentive" else "mean"
     save_heads(tmp_path, FittedHeads({"x.y": head, "z": head}, name, pooling, DIM, "untrained:0", {"a": 1}))
     loaded = load_heads(tmp_path)
     assert list(loaded.heads) == ["x.y", "z"]
@@ -175,3 +177,14 @@ def test_damaged_heads_are_refused(name: str, content: bytes | None, message: st
         (tmp_path / name).write_bytes(content)
     with pytest.raises(FeatureFileError, match=message):
         load_heads(tmp_path)
+
+
+def test_published_protocol_learns_and_chooses_by_validation() -> None:
+    training = drawn(("a", "b"))
+    rows = np.asarray((training.features - 5) / np.array([1, 10, 0.1, 1, 1, 1]), np.float32)
+    scores = fit_head("marlin", replace(training, features=rows)).scores(rows, NO_ENDS)[:, 1]
+    assert roc_auc_score(training.values, scores) > 0.75
+    with pytest.raises(ConfigError, match="for labels of two classes; this one has 3"):
+        fit_head("marlin", drawn(("a", "b", "c")))
+    with pytest.raises(ConfigError, match="needs a validation part"):
+        fit_head("marlin", replace(training, inner=[]))

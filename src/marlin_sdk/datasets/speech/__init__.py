@@ -1,0 +1,3 @@
+"""Readers of data sets of people who read sentences."""
+
+__all__ = ["grid", "lrs2"]
