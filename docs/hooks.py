@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from marlin_sdk.cli import doctor, download, extract, prepare, pretrain, reconstruct, report
-from marlin_sdk.cli.evaluation import data, evaluate, probe
+from marlin_sdk.cli.evaluation import data, evaluate, predict, probe
 
 PLACES = {
     "<!-- options of marlin-extract -->": extract.main,
@@ -16,6 +16,7 @@ PLACES = {
     "<!-- options of marlin-sdk prepare -->": prepare.command,
     "<!-- options of marlin-sdk pretrain -->": pretrain.command,
     "<!-- options of marlin-sdk reconstruct -->": reconstruct.command,
+    "<!-- options of marlin-sdk predict -->": predict.command,
     "<!-- options of marlin-sdk report -->": report.main,
     "<!-- options of marlin-sdk probe -->": probe.command,
     "<!-- options of marlin-sdk evaluate -->": evaluate.main,

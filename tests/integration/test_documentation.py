@@ -38,6 +38,7 @@ from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.cli.doctor import main as doctor
 from marlin_sdk.cli.evaluation.data import command as data
 from marlin_sdk.cli.evaluation.evaluate import main as evaluate
+from marlin_sdk.cli.evaluation.predict import command as predict
 from marlin_sdk.cli.evaluation.probe import command as probe
 from marlin_sdk.cli.extract import main as marlin_extract
 from marlin_sdk.cli.prepare import command as prepare
@@ -383,7 +384,7 @@ def test_reference_of_the_command_has_every_option() -> None:
     page = on_page_markdown((DOCS / "reference" / "cli.md").read_text(encoding="utf-8"))
     options = [
         parameter
-        for command in (marlin_extract, data, probe, evaluate, report, doctor, prepare, pretrain, reconstruct)
+        for command in (marlin_extract, data, probe, evaluate, predict, report, doctor, prepare, pretrain, reconstruct)
         for parameter in command.params
         if isinstance(parameter, click.Option)
     ]

@@ -17,6 +17,10 @@ _COMMANDS = {
     "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show how a model reconstructs a masked face."),
     "report": ("marlin_sdk.cli.report:main", "Show a folder of features as one HTML page."),
     "probe": ("marlin_sdk.cli.evaluation.probe:command", "Train a head on features, and say what it is worth."),
+    "predict": (
+        "marlin_sdk.cli.evaluation.predict:command",
+        "Put a head that `probe` has fitted to use on new videos.",
+    ),
     "evaluate": (
         "marlin_sdk.cli.evaluation.evaluate:main",
         "Score a file of predictions, of any model, with intervals.",

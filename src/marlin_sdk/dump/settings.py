@@ -15,7 +15,15 @@ from marlin_sdk.dump.manifest import read_manifest
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.errors import ConfigError, FeatureFileError
 
-__all__ = ["SETTINGS", "check_settings", "read_settings", "settings_hash", "weights_name", "write_settings"]
+__all__ = [
+    "SETTINGS",
+    "check_settings",
+    "differences",
+    "read_settings",
+    "settings_hash",
+    "weights_name",
+    "write_settings",
+]
 
 SETTINGS = "settings.json"
 
@@ -50,9 +58,8 @@ def check_settings(plan: DumpPlan, identity: Mapping[str, Any]) -> bool:
             )
         return False
     now = _comparable(plan, identity)
-    differs = dict(_differences({key: before.get(key) for key in now}, now))
-    if differs:
-        listed = "\n  ".join(f"{name}: {was!r} there, {is_!r} requested" for name, (was, is_) in differs.items())
+    if differ := differences({key: before.get(key) for key in now}, now):
+        listed = "\n  ".join(f"{line} requested" for line in differ)
         raise ConfigError(
             f"{plan.folder} holds a dump made with other settings:\n  {listed}\n"
             "use the same settings, choose another folder, or replace it with --overwrite"
@@ -103,9 +110,19 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     return values
 
 
-def _differences(was: Any, is_: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
-    if isinstance(was, dict) and isinstance(is_, dict):
-        for key in sorted(was.keys() | is_.keys()):
-            yield from _differences(was.get(key), is_.get(key), f"{name}.{key}" if name else key)
-    elif was != is_:
-        yield name.removeprefix("identity."), (was, is_)
+def differences(there: Any, here: Any) -> list[str]:
+    """What two settings differ in, such as "settings.stride: 16 there, 8".
+
+    Args:
+        there: plain JSON, of an earlier run.
+        here: of this one.
+    """
+    return [f"{name.removeprefix('identity.')}: {was!r} there, {is_!r}" for name, was, is_ in _unequal(there, here)]
+
+
+def _unequal(there: Any, here: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _unequal(there.get(key), here.get(key), f"{name}.{key}" if name else key)
+    elif there != here:
+        yield name, there, here

@@ -10,6 +10,7 @@ __all__ = [
     "SkippedWindow",
     "VideoFeatures",
     "WindowFeatures",
+    "alignment",
     "files",
     "tables",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,14 +62,51 @@ class FittedHeads:
         Raises:
             ConfigError: features of another width, or without windows.
         """
-        rows = np.atleast_2d(pool_rows(features, self.pooling))
-        width = rows.shape[1] // (2 if self.pooling == "mean+std" else 1)
+        return {label: rows[0] for label, rows in self.scores_of([features]).items()}
+
+    def scores_of(self, videos: Sequence[VideoFeatures]) -> dict[str, NDArray[np.float64]]:
+        """What the heads say of several videos, or parts of one, at once.
+
+        Args:
+            videos: as in `scores`, at least one.
+        Returns:
+            For each label float64 (len(videos), K).
+        Raises:
+            ConfigError: as in `scores`.
+        """
+        pooled = [np.atleast_2d(pool_rows(features, self.pooling)) for features in videos]
+        rows = np.concatenate(pooled)
+        width = rows.shape[1] // _parts(self.pooling)
         if width != self.width:
             raise ConfigError(
                 f"features of {width} numbers, but the head was fitted on {self.width}; use the same model and pool"
             )
-        ends = np.array([len(rows)] if self.pooling == "sequence" else [], dtype=np.int64)
-        return {label: head.scores(rows, ends)[0] for label, head in self.heads.items()}
+        ends = np.cumsum([len(part) for part in pooled] if self.pooling == "sequence" else [], dtype=np.int64)
+        return {label: head.scores(rows, ends) for label, head in self.heads.items()}
+
+    def check(self) -> None:
+        """Try the heads on one row, so that arrays that do not fit together show at once.
+
+        Raises:
+            FeatureFileError: they do not fit, or hold NaN.
+        """
+        if self.pooling not in get_args(Pooling) or type(self.width) is not int or not isinstance(self.identity, dict):
+            raise FeatureFileError(f"pooling {self.pooling!r:.80}, width {self.width!r:.80} or identity are malformed")
+        row = np.zeros((1, self.width * _parts(self.pooling)), dtype=np.float32)
+        ends = np.array([1] if self.pooling == "sequence" else [], dtype=np.int64)
+        for label, head in self.heads.items():
+            if not all(np.isfinite(array).all() for array in head.arrays().values()):
+                raise FeatureFileError(f"the head of {label!r:.80} holds NaN or infinity")
+            shape, scores = (1, len(head.classes) or 1), head.scores(row, ends)
+            if scores.shape != shape:
+                raise FeatureFileError(f"the head of {label!r:.80} gives scores {scores.shape}; expected {shape}")
+        if not self.heads:
+            raise FeatureFileError("there is no label")
+
+
+def _parts(pooling: str) -> int:
+    """Numbers that the pooling makes of each of a window's."""
+    return 2 if pooling == "mean+std" else 1
 
 
 def save_heads(folder: Path, fitted: FittedHeads) -> None:
@@ -129,12 +166,15 @@ def load_heads(folder: str | Path) -> FittedHeads:
         heads: dict[str, Head] = {}
         for index, label in enumerate(values["labels"]):
             own = {name.removeprefix(f"{index}."): a for name, a in tensors.items() if name.startswith(f"{index}.")}
-            heads[str(label["label"])] = _MAKERS[values["head"]](tuple(label["classes"]), own, label["settings"])
-        return FittedHeads(
-            heads, values["head"], values["pooling"], values["width"], values["weights"], values["identity"]
+            classes = tuple(str(name) for name in label["classes"])
+            heads[str(label["label"])] = _MAKERS[values["head"]](classes, own, label["settings"])
+        fitted = FittedHeads(
+            heads, values["head"], values["pooling"], values["width"], str(values["weights"]), values["identity"]
         )
-    except FeatureFileError:
-        raise
+        fitted.check()
+        return fitted
+    except FeatureFileError as error:
+        raise FeatureFileError(f"{folder} holds a head that cannot be used: {error}") from error
     except FileNotFoundError as error:
         raise FeatureFileError(
             f"{folder} holds no head.json and head.safetensors; expected the output of a probe"
