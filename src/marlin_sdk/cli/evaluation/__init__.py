@@ -1,3 +1,3 @@
 """The commands from labelled videos to numbers."""
 
-__all__ = ["data", "evaluate", "probe"]
+__all__ = ["audit", "data", "evaluate", "probe"]
