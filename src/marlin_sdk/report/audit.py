@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from marlin_sdk._version import __version__
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import FeatureFileError
 from marlin_sdk.evaluation.audit.by_group import DumpAudit
-from marlin_sdk.evaluation.audit.comparing import DETECTABLE, FEW_SUBJECTS, Better, Estimate, Gap, GroupTable
+from marlin_sdk.evaluation.audit.comparing import DETECTABLE, FEW_SUBJECTS, Better, Estimate, Gap, GroupRow, GroupTable
 from marlin_sdk.evaluation.intervals import CONFIDENCE
 from marlin_sdk.report.rendering import page_template, write_page
 from marlin_sdk.report.stress import STRESS_COLUMNS, draw_stress, stress_rows
@@ -83,23 +84,18 @@ def write_audit(folder: Path, *, stress: StressTest | None = None, dump: DumpAud
 
 
 def _table(table: GroupTable) -> dict[str, Any]:
-    rows = [
-        {
-            "column": row.column,
-            "value": row.value,
-            "videos": row.videos,
-            "subjects": row.subjects,
-            "too_few": row.too_few and bool(row.column),
-            "cells": [
-                _cell(row.estimates[name], better, is_all=not row.column) for name, better in table.metrics.items()
-            ],
-        }
-        for row in table.rows
-    ]
     return {
         "title": table.title,
         "metrics": [_WORDS.get(name, name) for name in table.metrics],
-        "rows": rows,
+        "columns": [
+            (
+                column,
+                [_row(row, table.metrics) for row in rows if not row.too_few or not column],
+                [row for row in rows if row.too_few and column],
+            )
+            for column, of_column in groupby(table.rows, lambda row: row.column)
+            if (rows := list(of_column))
+        ],
         "found": list(_found(table)),
         "comparisons": table.comparisons,
         "correction": {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg", None: ""}[table.correction],
@@ -108,15 +104,23 @@ def _table(table: GroupTable) -> dict[str, Any]:
     }
 
 
-def _cell(estimate: Estimate, better: Better, *, is_all: bool) -> _Cell:
+def _row(row: GroupRow, metrics: Mapping[str, Better]) -> tuple[GroupRow, list[_Cell]]:
+    return row, [_cell(row.estimates[name], better) for name, better in metrics.items()]
+
+
+def _cell(estimate: Estimate, better: Better) -> _Cell:
     if estimate.value is None:
         return _Cell("-")
     interval = "" if estimate.low is None or estimate.high is None else f"{_n(estimate.low)} to {_n(estimate.high)}"
-    gap = estimate.to_overall if better == "neither" else estimate.to_best
+    gap = _shown(estimate, better)
     if gap is None:
-        return _Cell(_n(estimate.value), interval, "" if is_all or better == "neither" else "best")
+        return _Cell(_n(estimate.value), interval, "best" if estimate.is_best else "")
     words = _gap(gap, "all" if better == "neither" else "best")
     return _Cell(_n(estimate.value), interval, words, _stands_out(gap))
+
+
+def _shown(estimate: Estimate, better: Better) -> Gap | None:
+    return estimate.to_overall if better == "neither" else estimate.to_best
 
 
 def _stands_out(gap: Gap) -> bool:
@@ -128,7 +132,8 @@ def _gap(gap: Gap, other: str) -> str:
     p = "" if gap.p_corrected is None else f", p {gap.p_corrected:.3f}"
     if _stands_out(gap):
         return f"{gap.value:+.3f} ({_n(gap.low)} to {_n(gap.high)}) from {other}{p}"
-    return f"{gap.value:+.3f} from {other}{p}; {_n(gap.detectable)} would have shown"
+    shown = "nothing varies" if gap.detectable is None else f"{_n(gap.detectable)} would have shown"
+    return f"{gap.value:+.3f} from {other}{p}; {shown}"
 
 
 def _found(table: GroupTable) -> Iterator[str]:
@@ -137,11 +142,11 @@ def _found(table: GroupTable) -> Iterator[str]:
         (gap, name, row.column, row.value)
         for row in table.rows
         for name, estimate in row.estimates.items()
-        if (gap := estimate.to_best) is not None and _stands_out(gap)
+        if (gap := _shown(estimate, table.metrics[name])) is not None and _stands_out(gap)
     ]
     for gap, name, column, value in sorted(gaps, key=lambda one: -abs(one[0].value)):
         interval = f"{_n(gap.low)} to {_n(gap.high)}"
-        yield f"{column} {value}: {_WORDS.get(name, name)} {gap.value:+.3f} ({interval}) from the best"
+        yield f"{column} {value}: {_WORDS.get(name, name)} {gap.value:+.3f} ({interval})"
 
 
 def _n(value: float) -> str:

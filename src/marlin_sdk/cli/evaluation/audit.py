@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,7 @@ from marlin_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
     from marlin_sdk.evaluation.audit.by_group import DumpAudit
+    from marlin_sdk.marlin import Marlin
     from marlin_sdk.stress.results import StressTest
 
 __all__ = ["command"]
@@ -88,23 +89,19 @@ def command(
     set_up_logging(quiet=quiet)
     with ends_with_status(console, failed="audit", interrupted="stopped by Ctrl-C; nothing was written"):
         _check(videos, head, dump, predictions, by, skin)
+        _check_names(only)
         with staged_bar(quiet=quiet) as advance:
             divided = stress = None
             if dump is not None:
                 divided = _divide(dump, by, predictions, skin=skin, draws=draws, seed=seed, advance=advance)
             if videos:
-                source: dict[str, str | bool] = {
-                    "detector": detector,
-                    "device": device,
-                    "offline": offline,
-                    "untrained": untrained,
-                }
-                stress = _stress(videos, model, source, only, head, seconds, advance)
+                loaded = _load(model, untrained=untrained, detector=detector, device=device, local_files_only=offline)
+                stress = _stress(loaded, videos, only, head, seconds, advance)
         from marlin_sdk.report.audit import write_audit
 
         page = write_audit(output, stress=stress, dump=divided)
         for name, reason in stress.left_out if stress else ():
-            console.failure(name, ConfigError(reason))
+            console.warn(f"left out: {name}: {reason}")
         console.note(f"{page}: the page; {output / 'audit.json'}: the numbers")
 
 
@@ -124,6 +121,14 @@ def _check(
         raise ConfigError("--dump is divided by label columns: give --by, such as --by sex --by age")
     if head is not None and not videos:
         raise ConfigError("--head is compared on spoilt VIDEOS: give some; for a dump, give its --predictions")
+
+
+def _check_names(only: Sequence[str]) -> None:
+    from marlin_sdk.stress.perturbations import PERTURBATIONS
+
+    known = [way.name for way in PERTURBATIONS]
+    if unknown := sorted(set(only) - set(known)):
+        raise ConfigError(f"--only {unknown[0]!r} is no perturbation; expected one of {', '.join(known)}")
 
 
 def _divide(
@@ -152,31 +157,22 @@ def _divide(
     return audit_dump(dump, by, predictions=scored, tones=tones, draws=draws, seed=seed, advance=advance)
 
 
+def _load(model: str, *, untrained: bool, **options: Any) -> Marlin:
+    from marlin_sdk.marlin import Marlin
+
+    return Marlin.untrained(model, **options) if untrained else Marlin.from_pretrained(model, **options)
+
+
 def _stress(
-    videos: Sequence[str],
-    model: str,
-    source: dict[str, str | bool],
-    only: Sequence[str],
-    head: Path | None,
-    seconds: float,
-    advance: Advance,
+    model: Marlin, videos: Sequence[str], only: Sequence[str], head: Path | None, seconds: float, advance: Advance
 ) -> StressTest:
     from marlin_sdk.evaluation.probe.head_file import load_heads
-    from marlin_sdk.marlin import Marlin
     from marlin_sdk.stress.perturbations import PERTURBATIONS
     from marlin_sdk.stress.run import stress_test
 
-    unknown = sorted(set(only) - {way.name for way in PERTURBATIONS})
-    if unknown:
-        known = ", ".join(way.name for way in PERTURBATIONS)
-        raise ConfigError(f"--only {unknown[0]!r} is no perturbation; expected one of {known}")
     heads = load_heads(head) if head else None
-    make = Marlin.untrained if source["untrained"] else Marlin.from_pretrained
-    loaded = make(
-        model, detector=str(source["detector"]), device=str(source["device"]), local_files_only=bool(source["offline"])
-    )
     chosen = [way for way in PERTURBATIONS if not only or way.name in only]
-    return stress_test(loaded, _expand(videos), heads=heads, seconds=seconds, perturbations=chosen, advance=advance)
+    return stress_test(model, _expand(videos), heads=heads, seconds=seconds, perturbations=chosen, advance=advance)
 
 
 def _expand(videos: Sequence[str]) -> list[str]:

@@ -45,14 +45,15 @@ class Gap:
         high: upper end.
         p: two-sided p-value.
         p_corrected: corrected for all gaps of the table.
-        detectable: the smallest gap that these data would show four times in five, 2.8 times the standard error.
+        detectable: the smallest gap that these data would show four times in five, 2.8 times the standard error; None
+            where nothing varies, so that no error is known.
     """
 
     value: float
     low: float
     high: float
     p: float
-    detectable: float
+    detectable: float | None
     p_corrected: float | None = None
 
 
@@ -64,13 +65,15 @@ class Estimate:
         value: None where it is undefined, or where there are too few subjects.
         low: lower end of its interval of 95 %; None without one.
         high: upper end.
-        to_best: gap to the best cell of the same column; None for the best itself.
+        is_best: whether it is the best of several cells of its column.
+        to_best: gap to that; None for the best itself, and where there is none.
         to_overall: gap to all videos.
     """
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    is_best: bool = False
     to_best: Gap | None = None
     to_overall: Gap | None = None
 
@@ -105,7 +108,7 @@ class GroupTable:
         metrics: by name, which direction is better.
         rows: see `GroupRow`.
         draws: number of draws of subjects.
-        comparisons: number of gaps to the best that are corrected together.
+        comparisons: number of gaps corrected together: those to the best; to all, of measures that have no better.
         correction: `holm` for fewer than ten, else `benjamini-hochberg`.
         notes: what to know about the numbers.
     """
@@ -185,7 +188,8 @@ def compare(
         )
         for part in sampled
     ]
-    corrected, count, correction = _corrected(rows_of)
+    shown = "to_overall" if set(metrics.values()) == {"neither"} else "to_best"
+    corrected, count, correction = _corrected(rows_of, shown)
     if sampled[0].subjects < FEW_SUBJECTS:
         notes = [*notes, f"{sampled[0].subjects} subjects in all are few: intervals are mostly too narrow"]
     return GroupTable(title, dict(metrics), tuple(corrected), draws, count, correction, tuple(notes))
@@ -204,7 +208,7 @@ def _estimate(name: str, part: _Sampled, sampled: Sequence[_Sampled], better: Be
     if better != "neither" and len(peers) > 1:
         best = (max if better == "higher" else min)(peers, key=lambda one: one.values[name])
     to_best = None if best is None or best is part else _gap(name, part, best)
-    return Estimate(value, low, high, to_best, _gap(name, part, overall))
+    return Estimate(value, low, high, best is part, to_best, _gap(name, part, overall))
 
 
 def _gap(name: str, part: _Sampled, other: _Sampled) -> Gap | None:
@@ -212,11 +216,12 @@ def _gap(name: str, part: _Sampled, other: _Sampled) -> Gap | None:
     draws = part.draws[name] - other.draws[name]
     if np.isnan(value) or np.isnan(draws).all():
         return None
-    return Gap(value, *interval_of(value, draws), p_value(draws), DETECTABLE * float(np.nanstd(draws)))
+    error = float(np.nanstd(draws))
+    return Gap(value, *interval_of(value, draws), p_value(draws), DETECTABLE * error if error > 1e-9 else None)
 
 
-def _corrected(rows: Sequence[GroupRow]) -> tuple[list[GroupRow], int, Correction | None]:
-    """With p-values corrected over all measures and cells of the table: gaps to the best, and those to all, apart."""
+def _corrected(rows: Sequence[GroupRow], shown: str) -> tuple[list[GroupRow], int, Correction | None]:
+    """With p-values corrected over all measures and cells: gaps to the best, and those to all, apart."""
     estimates = [dict(row.estimates) for row in rows]
     told: tuple[int, Correction | None] = (0, None)
     for kind in ("to_overall", "to_best"):
@@ -227,7 +232,8 @@ def _corrected(rows: Sequence[GroupRow]) -> tuple[list[GroupRow], int, Correctio
         adjusted, correction = correct([gap.p for gap in gaps])
         for (at, name), gap, p in zip(places, gaps, adjusted.tolist(), strict=True):
             estimates[at][name] = replace(estimates[at][name], **{kind: replace(gap, p_corrected=p)})
-        told = (len(places), correction)
+        if kind == shown:
+            told = (len(places), correction)
     return [replace(row, estimates=own) for row, own in zip(rows, estimates, strict=True)], *told
 
 

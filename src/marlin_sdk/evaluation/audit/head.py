@@ -34,6 +34,7 @@ REGRESSION: dict[str, Better] = {"mae": "lower", "bias": "neither"}
 
 _BINS = 10
 _MAX_LABELS = 40
+_SMALL = "the calibration error is larger in small cells, by chance alone: compare cells of about one size"
 
 
 def tested(predictions: Predictions) -> Predictions:
@@ -67,7 +68,7 @@ def head_tables(
             f"none of the videos of the predictions ({some(list(own.id.names))}) is in the dump, which has "
             f"{some(list(videos.ids))}: give the dump that was probed"
         )
-    notes = []
+    notes = [] if not own.classes else [_SMALL]
     if absent := int((video < 0).sum()):
         notes.append(f"{absent} predictions are for videos that the dump does not have, and are left out")
     own, video = own.take(video >= 0), video[video >= 0]
