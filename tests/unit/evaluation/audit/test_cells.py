@@ -63,4 +63,4 @@ def test_what_cannot_be_divided_is_refused(
     tmp_path: Path, labels: list[dict[str, str]], by: list[str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_videos(labelled_dump(tmp_path, labels), by)  # type: ignore[arg-type]
+        read_videos(labelled_dump(tmp_path, labels), by)
