@@ -92,10 +92,14 @@ NOT_RUN_BLOCKS = [
         "marlin-sdk pretrain --data data/ --resume -o runs/mine --licence mit --push-to-hub lab/mine",
     ),
     ("docs/how-to/pretrain.md", "from marlin_sdk.training.pretrain.publish import push_to_hub"),
+    ("docs/how-to/probe.md", "pip install 'marlin-sdk[probe]'"),
     ("docs/how-to/read-features.md", "pip install 'marlin-sdk[pandas]'"),
     ("docs/how-to/reconstruct.md", "marlin-sdk reconstruct talk.mp4 -o out.mp4 --model marlin_vit_small_ytf"),
     ("docs/how-to/reconstruct.md", "from marlin_sdk import Marlin"),
     ("docs/how-to/several-faces.md", 'model = Marlin.from_pretrained("marlin_vit_small_ytf")'),
+    ("docs/reference/published.md", "marlin-sdk data cmu-mosei MOSEI/ -o mosei.csv"),
+    ("docs/reference/published.md", "marlin-sdk data faceforensics FFPP/ -o ffpp.csv --compression c40"),
+    ("docs/reference/published.md", "marlin-sdk data celebv-hq CELEBVHQ/ -o celebv.csv"),
     ("docs/tutorial/index.md", "python3 -m venv .venv"),
 ]
 

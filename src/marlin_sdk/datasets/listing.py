@@ -33,7 +33,7 @@ class Listing:
         split_by: who made the splits; None asks for a split by the seed.
         strata: labels that such a split balances; see `marlin_sdk.datasets.splits.seeded`.
         absent: clips that a list names, without a file.
-        unlisted: files of videos that no list names.
+        unlisted: other files of videos, to which no list, folder or name gives a label.
         dropped: other clips that are left out, by reason.
         notes: what else there is to know, a sentence each.
     """

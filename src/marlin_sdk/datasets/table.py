@@ -58,7 +58,7 @@ class Table:
         clips: those whose files are there.
         split_by: who made the splits: "official", "fold 1 of 5", "seed 0", or "nobody".
         absent: clips that the data set lists, without a file.
-        unlisted: files of videos that no list names.
+        unlisted: other files of videos, to which no list, folder or name gives a label.
         dropped: other clips that are left out, by reason.
         notes: what else there is to know, a sentence each.
     Raises:
@@ -107,7 +107,7 @@ class Table:
         if self.absent:
             yield f"{named(self.absent, 'listed clip')} absent: no such file in this folder."
         if self.unlisted:
-            yield f"{named(self.unlisted, 'video')} in no list, and left out."
+            yield f"{named(self.unlisted, 'video')} left out: no list, folder or name gives a label."
         for reason, names in self.dropped.items():
             yield f"{named(names, 'clip')} left out: {reason}."
 
@@ -120,7 +120,7 @@ class Table:
         Args:
             file: an existing one is replaced.
         Raises:
-            ConfigError: the name of a clip's file is not valid text.
+            ConfigError: the name of a clip's file, or a label, is not valid text.
             OSError: it cannot be written.
         """
         base, labels = os.path.abspath(file.parent), self.labels  # noqa: PTH100 - links stay as they are
@@ -134,7 +134,7 @@ class Table:
                     ends = (clip.split, clip.group, self.source)
                     writer.writerow(map(_cell, (*cells, *values, *ends)))
         except UnicodeEncodeError as error:
-            raise ConfigError(f"the name of a file is not valid text: {error.object!r}; rename it") from error
+            raise ConfigError(f"a name or label is not valid text: {error.object!r:.200}; correct it") from error
 
 
 def named(names: Sequence[str], what: str) -> str:

@@ -76,7 +76,7 @@ class UnpackedFolder:
     def files(self, below: str = "", suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
         """Files below a folder by their suffix, sorted; hidden ones are none. A linked folder is visited once."""
         found, entered = list[str](), set[str]()
-        for where, folders, names in os.walk(self.root / below, followlinks=True):
+        for where, folders, names in os.walk(self.root / below, onerror=_refuse, followlinks=True):
             real = os.path.realpath(where)
             if real in entered:
                 folders.clear()
@@ -172,7 +172,9 @@ class UnpackedFolder:
         if name not in self._listings:
             try:
                 self._listings[name] = frozenset(os.listdir(self.root / name))  # noqa: PTH208
-            except OSError:  # no such folder
+            except PermissionError as error:
+                _refuse(error)
+            except (OSError, ValueError):  # no such folder, or no possible name of one
                 self._listings[name] = frozenset()
         return self._listings[name]
 
@@ -181,6 +183,11 @@ def stem(name: str) -> str:
     """A name without folders, and without the suffix of a video."""
     last = name.rpartition("/")[2]
     return last[: -len(PurePosixPath(last).suffix)] if last.lower().endswith(SUFFIXES) else last
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 def _is_inside(name: str) -> bool:

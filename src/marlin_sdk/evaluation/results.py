@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
 from marlin_sdk.evaluation.corrections import Correction
@@ -132,37 +133,23 @@ class Evaluation:
         summed = any(row.kind != "label" for row in self.rows)
         shown = [row for row in self.rows if labels or not summed or row.kind != "label"]
         kind = {"percentile": "percentile", "bca": "BCa"}[self.interval]
-        lines = [
+        lines: list[str | tuple[str, ...]] = [
             f"{self.level} level; {CONFIDENCE:.0%} {kind} intervals of {self.draws:,} draws of groups, seed {self.seed}"
         ]
-        head = None
+        part = None
         for row in shown:
-            if (row.split, row.ratio) != head:
-                head = (row.split, row.ratio)
-                lines += ["", self._title(row)]
-                lines.append(_line(_head(row)))
-            lines += [_line(cells) for cells in self._cells(row)]
-            lines += [f"  note: {note}" for note in row.notes]
+            if (row.split, row.ratio) != part:
+                part = (row.split, row.ratio)
+                lines += ["", self._title(row), _head(row)]
+            lines += [*_cells(row), *(f"  note: {note}" for note in row.notes)]
         if len(shown) < len(self.rows):
             lines += ["", f"{len(self.rows) - len(shown)} rows of single labels are not shown"]
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return _aligned([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _title(self, row: Row) -> str:
         ratio = f", {row.ratio:.0%} of the training part" if row.ratio != 1 else ""
         seeds = f", {row.seeds} seeds" if row.seeds > 1 else ""
         return f"{row.split}{ratio}: {row.videos:,} videos of {row.groups:,} groups{seeds}"
-
-    def _cells(self, row: Row) -> list[tuple[str, ...]]:
-        lines = []
-        for at, (name, measure) in enumerate(row.measures.items()):
-            cells = [row.label if not at else "", name, *_measure(measure)]
-            if row.other is not None and row.differences is not None:
-                cells += [_number(row.other[name].value), *_difference(row.differences[name])]
-            if measure.undefined:
-                cells.append(measure.undefined)
-            lines.append(tuple(cells))
-        return lines
 
 
 def _head(row: Row) -> tuple[str, ...]:
@@ -170,12 +157,22 @@ def _head(row: Row) -> tuple[str, ...]:
     return ("", "metric", "value", "95 % interval", "seeds", *compared)
 
 
-_WIDTHS = (20, 18, 9, 18, 8, 9, 11, 19, 8, 10)
+def _cells(row: Row) -> list[tuple[str, ...]]:
+    lines = []
+    for at, (name, measure) in enumerate(row.measures.items()):
+        cells = [row.label if not at else "", name, *_measure(measure)]
+        if row.other is not None and row.differences is not None:
+            cells += [_number(row.other[name].value), *_difference(row.differences[name])]
+        lines.append((*cells, measure.undefined or ""))
+    return lines
 
 
-def _line(cells: tuple[str, ...]) -> str:
-    """Cells in columns of a width; the last ones may be text of any length."""
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, (*_WIDTHS, 0), strict=False)).rstrip()
+def _aligned(lines: Sequence[str | tuple[str, ...]]) -> str:
+    """Lines of cells as columns, the last of which may be text of any length."""
+    cells = [line for line in lines if isinstance(line, tuple)]
+    widths = [max(map(len, column)) for column in zip_longest(*cells, fillvalue="")]
+    texts = (line if isinstance(line, str) else "  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(texts)
 
 
 def _number(value: float | None) -> str:

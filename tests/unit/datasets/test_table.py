@@ -121,7 +121,7 @@ def test_what_is_left_out_is_counted_and_the_first_named() -> None:
     )
     assert list(table.left_out()) == [
         "1 listed clip (x) is absent: no such file in this folder.",
-        "5 videos (p, q, r, ...) are in no list, and left out.",
+        "5 videos (p, q, r, ...) are left out: no list, folder or name gives a label.",
         "1 clip (d) is left out: too dark.",
     ]
 

@@ -21,7 +21,10 @@ def test_no_folder_is_an_error_that_says_what_is_expected(tmp_path: Path) -> Non
         folder(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("name", ["../secret.mp4", "/etc/passwd", "a/../../secret.mp4", "a//b.mp4", "", "a\0b", ".."])
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.mp4", "/etc/passwd", "a/../../secret.mp4", "a//b.mp4", "", "a\0b", "..", "\ud800/a", "a" * 300 + "/b"],
+)
 def test_a_name_that_leads_out_names_no_file(tmp_path: Path, name: str) -> None:
     plant(tmp_path, "secret.mp4", "root/a/b.mp4")
     assert folder(tmp_path / "root").has("a/b.mp4")
@@ -88,3 +91,13 @@ def test_a_list_that_is_no_text_is_an_error(tmp_path: Path) -> None:
     lay(tmp_path / "l.txt", b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"l\.txt cannot be read"):
         list(folder(tmp_path).lines("l.txt"))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    plant(tmp_path, "a/b.mp4")
+    monkeypatch.setattr("os.listdir", refuse)
+    with pytest.raises(ConfigError, match=r"/a cannot be read: Permission denied"):
+        folder(tmp_path).has("a/b.mp4")

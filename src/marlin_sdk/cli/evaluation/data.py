@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from marlin_sdk.batch.progress import escape_controls
 from marlin_sdk.cli.options import CONTEXT, ends_with_status, output_options
 from marlin_sdk.cli.output import Console
 from marlin_sdk.datasets.catalogue import DATA_SETS, Option, data_set
@@ -82,7 +83,7 @@ def command(
         splits = ", ".join(f"{split or 'none'} {count:,}" for split, count in table.splits.items())
         console.note(f"{output}: {len(table.clips):,} clips; split by {table.split_by}: {splits}")
         if checks and not quiet:
-            click.echo("\n".join(_counts(table)))
+            click.echo("\n".join(map(escape_controls, _counts(table))))
 
 
 def _read(name: str, root: Path, seed: int, options: dict[str, str], console: Console, checks: bool) -> Table:

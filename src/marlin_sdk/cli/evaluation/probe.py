@@ -36,7 +36,16 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
     help="Folder for the results; a run that was stopped goes on there.",
 )
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Default: by the label's type.")
-@click.option("--head", type=click.Choice(get_args(HeadName)), help="Default: logistic, or ridge for numbers.")
+@click.option(
+    "--head",
+    type=click.Choice([name for name in get_args(HeadName) if name != "marlin"]),
+    help="Default: logistic, or ridge for numbers.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["marlin"]),
+    help="The linear probe of MARLIN's published code, with what is unsound in it.",
+)
 @click.option("--pooling", type=click.Choice(get_args(Pooling)), help="Of a video's windows. Default: mean.")
 @click.option("--folds", type=int, help="Stratified folds by group, in place of the table's split.")
 @click.option("--leave-one-group-out", is_flag=True, help="A fold for each group.")
@@ -62,7 +71,7 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
 @click.option("--jobs", type=int, default=os.cpu_count() or 1, help="Processes. Default: the number of cores.")
 @click.option("--overwrite", is_flag=True, help="Discard what another probe has left in the folder.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures.")
-def command(dump: Path, output: Path, against: Path | None, quiet: bool, **options: Any) -> None:
+def command(dump: Path, output: Path, against: Path | None, protocol: str | None, quiet: bool, **options: Any) -> None:
     """Train a head on frozen features, and say what it is worth.
 
     DUMP is a folder that marlin-extract has written from a --table with labels. The head is fitted on the training
@@ -80,6 +89,10 @@ def command(dump: Path, output: Path, against: Path | None, quiet: bool, **optio
     from marlin_sdk.evaluation.probe.run import ProbeSettings, run_probe
     from marlin_sdk.report.probe import write_probe_page
 
+    if protocol is not None:
+        if options["head"] or options["pooling"] not in (None, "mean"):
+            raise click.UsageError("--protocol marlin decides head and pooling; give neither")
+        options["head"] = protocol
     draws, interval = options.pop("draws"), options.pop("interval")
     jobs, overwrite = options.pop("jobs"), options.pop("overwrite")
     with staged_bar(quiet=quiet) as advance:

@@ -24,6 +24,7 @@ __all__ = ["FittedHeads", "load_heads", "save_heads"]
 _MAKERS: dict[str, Callable[..., Head]] = {
     "logistic": LinearHead.from_arrays,
     "ridge": LinearHead.from_arrays,
+    "marlin": LinearHead.from_arrays,
     "knn": NeighbourHead.from_arrays,
     "attentive": AttentiveHead.from_arrays,
 }

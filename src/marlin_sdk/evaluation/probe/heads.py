@@ -14,7 +14,7 @@ from marlin_sdk.errors import ConfigError, MissingExtraError
 
 __all__ = ["Head", "HeadName", "LinearHead", "NeighbourHead", "Training", "fit_head"]
 
-HeadName = Literal["logistic", "ridge", "knn", "attentive"]
+HeadName = Literal["logistic", "ridge", "knn", "attentive", "marlin"]
 
 _PENALTIES = tuple(float(c) for c in np.logspace(-4, 1, 6))  # C, times the number of videos below
 _RIDGE = np.logspace(-4, 2, 13)  # for features whose squares add up to about 1
@@ -168,7 +168,7 @@ def fit_head(name: HeadName, training: Training) -> Head:
 
     Args:
         name: "logistic" (classes) or "ridge" (numbers), whose penalty is chosen by cross-validation within the training
-            part, by group; "knn"; or "attentive", for sequences.
+            part, by group; "knn"; "attentive", for sequences; or "marlin", the published protocol.
         training: what it learns from.
     Raises:
         ConfigError: a head that does not fit the kind of label, or the pooling.
@@ -185,6 +185,10 @@ def fit_head(name: HeadName, training: Training) -> Head:
         from marlin_sdk.evaluation.probe.attentive import fit_attentive
 
         return fit_attentive(training)
+    if name == "marlin":
+        from marlin_sdk.evaluation.probe.protocol import fit_marlin
+
+        return fit_marlin(training)
     mean = training.features.mean(axis=0, dtype=np.float64)
     scale = training.features.std(axis=0, dtype=np.float64)
     scale[scale < 1e-12] = 1.0  # a constant says nothing, and stays 0

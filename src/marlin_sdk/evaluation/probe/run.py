@@ -20,6 +20,7 @@ from marlin_sdk.evaluation.probe.baselines import ARMS
 from marlin_sdk.evaluation.probe.cells import Cell, fit_cell, plan_cells, training_of
 from marlin_sdk.evaluation.probe.head_file import FittedHeads, save_heads
 from marlin_sdk.evaluation.probe.heads import HeadName, fit_head
+from marlin_sdk.evaluation.probe.protocol import UNSOUND
 from marlin_sdk.evaluation.probe.samples import Pooling, Samples, read_samples, same_videos
 from marlin_sdk.evaluation.probe.splits import Fold, make_folds
 from marlin_sdk.evaluation.probe.targets import Kind, Target, choose_targets
@@ -39,8 +40,8 @@ class ProbeSettings:
     Attributes:
         label: a label column, or a pattern of several ('appearance.*').
         kind: "classification" or "regression"; None decides by the label's type.
-        head: "logistic", "ridge", "knn" or "attentive"; None is logistic for classes, ridge for numbers, and attentive
-            for sequences.
+        head: "logistic", "ridge", "knn", "attentive", or "marlin" (the published protocol); None is logistic for
+            classes, ridge for numbers, and attentive for sequences.
         pooling: of a video's windows, "mean", "mean+std" or "sequence"; None is "sequence" for the attentive head, else
             "mean".
         folds: number of folds, stratified and by group; None takes the table's `split`.
@@ -152,7 +153,8 @@ def run_probe(
                 folds=len(folds[0]), ratios=settings.ratios, seeds=settings.seeds, head=head, against=other is not None
             )
             work = _Work(output, samples, other, targets, folds, head)
-            notes = [*samples.notes, *_missing(targets, len(samples)), *work.run(cells, jobs, advance)]
+            unsound = UNSOUND if head == "marlin" else ()
+            notes = [*unsound, *samples.notes, *_missing(targets, len(samples)), *work.run(cells, jobs, advance)]
             found = _gather(output, cells)
             save_heads(output, _final(samples, targets, folds, head, settings))
     except OSError as error:

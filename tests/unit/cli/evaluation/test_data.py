@@ -44,7 +44,7 @@ def test_the_table_is_written_and_the_rest_said_on_stderr(tmp_path: Path) -> Non
     done = run("folder", tmp_path / "data", "-o", tmp_path / "clips.csv")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr.splitlines() == [
-        "1 video (stray.mp4) is in no list, and left out.",
+        "1 video (stray.mp4) is left out: no list, folder or name gives a label.",
         f"{tmp_path}/clips.csv: 10 clips; split by seed 0: train 8, val 1, test 1",
     ]
     assert len(read_table(tmp_path / "clips.csv")) == 10
@@ -53,7 +53,7 @@ def test_the_table_is_written_and_the_rest_said_on_stderr(tmp_path: Path) -> Non
 def test_quiet_says_only_what_is_left_out(tmp_path: Path) -> None:
     plant(tmp_path, *(f"data/happy/p{index}/1.mp4" for index in range(10)), "data/stray.mp4")
     done = run("folder", tmp_path / "data", "-o", tmp_path / "clips.csv", "--quiet")
-    assert done.stderr == "1 video (stray.mp4) is in no list, and left out.\n"
+    assert done.stderr == "1 video (stray.mp4) is left out: no list, folder or name gives a label.\n"
 
 
 def test_check_opens_the_videos_leaves_out_what_fails_and_counts(tmp_path: Path) -> None:
@@ -98,3 +98,13 @@ def test_a_table_that_cannot_be_written_ends_with_1(tmp_path: Path) -> None:
     done = run("folder", tmp_path / "data", "-o", tmp_path / "file" / "clips.csv")
     assert done.exit_code == 1
     assert "failed" in done.stderr
+
+
+def test_control_characters_of_lists_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    entries = {f"{index}.mp4": {"label": "REAL"} for index in range(3)} | {"\x1b[2J\ud800.mp4": {"label": "REAL"}}
+    note(tmp_path, "dfdc/dfdc_train_part_0/metadata.json", entries)
+    plant(tmp_path / "dfdc/dfdc_train_part_0", *list(entries)[:3])
+    done = run("dfdc", tmp_path / "dfdc", "-o", tmp_path / "clips.csv")
+    assert done.exit_code == 0
+    assert "1 listed clip" in done.stderr
+    assert "\x1b" not in done.stderr

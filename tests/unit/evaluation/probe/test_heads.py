@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
@@ -176,3 +177,14 @@ def test_damaged_heads_are_refused(name: str, content: bytes | None, message: st
         (tmp_path / name).write_bytes(content)
     with pytest.raises(FeatureFileError, match=message):
         load_heads(tmp_path)
+
+
+def test_published_protocol_learns_and_chooses_by_validation() -> None:
+    training = drawn(("a", "b"))
+    rows = np.asarray((training.features - 5) / np.array([1, 10, 0.1, 1, 1, 1]), np.float32)
+    scores = fit_head("marlin", replace(training, features=rows)).scores(rows, NO_ENDS)[:, 1]
+    assert roc_auc_score(training.values, scores) > 0.75
+    with pytest.raises(ConfigError, match="for labels of two classes; this one has 3"):
+        fit_head("marlin", drawn(("a", "b", "c")))
+    with pytest.raises(ConfigError, match="needs a validation part"):
+        fit_head("marlin", replace(training, inner=[]))
