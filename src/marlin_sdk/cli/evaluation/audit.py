@@ -113,10 +113,10 @@ def _check(
     by: Sequence[str],
     skin: bool,
 ) -> None:
-    if not videos and dump is None:
-        raise ConfigError("nothing to audit: give VIDEOS for a stress test, or --dump and --by")
     if dump is None and (by or predictions or skin):
         raise ConfigError("--by, --predictions and --skin divide a dump: give --dump too")
+    if not videos and dump is None:
+        raise ConfigError("nothing to audit: give VIDEOS for a stress test, or --dump and --by")
     if dump is not None and not by:
         raise ConfigError("--dump is divided by label columns: give --by, such as --by sex --by age")
     if head is not None and not videos:
