@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from marlin_sdk.report.charts import DATA, FAINT, TEXT, Chart, draw_axes
-from marlin_sdk.stress.results import Mean, StressCurve, StressPoint
+from marlin_sdk.stress.results import Mean, StressCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,43 +28,53 @@ STRESS_COLUMNS = (
 )
 """Heads of the numbers."""
 
-_LINES: tuple[tuple[str, Callable[[StressPoint], Mean | float | None], str, str], ...] = (
-    ("faces found again", lambda point: point.recall, DATA, "-"),
-    ("feature R2", lambda point: point.r2_within, TEXT, "--"),
-    ("scores kept", lambda point: _kept(point.score_change), TEXT, ":"),
-)
+Values = list[Mean | float | None]
+
+
+def _lines(curve: StressCurve) -> Iterator[tuple[str, Values, str, str]]:
+    """The lines of a chart: name, values, colour and style."""
+    points = curve.points
+    yield "faces found again", [point.recall for point in points], DATA, "-"
+    still = next((point.jitter.value for point in points if point.strength == 0 and point.jitter), None)
+    steady: Values = [_steadiness(still, point.jitter) for point in points]
+    yield "boxes as steady", steady, DATA, "-."
+    yield "feature R2", [point.r2_within for point in points], TEXT, "--"
+    yield "scores kept", [_kept(point.score_change) for point in points], TEXT, ":"
 
 
 def draw_stress(curve: StressCurve) -> Chart:
-    """Faces found again, R2 of the features, and 1 minus the change of a head's scores, over the strength.
+    """Faces found again, steadiness of their boxes, R2 of the features, and what is kept of a head's scores.
 
     Values below 0 are drawn at 0.
     """
     at = [point.strength for point in curve.points]
-    said = []
+    lines = list(_lines(curve))
 
     def paint(axes: Axes) -> None:
-        for name, measure, colour, style in _LINES:
-            values = np.array([_value(measure(point)) for point in curve.points])
+        for _, means, colour, style in lines:
+            values = np.array([_value(mean) for mean in means])
             if np.isnan(values).all():
                 continue
             shown = np.clip(values, 0, None)
-            axes.plot(at, shown, color=colour, linestyle=style, linewidth=1.5, marker="o", markersize=3, label=name)
-            means = [measure(point) for point in curve.points]
+            width = 1.0 if style == "-." else 1.5
+            axes.plot(at, shown, color=colour, linestyle=style, linewidth=width, marker="o", markersize=3)
             low = [mean.low if isinstance(mean, Mean) and mean.low is not None else np.nan for mean in means]
             high = [mean.high if isinstance(mean, Mean) and mean.high is not None else np.nan for mean in means]
             axes.fill_between(at, np.clip(low, 0, None), high, color=FAINT, linewidth=0, zorder=0)
         axes.set_xlabel(curve.unit)
         axes.set_ylim(-0.03, 1.05)
 
-    svg = draw_axes(paint)
-    worst = curve.points[-1]
-    for name, measure, _, _ in _LINES:
-        value = _value(measure(worst))
-        if not np.isnan(value):
-            said.append(f"{name} {value:.2f}")
-    left = f"at {worst.strength:g}: {', '.join(said)}" if said else f"at {worst.strength:g} nothing is left to measure"
-    return Chart(curve.name, svg, left)
+    worst = [(name, _value(means[-1])) for name, means, _, _ in lines]
+    said = ", ".join(f"{name} {value:.2f}" for name, value in worst if not np.isnan(value))
+    summary = f"at {at[-1]:g}: {said}" if said else f"at {at[-1]:g} nothing is left to measure"
+    return Chart(curve.name, draw_axes(paint), summary)
+
+
+def _steadiness(still: float | None, jitter: Mean | None) -> float | None:
+    """The jitter of the undisturbed boxes by that of these, at most 1."""
+    if still is None or jitter is None:
+        return None
+    return min(1.0, still / jitter.value) if jitter.value > 0 else 1.0
 
 
 def _kept(change: Mean | None) -> Mean | None:

@@ -79,7 +79,10 @@ def test_rows_say_what_is_not_there() -> None:
     assert rows[2] == ("4", *["-"] * 8)
     assert draw_stress(CURVE).summary == "at 4 nothing is left to measure"
     last = StressCurve("blur", "sigma", CURVE.points[:2])
-    assert draw_stress(last).summary == "at 2: faces found again 0.50, feature R2 -3.25, scores kept 0.75"
+    assert (
+        draw_stress(last).summary
+        == "at 2: faces found again 0.50, boxes as steady 1.00, feature R2 -3.25, scores kept 0.75"
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

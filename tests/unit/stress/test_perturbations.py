@@ -42,7 +42,7 @@ def test_strength_zero_is_the_frame(way: Perturbation, frame: NDArray[np.uint8])
     assert np.array_equal(spoilt(way, frame, 0), before)
     for strength in way.strengths:
         result = spoilt(way, frame, strength)
-        assert (result.dtype, result.shape) == (np.uint8, frame.shape)
+        assert (result.dtype.name, result.shape) == ("uint8", frame.shape)
     assert np.array_equal(frame, before)
 
 
