@@ -14,8 +14,7 @@ from marlin_sdk.evaluation.audit.cells import Cell, Videos, project
 from marlin_sdk.evaluation.audit.comparing import Better, GroupTable, compare, mean_scorer
 from marlin_sdk.evaluation.columns import some
 from marlin_sdk.evaluation.levels import to_videos
-from marlin_sdk.evaluation.metrics import Scorer, mean_of_defined
-from marlin_sdk.evaluation.metrics.ranking import Ranking
+from marlin_sdk.evaluation.metrics import Ranking, Scorer, mean_of_defined
 from marlin_sdk.evaluation.predictions import Predictions
 
 __all__ = ["CLASSIFICATION", "REGRESSION", "class_scorer", "head_tables", "tested"]
