@@ -163,20 +163,16 @@ def compare(
     names, groups = np.unique(subjects, return_inverse=True)
     blocks = list(draw_groups(len(names), draws, seed, np.float64))
     everything = Cell("", "", np.ones(len(groups), np.bool_))
-    sampled = []
-    for cell in (everything, *cells):
+
+    def sample(cell: Cell) -> _Sampled:
         rows = np.flatnonzero(cell.rows)
-        scorer = score(rows, groups, len(names))
+        scorer, count = score(rows, groups, len(names)), len(np.unique(groups[rows]))
         one = scorer(np.ones((len(names), 1)))
-        of_draws = [scorer(block) for block in blocks]
-        sampled.append(
-            _Sampled(
-                cell,
-                len(np.unique(groups[rows])),
-                {name: float(one[name][0]) for name in metrics},
-                {name: np.concatenate([part[name] for part in of_draws]) for name in metrics},
-            )
-        )
+        values = {name: float(one[name][0]) for name in metrics}
+        drawn = [scorer(block) for block in blocks] if count >= FEW_SUBJECTS or cell is everything else [one]
+        return _Sampled(cell, count, values, {name: np.concatenate([part[name] for part in drawn]) for name in metrics})
+
+    sampled = [sample(cell) for cell in (everything, *cells)]
     rows_of = [
         GroupRow(
             part.cell.column,
