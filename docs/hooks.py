@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from marlin_sdk.cli import doctor, download, extract, prepare, pretrain, reconstruct, report
-from marlin_sdk.cli.evaluation import data, evaluate, predict, probe
+from marlin_sdk.cli.evaluation import audit, data, evaluate, predict, probe
 
 PLACES = {
     "<!-- options of marlin-extract -->": extract.main,
@@ -20,6 +20,7 @@ PLACES = {
     "<!-- options of marlin-sdk report -->": report.main,
     "<!-- options of marlin-sdk probe -->": probe.command,
     "<!-- options of marlin-sdk evaluate -->": evaluate.main,
+    "<!-- options of marlin-sdk audit -->": audit.command,
     "<!-- options of marlin-sdk download -->": download.command,
     "<!-- options of marlin-sdk doctor -->": doctor.main,
 }

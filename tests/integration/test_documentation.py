@@ -36,6 +36,7 @@ from tests.unit.datasets.trees import plant_data_sets
 import marlin_sdk
 from marlin_sdk import Marlin, ModelConfig
 from marlin_sdk.cli.doctor import main as doctor
+from marlin_sdk.cli.evaluation.audit import command as audit
 from marlin_sdk.cli.evaluation.data import command as data
 from marlin_sdk.cli.evaluation.evaluate import main as evaluate
 from marlin_sdk.cli.evaluation.predict import command as predict
@@ -63,6 +64,7 @@ NOT_RUN_BLOCKS = [
     ("README.md", "pip install marlin-sdk"),
     ("README.md", "make demo   # makes .venv, installs, embeds examples/astronaut.mp4, shows what came out"),
     ("README.md", "marlin-sdk prepare videos/ -o data/"),
+    ("docs/how-to/audit.md", "marlin-sdk probe features/ --label emotion --folds 5 -o probe/"),
     (
         "docs/how-to/cluster.md",
         "VIDEOS=/data/celebs DUMP=/data/features sbatch --array=1-16 examples/slurm.sh --model marlin_vit_base_ytf",
@@ -384,7 +386,10 @@ def test_reference_of_the_command_has_every_option() -> None:
     page = on_page_markdown((DOCS / "reference" / "cli.md").read_text(encoding="utf-8"))
     options = [
         parameter
-        for command in (marlin_extract, data, probe, evaluate, predict, report, doctor, prepare, pretrain, reconstruct)
+        for command in (
+            *(marlin_extract, data, probe, evaluate, predict, audit),
+            *(report, doctor, prepare, pretrain, reconstruct),
+        )
         for parameter in command.params
         if isinstance(parameter, click.Option)
     ]

@@ -25,6 +25,10 @@ _COMMANDS = {
         "marlin_sdk.cli.evaluation.evaluate:main",
         "Score a file of predictions, of any model, with intervals.",
     ),
+    "audit": (
+        "marlin_sdk.cli.evaluation.audit:command",
+        "Show where faces, features and a head lose, and for whom.",
+    ),
     "download": ("marlin_sdk.cli.download:command", "Fetch all that a machine without a network needs."),
     "doctor": ("marlin_sdk.cli.doctor:main", "Check this machine, and say how to fix what is missing."),
 }

@@ -1,6 +1,7 @@
 """What features and predictions are worth: probes, metrics, and intervals that hold."""
 
 __all__ = [
+    "audit",
     "columns",
     "corrections",
     "evaluate",

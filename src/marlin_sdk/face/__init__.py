@@ -1,3 +1,3 @@
 """Face detection, tracking and cropping."""
 
-__all__ = ["cropping", "detections", "detectors", "people", "recognition", "regions", "tracking"]
+__all__ = ["boxes", "cropping", "detections", "detectors", "people", "recognition", "regions", "tracking"]

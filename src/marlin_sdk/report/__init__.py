@@ -1,3 +1,3 @@
-"""A report on a dump of features, as one HTML page."""
+"""Pages of dumps, probes and audits, each one HTML file."""
 
-__all__ = ["page", "probe"]
+__all__ = ["audit", "page", "probe"]

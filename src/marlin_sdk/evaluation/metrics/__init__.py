@@ -1,5 +1,6 @@
 """The metrics, for many weightings of the groups at once."""
 
+from marlin_sdk.evaluation.metrics.ranking import Ranking
 from marlin_sdk.evaluation.metrics.scoring import (
     METRICS,
     WHY_UNDEFINED,
@@ -9,4 +10,4 @@ from marlin_sdk.evaluation.metrics.scoring import (
     scorer,
 )
 
-__all__ = ["METRICS", "WHY_UNDEFINED", "Scorer", "find_metrics", "mean_of_defined", "scorer"]
+__all__ = ["METRICS", "WHY_UNDEFINED", "Ranking", "Scorer", "find_metrics", "mean_of_defined", "scorer"]
