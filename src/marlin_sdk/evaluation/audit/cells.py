@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.evaluation.columns import some
-from marlin_sdk.features.labels import Label
+from marlin_sdk.labels import Label
 
 __all__ = ["Cell", "Videos", "as_values", "make_cells", "project", "read_videos"]
 
