@@ -19,6 +19,7 @@ HeadName = Literal["logistic", "ridge", "knn", "attentive", "marlin"]
 _PENALTIES = tuple(float(c) for c in np.logspace(-4, 1, 6))  # C, times the number of videos below
 _RIDGE = np.logspace(-4, 2, 13)  # for features whose squares add up to about 1
 _MAX_ITERATIONS = 2000
+_CHOOSING = {"tol": 1e-3, "max_iter": 200}  # which penalty is best shows long before the last digit
 _NEIGHBOURS, _TEMPERATURE = 20, 0.07  # DINOv2's
 _BLOCK = 1024  # rows compared with all neighbours at once
 
@@ -223,7 +224,7 @@ def _logistic(rows: NDArray[np.float32], training: Training) -> Fit:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # said below, of the fit that counts
         for fit, held in training.inner:
-            model = LogisticRegression(warm_start=True, max_iter=_MAX_ITERATIONS)
+            model = LogisticRegression(warm_start=True, **_CHOOSING)
             for index, penalty in enumerate(penalties):  # from simple to complex, each from where the last one ended
                 model.set_params(C=penalty).fit(rows[fit], values[fit])
                 chances = model.predict_proba(rows[held])
