@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+from tests.integration.browsing import FLAGS
 from tests.integration.loopback import Loopback
 from tests.integration.warm import WarmCommand
 from tests.making import noise, write_checkpoint, write_video
@@ -105,3 +107,12 @@ def command(tiny_folder: Path, no_network: Mapping[str, str]) -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A headless Chromium of this machine."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()

@@ -5,30 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser
+from tests.integration.browsing import COLOURS, TEXTS, opened
 from tests.unit.report.dumps import features_of, write_dump
 
 from marlin_sdk import Marlin
 from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.features import SkippedWindow
 
-# For an emptied machine, as root, without a network.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = '<script>document.title="owned"</script><img src="http://evil.example/x" onerror="document.title=\'owned\'">'
 LABELS, OTHER = {"split": "train", "mood": "calm"}, {"split": "val"}
 EVIL = {HOSTILE: HOSTILE, "split": HOSTILE}
@@ -108,34 +97,6 @@ def report(dump: Path) -> Path:
     return output
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """A headless Chromium of this machine."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(
-    browser: Browser, report: Path, *, width: int = 1280, dark: bool = False, script: bool = True
-) -> Iterator[Page]:
-    """The page in a fresh window; fails where it asks for anything, or complains."""
-    trouble: list[str] = []
-    context = browser.new_context(
-        viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light", java_script_enabled=script
-    )
-    page = context.new_page()
-    page.on("request", lambda request: trouble.append(request.url) if not request.url.startswith("data:") else None)
-    page.on("console", lambda message: trouble.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.goto(report.as_uri())
-    yield page
-    assert trouble == [report.as_uri()]
-    context.close()
-
-
 def test_nothing_leaves_the_page_and_nothing_hostile_runs(browser: Browser, report: Path) -> None:
     with opened(browser, report) as page:
         page.mouse.wheel(0, 20_000)
@@ -159,41 +120,6 @@ def test_the_page_never_scrolls_sideways(browser: Browser, report: Path, width: 
         assert beyond == []
 
 
-# The contrast ratio of WCAG 2.2 between a colour and what an element stands on, whatever way the colour is written.
-COLOURS = """
-    const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
-    const rgba = (colour) => {
-        canvas.clearRect(0, 0, 1, 1);
-        canvas.fillStyle = colour;
-        canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data];
-    };
-    const luminance = (colour) => {
-        const linear = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-        const [r, g, b] = rgba(colour).map(linear);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const ground = (element) => {
-        const colour = getComputedStyle(element).backgroundColor;
-        return rgba(colour)[3] === 255 ? colour : ground(element.parentElement);
-    };
-    const contrast = (colour, element) => {
-        const [a, b] = [luminance(colour), luminance(ground(element))].sort((x, y) => y - x);
-        return (a + 0.05) / (b + 0.05);
-    };
-"""
-TEXTS = """
-    const found = [];
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) {
-        const element = walker.currentNode.parentElement;
-        const text = walker.currentNode.data.trim();
-        if (!text || element.closest('script, style, .visually-hidden')) continue;
-        const style = getComputedStyle(element);
-        found.push([contrast(element.closest('svg') ? style.fill : style.color, element), text.slice(0, 40)]);
-    }
-    return found.sort((x, y) => x[0] - y[0]);
-"""
 HUES = """
     const group = document.querySelector('#plot g');
     return [...Array(360).keys()].map((degrees) => {

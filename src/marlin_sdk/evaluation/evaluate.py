@@ -199,9 +199,21 @@ def _row_notes(
         absent = [name for name, count in zip(predictions.classes, counts, strict=True) if not count]
         if absent:
             yield f"no row is of the class {some(absent)}, which balanced_accuracy and means over classes leave out"
+    outside = [name for name, measure in measures[0].items() if _is_outside(measure)]
+    if outside:
+        yield (
+            f"the interval of {', '.join(outside)} does not hold the value: classes that few groups have are missing "
+            "from many draws; test on more groups, or join classes"
+        )
     for name, measure in measures[0].items():
         if measure.undefined_draws > _OFTEN * draws:
             yield f"{name} is undefined in {measure.undefined_draws:,} of {draws:,} draws: its interval is without them"
+
+
+def _is_outside(measure: Measure) -> bool:
+    if measure.value is None or measure.low is None or measure.high is None:
+        return False
+    return not measure.low <= measure.value <= measure.high
 
 
 def _notes(predictions: Predictions) -> Iterator[str]:

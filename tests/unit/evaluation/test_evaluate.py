@@ -312,3 +312,21 @@ def test_modules_are_imported_without_torch_av_opencv_and_scikit_learn() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_interval_that_does_not_hold_its_value_is_named() -> None:
+    """Classes of two groups each are missing from some draws, and doubled in others, which is easier to rank."""
+    random = np.random.default_rng(0)
+    truth = np.arange(60) % 30
+    scores = random.dirichlet(np.ones(30), 60)
+    p = Predictions.of(
+        id=[f"v{n}" for n in range(60)],
+        y_true=[f"c{n}" for n in truth],
+        scores={f"c{n}": scores[:, n] for n in range(30)},
+    )
+    (row,) = evaluate(p, draws=400, metrics=["average_precision"]).rows
+    measure = row.measures["average_precision"]
+    assert measure.low is not None
+    assert measure.value is not None
+    assert measure.value < measure.low
+    assert any("the interval of average_precision does not hold the value" in note for note in row.notes)
