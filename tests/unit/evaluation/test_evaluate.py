@@ -315,14 +315,15 @@ def test_modules_are_imported_without_torch_av_opencv_and_scikit_learn() -> None
 
 
 def test_an_interval_that_does_not_hold_its_value_is_named() -> None:
-    """Classes of two groups each are missing from some draws, and doubled in others, which is easier to rank."""
+    """Classes that few of twenty groups have are missing from some draws, and doubled in others."""
     random = np.random.default_rng(0)
-    truth = np.arange(60) % 30
-    scores = random.dirichlet(np.ones(30), 60)
+    truth = random.integers(0, 60, 120)
+    scores = random.dirichlet(np.ones(60), 120)
     p = Predictions.of(
-        id=[f"v{n}" for n in range(60)],
+        id=[f"v{n}" for n in range(120)],
+        group=[f"g{n // 6}" for n in range(120)],
         y_true=[f"c{n}" for n in truth],
-        scores={f"c{n}": scores[:, n] for n in range(30)},
+        scores={f"c{n}": scores[:, n] for n in range(60)},
     )
     (row,) = evaluate(p, draws=400, metrics=["average_precision"]).rows
     measure = row.measures["average_precision"]
