@@ -16,6 +16,7 @@ import click
 import numpy as np
 
 from benchmarks.protocol import Answer
+from marlin_sdk.evaluation.fidelity import fidelity
 
 __all__ = [
     "REFERENCE",
@@ -150,7 +151,8 @@ def compare(contestants: Iterable[Contestant], answers: Mapping[str, list[Answer
         answers: the result of `take_turns`.
     Returns:
         By label: `seconds` of each round, `median_s`, `count`, `ratios`, `ratio` (their median), `cosine` (the lowest
-        of all rows) and `max_difference` of the features from the reference's, `goal`; or `error`.
+        of all rows), `r2_within` (see `fidelity`) and `max_difference` of the features from the reference's, `goal`;
+        or `error`.
     """
     reference = [answer["seconds"] for answer in answers.get(REFERENCE, []) if "seconds" in answer]
     theirs: Path | None = None
@@ -197,5 +199,6 @@ def on_stderr(line: str) -> None:
 def _distance(ours: Any, theirs: Any) -> dict[str, float | str]:
     if ours.shape != theirs.shape:
         return {"features": f"{ours.shape}, the reference's are {theirs.shape}"}
-    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
-    return {"cosine": float(cosine.min()), "max_difference": float(np.abs(ours - theirs).max())}
+    found = fidelity(ours, theirs)
+    within = {} if found.r2_within is None else {"r2_within": found.r2_within}
+    return {"cosine": found.cosine, **within, "max_difference": float(np.abs(ours - theirs).max())}

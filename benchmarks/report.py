@@ -92,13 +92,13 @@ def _heading(results: Results) -> str:
 
 def _rows(results: Results) -> str:
     lines = [
-        "| row | side | seconds | times as fast (rounds) | goal: at least, aim | least cosine |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| row | side | seconds | times as fast (rounds) | goal: at least, aim | R2 within a video | least cosine |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in results["rows"].values():
         for label, result in row["contestants"].items():
             if "error" in result:
-                lines.append(f"| {row['title']} | {label} | not measured: {_cell(result['error'])} | | | |")
+                lines.append(f"| {row['title']} | {label} | not measured: {_cell(result['error'])} | | | | |")
             elif "median_s" in result:
                 lines.append(f"| {row['title']} | {label} | {' | '.join(_cells(row, result))} |")
     return "\n".join(lines) if len(lines) > 2 else ""
@@ -110,6 +110,7 @@ def _cells(row: Results, result: Results) -> Iterator[str]:
     yield f"**{result['ratio']:.3g}** ({min(ratios):.3g} to {max(ratios):.3g})" if ratios else ""
     goal = result.get("goal")
     yield f"{goal[0]:g}, {goal[1]:g}: {_reached(result, goal)}" if goal else ""
+    yield f"{result['r2_within']:.4f}" if "r2_within" in result else ""
     yield f"{result['cosine']:.6f}" if "cosine" in result else _cell(result.get("features", ""))
 
 

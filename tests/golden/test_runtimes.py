@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tests.making import recipe_weights
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
 
 from marlin_sdk import Marlin
 from marlin_sdk.config import PRESETS
+from marlin_sdk.evaluation.fidelity import fidelity
 from marlin_sdk.model.positions import sinusoid_positions
 from marlin_sdk.runtime.cpu import cpu_flags, describe_missing_features
 
 pytestmark = pytest.mark.shared
 
 NAME = "marlin_vit_small_ytf"
-BF16_PATHS = [("torch", "bfloat16", 0.999), ("openvino", "bfloat16", 0.999)]
+BF16_PATHS = [("torch", "bfloat16", 0.4), ("openvino", "bfloat16", 0.95)]  # cosines are 0.99998 and 0.99999
 HAS_BF16 = cpu_flags() is not None and describe_missing_features("bfloat16", cpu_flags()) is None
 
 
@@ -40,13 +40,20 @@ def checkpoint(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(shared: Path) -> NDArray[np.uint8]:
-    """A clip from the beginning of each pre-cropped video, and one from further on."""
+    """A clip from the beginning of each pre-cropped video, and two from further on."""
     found = []
-    for name, first in (("cropped01", 0), ("cropped01", 90), ("cropped05", 0)):
+    for name, first in (("cropped01", 0), ("cropped01", 45), ("cropped01", 90), ("cropped05", 0)):
         with av.open(str(shared / "media" / f"{name}.mp4")) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         found.append(np.stack([frames[min(first + 2 * step, len(frames) - 1)] for step in range(16)]))
     return np.stack(found)
+
+
+def kept_within(features: Tensor, exact: Tensor) -> float:
+    """R2 of what differs between the windows of the first video; cosine would hide its loss."""
+    found = fidelity(features[:3].numpy(), exact[:3].numpy()).r2_within
+    assert found is not None
+    return found
 
 
 def _load(checkpoint: Path, **settings: Any) -> Marlin:
@@ -60,14 +67,13 @@ def exact(checkpoint: Path, clips: NDArray[np.uint8]) -> Tensor:
 
 @pytest.mark.parametrize(
     ("runtime", "dtype", "least"),
-    [("openvino", "float32", 0.99999), ("onnx", "float32", 0.99999), ("openvino", "int8", 0.99)]
-    + BF16_PATHS * HAS_BF16,
+    [("openvino", "float32", 0.9999), ("onnx", "float32", 0.9999), ("openvino", "int8", 0.85)] + BF16_PATHS * HAS_BF16,
 )
 def test_fast_path_agrees_on_real_faces(
     checkpoint: Path, clips: NDArray[np.uint8], exact: Tensor, runtime: str, dtype: str, least: float
 ) -> None:
     features = _load(checkpoint, runtime=runtime, dtype=dtype).extract_clip(clips)
-    assert cosine_similarity(features, exact).min() > least
+    assert kept_within(features, exact) > least
     assert not torch.equal(features, exact)
     if dtype == "float32":
         assert (features - exact).abs().max() < 2e-4
@@ -77,4 +83,4 @@ def test_quantised_by_the_users_own_clips_it_agrees_too(
     checkpoint: Path, clips: NDArray[np.uint8], exact: Tensor
 ) -> None:
     model = _load(checkpoint, runtime="openvino", dtype="int8", calibration=clips[::2])
-    assert cosine_similarity(model.extract_clip(clips), exact).min() > 0.99
+    assert kept_within(model.extract_clip(clips), exact) > 0.85

@@ -87,6 +87,7 @@ def test_features_are_compared_with_the_reference(tmp_path: Path) -> None:
     sides = [contestant(REFERENCE, [1], log, theirs), contestant("ours", [1], log, ours)]
     results = compare(sides, take_turns(sides, 1, quietly))
     assert results["ours"]["cosine"] == pytest.approx(0.5**0.5)
+    assert results["ours"]["r2_within"] == pytest.approx(0.6)
     assert results["ours"]["max_difference"] == 1
     np.save(ours, np.zeros((3, 2)))
     assert compare(sides, take_turns([], 0, quietly) | {side.label: [{"seconds": 1}] for side in sides})["ours"][
@@ -189,7 +190,11 @@ def test_command_refuses_what_makes_no_result(arguments: tuple[str, ...], reason
 def test_report_names_goals_floor_memory_and_failures(tmp_path: Path) -> None:
     ours = {"seconds": [2.0], "median_s": 2.0, "count": 2, "ratios": [1.7], "ratio": 1.7, "goal": [1.6, 1.8]}
     theirs = {"seconds": [3.4], "median_s": 3.4, "count": 2}
-    sides = {REFERENCE: theirs, "torch fp32": {**ours, "cosine": 0.99995}, "openvino int8": {"error": "no | VNNI"}}
+    sides = {
+        REFERENCE: theirs,
+        "torch fp32": {**ours, "cosine": 0.99995, "r2_within": 0.97},
+        "openvino int8": {"error": "no | VNNI"},
+    }
     memory = {"torch fp32": {"video": "hour.mp4", "peak_mb": 210.4, "peaks_mb": [200.0, 210.4]}}
     results = {
         "machine": {"cpu": "Some CPU", "threads": 2, "flags": ["avx2"], "cores": 2, "memory_gb": 8, "system": "Linux"},
@@ -205,7 +210,7 @@ def test_report_names_goals_floor_memory_and_failures(tmp_path: Path) -> None:
     }
     write_table(results, tmp_path / "table.md")
     table = (tmp_path / "table.md").read_text()
-    assert "| B | torch fp32 | 1 a clip | **1.7** (1.7 to 1.7) | 1.6, 1.8: reached | 0.999950 |" in table
+    assert "| B | torch fp32 | 1 a clip | **1.7** (1.7 to 1.7) | 1.6, 1.8: reached | 0.9700 | 0.999950 |" in table
     assert "| B | openvino int8 | not measured: no / VNNI |" in table
     assert "| B | torch fp32 | 361 | 0.5 | 1 | 50% |" in table
     assert "| torch fp32 | hour.mp4 | 210 | 200 210 |" in table
