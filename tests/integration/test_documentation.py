@@ -63,8 +63,15 @@ ALONE = re.compile(r"<!-- alone: (.+) -->")
 NOT_RUN_BLOCKS = [
     ("README.md", "pip install marlin-sdk"),
     ("README.md", "make demo   # makes .venv, installs, embeds examples/astronaut.mp4, shows what came out"),
+    (
+        "README.md",
+        "marlin-sdk data ravdess RAVDESS/ -o clips.csv                 # sixteen public data sets, or your own folders",
+    ),
     ("README.md", "marlin-sdk prepare videos/ -o data/"),
     ("docs/how-to/audit.md", "marlin-sdk probe features/ --label emotion --folds 5 -o probe/"),
+    ("docs/explanation/real-clips.md", "marlin-sdk data grid GRID/ -o words.csv --task words --group sentence"),
+    ("docs/explanation/real-clips.md", "marlin-sdk data mead MEAD/ -o mead.csv"),
+    ("docs/explanation/real-clips.md", "marlin-sdk data faceforensics FFPP/ -o ffpp.csv"),
     (
         "docs/how-to/cluster.md",
         "VIDEOS=/data/celebs DUMP=/data/features sbatch --array=1-16 examples/slurm.sh --model marlin_vit_base_ytf",

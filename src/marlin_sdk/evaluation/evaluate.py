@@ -213,7 +213,7 @@ def _row_notes(
 def _is_outside(measure: Measure) -> bool:
     if measure.value is None or measure.low is None or measure.high is None:
         return False
-    return not measure.low <= measure.value <= measure.high
+    return not measure.low - 1e-9 <= measure.value <= measure.high + 1e-9
 
 
 def _notes(predictions: Predictions) -> Iterator[str]:
