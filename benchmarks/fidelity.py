@@ -2,12 +2,16 @@
 
     python -m benchmarks.learning --shared ../shared -o runs/learning --arms main     # once
     python -m benchmarks.fidelity --data runs/learning
+    python -m benchmarks.fidelity --data runs/learning --shared ../shared --crops
 
 Windows of 16 frames around four words of each of 300 GRID clips, embedded by the small model that `benchmarks.learning`
 has pretrained: with torch in float32, which is the reference, and with every other path that this processor has. For
 each: R2 within and across videos and the share of equal neighbours (`marlin_sdk.evaluation.fidelity`), the least
 cosine, and the accuracy of a linear probe of the words. `ONEDNN_MAX_CPU_ISA=AVX512_CORE` and
 `--only openvino-int8` show what a processor without VNNI does.
+
+`--crops` compares ways to find and crop the faces of thirty whole clips, with the defaults (YuNet on every fourth
+frame, smoothed): without smoothing, on every frame, and with the cascade.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.learning import PLACES, SAMPLE_RATE
-from marlin_sdk import Marlin, MarlinError
+from marlin_sdk import Marlin, MarlinError, VideoFeatures
+from marlin_sdk.config import ExtractionSettings
 from marlin_sdk.evaluation.fidelity import Fidelity, fidelity
 from marlin_sdk.training.probe import LabelledClips, open_labelled, probe_accuracy
 
@@ -37,6 +42,13 @@ PATHS: tuple[tuple[Literal["torch", "openvino", "onnx"], str], ...] = (
     ("openvino", "int8"),
     ("onnx", "float32"),
 )
+CROPS: dict[str, tuple[str | None, ExtractionSettings]] = {
+    "defaults": (None, {}),
+    "not smoothed": (None, {"smooth": False}),
+    "detected on every frame": (None, {"detect_every": 1}),
+    "every frame, not smoothed": (None, {"detect_every": 1, "smooth": False}),
+    "cascade (lbp)": ("lbp", {}),
+}
 _BATCH = 32
 
 
@@ -46,7 +58,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="output of benchmarks.learning")
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     parser.add_argument("--only", help="of the paths, such as openvino-int8")
+    parser.add_argument("--shared", type=Path, help="the reference data, for --crops")
+    parser.add_argument("--crops", action="store_true", help="compare detectors and smoothing instead")
     options = parser.parse_args()
+    if options.crops:
+        compare_crops(options.data / "main", options.shared)
+        return
     words = {
         word: open_labelled(options.data / "shards", options.data / f"{word}.csv", sample_rate=SAMPLE_RATE)
         for word in PLACES
@@ -76,6 +93,23 @@ def main() -> None:
         options.json.write_text(
             json.dumps({name: vars(f) | {"accuracy": a} for name, (f, a) in rows.items()}, indent=1)
         )
+
+
+def compare_crops(folder: Path, shared: Path) -> None:
+    """Print a row for each way to find and crop faces, on every tenth GRID clip."""
+    clips = sorted((shared / "media" / "grid" / "s1").glob("*.mp4"))[::10]
+    yunet = shared / "weights" / "face_detection_yunet_2023mar.onnx"
+    found: dict[str, list[VideoFeatures]] = {}
+    for name, (detector, settings) in CROPS.items():
+        model = Marlin.from_pretrained(folder, device="cpu", detector=detector or yunet)
+        wanted: ExtractionSettings = {**settings, "sample_rate": SAMPLE_RATE}
+        found[name] = [model.extract(clip, **wanted) for clip in clips]
+    reference = found["defaults"]
+    for name, videos in found.items():
+        pairs = [(one, other) for one, other in zip(videos, reference, strict=True) if len(one) == len(other)]
+        of = np.repeat(np.arange(len(pairs)), [len(one) for one, _ in pairs])
+        sides = [np.concatenate([pair[side].features for pair in pairs]) for side in (0, 1)]
+        print(f"{name:28} {fidelity(*sides, videos=of)}; {len(videos) - len(pairs)} videos with other windows")
 
 
 def embed(model: Marlin, words: dict[str, LabelledClips]) -> dict[str, NDArray[np.float32]]:
