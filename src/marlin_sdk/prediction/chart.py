@@ -98,10 +98,16 @@ def lines_of(prediction: VideoPrediction, label: str, *, most: int) -> tuple[str
     kept = [name for name in columns if name in by_mean]
     if len(kept) < len(columns):
         title += f" ({len(kept)} of {len(columns)} {kind})"
+    coloured = list(columns) if kind == "faces" else kept  # a face's line has the colour of its box
     lines = [
-        Line(name, COLOURS[index % len(COLOURS)], features.start_s[names[name]], end_s[names[name]], values)
-        for index, (name, values) in enumerate(columns.items())
-        if name in kept
+        Line(
+            name,
+            COLOURS[coloured.index(name) % len(COLOURS)],
+            features.start_s[names[name]],
+            end_s[names[name]],
+            columns[name],
+        )
+        for name in kept
     ]
     return title, lines
 
