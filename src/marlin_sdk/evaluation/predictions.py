@@ -193,8 +193,11 @@ def read_predictions(path: Path) -> Predictions:
     pa = _import_pyarrow()
     try:
         metadata = pa.parquet.read_metadata(path)
-        names = metadata.schema.to_arrow_schema().names
+        schema = metadata.schema.to_arrow_schema()
+        names = schema.names
         _check_columns(path, names)
+        if nested := [field.name for field in schema if pa.types.is_nested(field.type)]:
+            raise PredictionsError(f"{path}: column {nested[0]!r} holds lists or records; expected one value a row")
         if metadata.num_rows * len(names) > _MOST_VALUES:
             raise PredictionsError(
                 f"{path}: {metadata.num_rows:,} rows of {len(names)} columns are too many to evaluate"

@@ -50,7 +50,9 @@ _FOLDER = click.Path(exists=True, path_type=Path)
 @click.option("--by", multiple=True, metavar="COLUMN", help="A label column of the dump; repeatable, at most three.")
 @click.option("--skin", is_flag=True, help="Measure the apparent skin tone of the dump's sources, if still there.")
 @click.option("--draws", type=int, default=2000, show_default=True, help="Draws of subjects for the intervals.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of draws and folds.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of draws and folds."
+)
 @output_options
 def command(
     videos: tuple[str, ...],

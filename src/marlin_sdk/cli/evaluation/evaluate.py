@@ -37,7 +37,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Average the scores over the windows of a video, or not. Both by default, if there are windows.",
 )
 @click.option("--draws", type=int, default=2000, show_default=True, help="Draws of groups for the intervals.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the draws.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the draws.")
 @click.option(
     "--interval",
     type=click.Choice(["percentile", "bca"]),

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import click
 
 from marlin_sdk.errors import ConfigError, MarlinError
-from marlin_sdk.evaluation.intervals import Interval
+from marlin_sdk.evaluation.intervals import Interval, check_interval
 from marlin_sdk.evaluation.probe.heads import HeadName
 from marlin_sdk.evaluation.probe.samples import Pooling
 from marlin_sdk.evaluation.probe.targets import Kind
@@ -52,7 +52,7 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
     "--ratios", default="1", callback=_ratios, metavar="R,R,...", help="Shares of the training groups: .01,.1,.5,1."
 )
 @click.option("--seeds", type=int, default=5, show_default=True, help="Draws of each share below 1.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the folds.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the folds.")
 @click.option(
     "--against",
     metavar="DUMP2",
@@ -96,6 +96,7 @@ def command(dump: Path, output: Path, against: Path | None, protocol: str | None
     jobs, overwrite = options.pop("jobs"), options.pop("overwrite")
     with staged_bar(quiet=quiet) as advance:
         try:
+            check_interval(interval, draws)
             opened = FeatureDump(dump)
             probe = run_probe(
                 opened,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -83,7 +84,8 @@ def _clip(folder: UnpackedFolder, split: str, entry: Mapping[str, Any], place: s
         "audio_model": _text(entry.get("audio_model")),
         "fake_segments": json.dumps(segments["fake_segments"]),
     }
-    original = str(entry.get("original") or name).removeprefix(f"{split}/")
+    source = entry.get("original")
+    original = (source if isinstance(source, str) and source else name).removeprefix(f"{split}/")
     file = f"{split}/{name}"
     return file, Clip(folder.path(file), _without_suffix(file), labels=labels, split=split, group=original)
 
@@ -92,7 +94,9 @@ def _segments(value: Any, kind: str, place: str) -> list[list[float]]:
     """Start and end of each segment in seconds; no list at all is none."""
     segments = [] if value is None else value
     if not isinstance(segments, list) or not all(
-        isinstance(one, list) and len(one) == 2 and all(isinstance(time, int | float) for time in one)
+        isinstance(one, list)
+        and len(one) == 2
+        and all(type(time) in (int, float) and 0 <= time < math.inf for time in one)
         for one in segments
     ):
         raise ConfigError(f"{place}: {kind} is {value!r:.60}; expected a list of [start, end] in seconds")

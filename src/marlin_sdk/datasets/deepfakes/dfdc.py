@@ -33,7 +33,8 @@ def read(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
         if not isinstance(entries, dict):
             raise ConfigError(f"{place}: {type(entries).__name__}; expected an object with a key for each video")
         for name, entry in entries.items():
-            if not isinstance(entry, dict) or entry.get("label") not in _FAKE:
+            label = entry.get("label") if isinstance(entry, dict) else None
+            if not isinstance(label, str) or label not in _FAKE:
                 raise ConfigError(f"{place}, {name!r}: {entry!r:.80}; expected the label FAKE or REAL")
             if not folder.has(f"{part}/{name}"):
                 listing.absent.append(f"{part}/{name}")
@@ -43,7 +44,7 @@ def read(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
                 Clip(
                     folder.path(f"{part}/{name}"),
                     f"{part}/{stem(name)}",
-                    labels={"fake": _FAKE[entry["label"]], "part": number},
+                    labels={"fake": _FAKE[label], "part": number},
                     split=SPLITS.get(split, split),
                     group=stem(str(original)),
                 )

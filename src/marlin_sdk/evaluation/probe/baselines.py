@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ Arm = Literal["features", "against", "metadata", "shuffled", "majority"]
 features with the training labels shuffled; or the training part's most frequent class (its mean number)."""
 
 ARMS: tuple[Arm, ...] = get_args(Arm)
+_SHUFFLES = 100
 
 
 class _Constant:
@@ -43,12 +46,24 @@ def fit_arm(arm: Arm, head: str, training: Training) -> Head | _Constant:
     if arm == "metadata":
         return fit_head("logistic" if training.classes else "ridge", training)
     if arm == "shuffled":
-        order = np.random.default_rng(training.seed).permutation(len(training.values))
-        mixed = Training(
-            training.features, training.ends, training.values[order], training.classes, training.inner, training.seed
-        )
-        return fit_head(head, mixed)  # type: ignore[arg-type]
+        return fit_head(head, _shuffled(training))  # type: ignore[arg-type]
     return fit_head(head, training)  # type: ignore[arg-type]
+
+
+def _shuffled(training: Training) -> Training:
+    """With the labels in another order, of which the inner folds still have every class, if one of a hundred has."""
+    random = np.random.default_rng(training.seed)
+    for _ in range(_SHUFFLES):
+        values = random.permutation(training.values)
+        inner = [pair for pair in training.inner if not training.classes or all(map(_has_all(values), pair))]
+        if inner:
+            break
+    return replace(training, values=values, inner=inner)
+
+
+def _has_all(values: NDArray[Any]) -> Callable[[NDArray[np.int64]], bool]:
+    classes = len(set(values.tolist()))
+    return lambda rows: len(set(values[rows].tolist())) == classes
 
 
 def filled(metadata: NDArray[np.float32], train: NDArray[np.int64]) -> NDArray[np.float32]:

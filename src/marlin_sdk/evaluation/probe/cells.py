@@ -41,7 +41,7 @@ class Cell:
 
     def path(self, folder: Path) -> Path:
         """Its file in the output folder of a probe."""
-        return folder / "cells" / f"{self.arm}-fold{self.fold}-ratio{self.ratio:g}-seed{self.seed}.parquet"
+        return folder / "cells" / f"{self.arm}-fold{self.fold}-ratio{self.ratio!r}-seed{self.seed}.parquet"
 
 
 def plan_cells(*, folds: int, ratios: Sequence[float], seeds: int, head: str, against: bool) -> list[Cell]:

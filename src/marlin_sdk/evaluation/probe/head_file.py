@@ -28,6 +28,7 @@ _MAKERS: dict[str, Callable[..., Head]] = {
     "knn": NeighbourHead.from_arrays,
     "attentive": AttentiveHead.from_arrays,
 }
+_MAX_WIDTH = 1 << 20  # numbers of a feature
 _MAX_JSON, _MAX_BYTES = 1 << 24, 1 << 34
 _FORMAT = 1
 
@@ -90,7 +91,12 @@ class FittedHeads:
         Raises:
             FeatureFileError: they do not fit, or hold NaN.
         """
-        if self.pooling not in get_args(Pooling) or type(self.width) is not int or not isinstance(self.identity, dict):
+        if (
+            self.pooling not in get_args(Pooling)
+            or type(self.width) is not int
+            or not 0 < self.width <= _MAX_WIDTH
+            or not isinstance(self.identity, dict)
+        ):
             raise FeatureFileError(f"pooling {self.pooling!r:.80}, width {self.width!r:.80} or identity are malformed")
         row = np.zeros((1, self.width * _parts(self.pooling)), dtype=np.float32)
         ends = np.array([1] if self.pooling == "sequence" else [], dtype=np.int64)
@@ -98,8 +104,8 @@ class FittedHeads:
             if not all(np.isfinite(array).all() for array in head.arrays().values()):
                 raise FeatureFileError(f"the head of {label!r:.80} holds NaN or infinity")
             shape, scores = (1, len(head.classes) or 1), head.scores(row, ends)
-            if scores.shape != shape:
-                raise FeatureFileError(f"the head of {label!r:.80} gives scores {scores.shape}; expected {shape}")
+            if scores.shape != shape or not np.isfinite(scores).all():
+                raise FeatureFileError(f"the head of {label!r:.80} gives scores {scores}; expected finite ones {shape}")
         if not self.heads:
             raise FeatureFileError("there is no label")
 

@@ -66,13 +66,16 @@ class Outcome:
         """Where a baseline does what it should not be able to, in words."""
         found = []
         main = MAIN_METRICS[self.evaluations["features"].task][0]
-        chance = self.headline("majority")[main].value
+        # over pooled folds a constant is worse than chance: what a fold tests is rarer in what it trains on
+        predictions = self.probe.predictions["features"]
+        chance = 1 / len(predictions.classes) if predictions.classes else 0.0
+        chance = max(chance, self.headline("majority")[main].value or 0.0)
         for arm, why in (
             ("metadata", "facts of the files predict the label, so that the data may leak it"),
             ("shuffled", "shuffled labels are predicted, so that the split or the pipeline leaks"),
         ):
             low = self.headline(arm)[main].low
-            if low is not None and low > (chance or 0.0) + 1e-9:
+            if low is not None and low > chance + 1e-9:
                 found.append(f"{main} of {ARM_NAMES[arm]} is at least {low:.3f}: {why}")
         return found
 

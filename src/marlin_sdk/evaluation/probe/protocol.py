@@ -1,4 +1,4 @@
-"""The linear probe of MARLIN's published code, as it is, to compare with its numbers."""
+"""The linear probe of MARLIN's published code, one label at a time."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["UNSOUND", "fit_marlin"]
 
 UNSOUND = (
+    "MARLIN's protocol: a smaller share of the data is the head of a listing there, neither drawn nor stratified, and "
+    "of the validation part too; here shares are drawn by group",
+    "MARLIN's protocol: a video without a face is a row of zeros there, and crops are not smoothed; here such a video "
+    "has no features and is named",
     "MARLIN's protocol: its split takes the first 80, 10 and 10 % of an unsorted listing, with clips of one video on "
     "both sides; here the split of the table, or folds, are used instead",
     "MARLIN's protocol: the learning rate follows the training loss, and features are not standardised, so that it "
@@ -32,6 +36,9 @@ _PATIENCE, _FACTOR, _LAST_RATE = 7, 0.5, 1e-6
 
 def fit_marlin(training: Training) -> LinearHead:
     """One linear layer, trained with Adam (1e-4, betas .5 and .9, batches of 32) on binary cross-entropy.
+
+    The published code trains all attributes in one layer, with one schedule and one best epoch for all; here each label
+    has its own.
 
     The rate is halved when the training loss has rested for 7 epochs; training stops at 1e-6, or after 2,000 epochs;
     the best epoch by validation AUC is taken, the validation part being the first inner fold.

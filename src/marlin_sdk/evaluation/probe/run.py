@@ -28,7 +28,8 @@ from marlin_sdk.evaluation.probe.targets import Kind, Target, choose_targets
 
 __all__ = ["Probe", "ProbeSettings", "predictions_file", "run_probe"]
 
-_SETTINGS = "settings.json"
+_SETTINGS = "probe.json"
+_RESULTS = ("results.json", "head.json", "head.safetensors", "README.md", "report.html")
 _MUCH = 10**8  # numbers to fit to, over all fits: a minute or so
 
 Advance = Callable[[str, int, int], None]
@@ -71,6 +72,8 @@ class ProbeSettings:
             raise ConfigError(f"ratios are {self.ratios}; expected each once")
         if not 1 <= self.seeds <= 1000:
             raise ConfigError(f"seeds is {self.seeds}; expected 1 to 1000")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; expected 0 or more")
 
     @property
     def pooled(self) -> Pooling:
@@ -138,7 +141,7 @@ def run_probe(
         MissingExtraError: scikit-learn or pyarrow is not installed.
     """
     samples = read_samples(dump, pooling=settings.pooled, progress=lambda *n: advance("reading features", *n))
-    targets = choose_targets(samples, settings.label, kind=settings.kind)
+    targets, left_out = choose_targets(samples, settings.label, kind=settings.kind)
     folds = [_folds(samples, target, settings) for target in targets]
     other = None
     if against is not None:
@@ -149,14 +152,19 @@ def run_probe(
     try:
         output.mkdir(parents=True, exist_ok=True)
         with lock_folder(output, Shard(1, 1)):
-            _claim(output, {"settings": asdict(settings), "data": facts["hashes"]}, overwrite=overwrite)
+            _claim(
+                output,
+                {"settings": asdict(settings), "data": {**facts["hashes"], "version": __version__}},
+                overwrite=overwrite,
+            )
             cells = plan_cells(
                 folds=len(folds[0]), ratios=settings.ratios, seeds=settings.seeds, head=head, against=other is not None
             )
             work = _Work(output, samples, other, targets, folds, head)
             unsound = UNSOUND if head == "marlin" else ()
-            notes = [*unsound, *samples.notes, *_missing(targets, len(samples)), *work.run(cells, jobs, advance)]
-            found = _gather(output, cells)
+            work.run(cells, jobs, advance)
+            found, missing = _gather(output, cells, targets)
+            notes = [*unsound, *samples.notes, *left_out, *_missing(targets, len(samples)), *missing]
             save_heads(output, _final(samples, targets, folds, head, settings))
     except OSError as error:
         if isinstance(error, FeatureFileError):
@@ -186,10 +194,10 @@ class _Work:
     folds: Sequence[Sequence[Fold]]
     head: HeadName
 
-    def run(self, cells: Sequence[Cell], jobs: int | None, advance: Advance) -> list[str]:
-        """Compute the cells that are not there; what could not be fitted, in words."""
+    def run(self, cells: Sequence[Cell], jobs: int | None, advance: Advance) -> None:
+        """Compute the cells that are not there. A label that cannot be fitted in one is missing from it."""
         todo = [cell for cell in cells if not cell.path(self.output).exists()]
-        total, notes = len(cells) * len(self.targets), []
+        total = len(cells) * len(self.targets)
         done = total - len(todo) * len(self.targets)
         if jobs is None:
             much = len(todo) * len(self.targets) * self.samples.features.size > _MUCH
@@ -197,7 +205,7 @@ class _Work:
         results = self._results(todo, jobs)
         for cell in todo:
             parts: list[Predictions] = []
-            for target in self.targets:
+            for _ in self.targets:
                 result = next(results)
                 done += 1
                 advance("fitting", done, total)
@@ -205,15 +213,10 @@ class _Work:
                     parts.append(result)
                 elif len(self.targets) == 1:
                     raise ConfigError(result)
-                else:
-                    notes.append(
-                        f"{target.name} left out of {cell.arm} at ratio {cell.ratio:g}, seed {cell.seed}: {result}"
-                    )
             if parts:
                 path = cell.path(self.output)
                 path.parent.mkdir(exist_ok=True)
                 write_predictions(path, concatenate(parts))
-        return notes
 
     def _results(self, cells: Sequence[Cell], jobs: int) -> Iterator[Predictions | str]:
         """For each cell, and in it for each label, in order."""
@@ -254,6 +257,9 @@ def _claim(output: Path, values: dict[str, Any], *, overwrite: bool) -> None:
         raise ConfigError(
             f"{output} holds another probe:\n  " + "\n  ".join(differ) + "\nchoose another folder, or --overwrite"
         )
+    ours = {_SETTINGS, "cells", ".locks", *_RESULTS, *(predictions_file(output, arm).name for arm in ARMS)}
+    if foreign := sorted({one.name for one in output.iterdir()} - (ours if path.exists() else {".locks"})):
+        raise ConfigError(f"{output} holds {foreign[0]!r}, which is not of a probe; choose a folder of its own")
     shutil.rmtree(output / "cells", ignore_errors=True)
     for arm in ARMS:
         predictions_file(output, arm).unlink(missing_ok=True)
@@ -261,16 +267,33 @@ def _claim(output: Path, values: dict[str, Any], *, overwrite: bool) -> None:
         part.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
 
 
-def _gather(output: Path, cells: Sequence[Cell]) -> dict[str, Predictions]:
-    """The predictions of all cells, by arm, written as one file each."""
+def _gather(output: Path, cells: Sequence[Cell], targets: Sequence[Target]) -> tuple[dict[str, Predictions], list[str]]:
+    """The predictions of all cells, by arm, written as one file each; and which labels are missing where.
+
+    A label that could not be fitted in one fold is left out of all folds of that share and seed: it would be tested on
+    other videos than the rest.
+    """
     found: dict[str, Predictions] = {}
+    notes = []
     for arm in dict.fromkeys(cell.arm for cell in cells):
-        parts = [read_predictions(path) for cell in cells if cell.arm == arm and (path := cell.path(output)).exists()]
-        if not parts:
-            raise ConfigError(f"no label could be fitted for {arm}; use a larger ratio")
+        parts = []
+        for ratio, seed in dict.fromkeys((cell.ratio, cell.seed) for cell in cells if cell.arm == arm):
+            folds = [cell.path(output) for cell in cells if (cell.arm, cell.ratio, cell.seed) == (arm, ratio, seed)]
+            read = [read_predictions(path) for path in folds if path.exists()]
+            held = [{part.label.names[code] for code in part.label.used()} for part in read]
+            names = set.intersection(*held) if len(read) == len(folds) else set()
+            lacking = [target.name for target in targets if target.name not in names]
+            if not names:
+                raise ConfigError(f"no label could be fitted for {arm} at ratio {ratio:g}; use a larger ratio")
+            if lacking:
+                notes.append(
+                    f"left out of {arm} at ratio {ratio:g}, seed {seed}: {', '.join(lacking)}, of which a class has no "
+                    "example in so small a share"
+                )
+            parts += [part.take(part.label.recode(sorted(names)) >= 0) for part in read]
         found[arm] = concatenate(parts)
         write_predictions(predictions_file(output, arm), found[arm])
-    return found
+    return found, notes
 
 
 def _final(

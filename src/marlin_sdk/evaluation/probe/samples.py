@@ -20,7 +20,7 @@ Pooling = Literal["mean", "mean+std", "sequence"]
 """What becomes of a video's windows: their mean; mean and standard deviation; or all of them, for `attentive`."""
 
 METADATA = ("duration_s", "windows", "fps", "bytes", "bytes_per_s", "face_px")
-"""Facts of a file that should not predict its label; where they do, the label leaks."""
+"""Facts of a file that should not predict its label; where they do, the label leaks. Bytes are of whole files only."""
 
 _MAX_VECTORS = 64  # of a window: pools have up to 8, all tokens of a clip are 1,568
 _NAMED = 3
@@ -203,7 +203,7 @@ def _metadata(dump: FeatureDump, id: str, features: VideoFeatures) -> list[float
     video = features.meta.get("video")
     fps = video.get("fps") if isinstance(video, dict) else None
     duration_s = entry.duration_s if entry.duration_s else np.nan
-    size = _size(entry.source)
+    size = _size(entry.source) if entry.part == (None, None, None) else np.nan  # of a part it is not known
     widths = (features.boxes[..., 2] - features.boxes[..., 0])[features.frame_valid]
     face_px = float(widths.mean()) if widths.size else np.nan
     return [duration_s, float(entry.rows), fps or np.nan, size, size / duration_s, face_px]

@@ -15,7 +15,15 @@ from marlin_sdk.evaluation.probe.targets import Target
 
 __all__ = ["Fold", "inner_folds", "low_data_subset", "make_folds"]
 
-_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
+_PARTS = {
+    "train": "train",
+    "pretrain": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
 _BINS, _MIN_BIN = 5, 10  # of the numbers of a regression, to stratify by
 
 

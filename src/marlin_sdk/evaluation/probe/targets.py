@@ -53,13 +53,17 @@ class Target:
         return Texts(values.astype(np.int32), self.classes) if self.classes else values
 
 
-def choose_targets(samples: Samples, label: str, *, kind: Kind | None = None) -> tuple[Target, ...]:
+def choose_targets(
+    samples: Samples, label: str, *, kind: Kind | None = None
+) -> tuple[tuple[Target, ...], tuple[str, ...]]:
     """The targets that a name or a pattern stands for.
 
     Args:
         samples: the videos.
         label: a label column; or a pattern such as 'appearance.*', for one probe a column.
         kind: "classification" or "regression"; by default floats are a regression, and everything else is classes.
+    Returns:
+        The targets; and of a pattern the columns that were left out, and why, in words.
     Raises:
         ConfigError: no such column, or one that is empty, constant, or of mixed types; a class that only one group has;
             more than 100 classes; the message says what to do.
@@ -71,7 +75,17 @@ def choose_targets(samples: Samples, label: str, *, kind: Kind | None = None) ->
     if not chosen:
         listed = ", ".join(columns[:20]) or "none: extract with --table, whose other columns become labels"
         raise ConfigError(f"no label column is named or matches {label!r}; the dump has {listed}")
-    targets = tuple(_target(samples, name, kind) for name in chosen)
+    found, notes = [], []
+    for name in chosen:
+        try:
+            found.append(_target(samples, name, kind))
+        except ConfigError as error:
+            if len(chosen) == 1:
+                raise
+            notes.append(f"left out: {error}")
+    if not found:
+        raise ConfigError(f"none of the {len(chosen)} columns that {label!r} matches can be probed; {notes[0]}")
+    targets = tuple(found)
     if len(targets) > 1 and (other := next((t for t in targets if t.kind != targets[0].kind), None)):
         raise ConfigError(
             f"{label!r} matches {targets[0].name!r}, a {targets[0].kind}, and {other.name!r}, a {other.kind}; "
@@ -82,7 +96,12 @@ def choose_targets(samples: Samples, label: str, *, kind: Kind | None = None) ->
             f"{label!r} matches several columns, and {many.name!r} has {len(many.classes)} classes; several columns "
             "at once must each be yes or no, or numbers: probe this one alone"
         )
-    return targets
+    if other := next((target for target in targets if target.classes != targets[0].classes), None):
+        raise ConfigError(
+            f"{label!r} matches {targets[0].name!r} with the classes {', '.join(targets[0].classes)}, and "
+            f"{other.name!r} with {', '.join(other.classes)}; several columns at once must be written in one way"
+        )
+    return targets, tuple(notes)
 
 
 def _target(samples: Samples, name: str, kind: Kind | None) -> Target:

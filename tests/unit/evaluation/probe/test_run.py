@@ -139,14 +139,25 @@ def test_several_labels_in_several_processes(tmp_path: Path) -> None:
 
 
 def test_a_rare_label_is_left_out_of_small_shares_and_named(tmp_path: Path) -> None:
+    """In all folds or in none, and the same again when nothing is left to compute."""
     labels, signal = two_classes(80, people=40, split=False)
     for index, own in enumerate(labels):
-        own.update({"a.rare": int(index % 40 < 3), "a.half": int(own["emotion"] == "happy")})
+        own["a.half"] = int(own["emotion"] == "happy")
+        if index % 40 < 10:  # few people have this label: a tenth of them is one
+            own["a.rare"] = index % 2
     dump = FeatureDump(write_labelled(tmp_path / "dump", labels, signal=signal))
-    found = run_probe(dump, tmp_path / "probe", ProbeSettings(label="a.*", folds=2, ratios=(0.05, 1.0), seeds=1))
-    assert any("a.rare left out of features at ratio 0.05" in note or "a.half left out" in note for note in found.notes)
+    settings = ProbeSettings(label="a.*", folds=2, ratios=(0.1, 1.0), seeds=1)
+    found = run_probe(dump, tmp_path / "probe", settings)
+    lacking = "left out of features at ratio 0.1, seed 0: a.rare, of which a class has no example in so small a share"
+    assert lacking in found.notes
+    predictions = found.predictions["features"]
+    small = predictions.take(predictions.ratio == 0.1)
+    assert {small.label.names[code] for code in small.label.used()} == {"a.half"}
+    assert run_probe(dump, tmp_path / "probe", settings).notes == found.notes
     with pytest.raises(ConfigError, match="do not all have an example among them; use a larger ratio"):
         run_probe(dump, tmp_path / "one", ProbeSettings(label="a.half", folds=2, ratios=(0.02, 1.0), seeds=1))
+    with pytest.raises(ConfigError, match=r"no label could be fitted for features at ratio 0\.02"):
+        run_probe(dump, tmp_path / "none", ProbeSettings(label="a.*", folds=2, ratios=(0.02, 1.0), seeds=1))
 
 
 def test_regression_and_its_card(tmp_path: Path) -> None:
@@ -188,3 +199,36 @@ def test_a_folder_that_cannot_be_written(dump: FeatureDump, tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(FeatureFileError, match="cannot write to"):
         run_probe(dump, tmp_path / "file" / "probe", ProbeSettings(label="emotion"))
+
+
+def test_a_folder_of_something_else_is_left_alone(dump: FeatureDump, tmp_path: Path) -> None:
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "README.md").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="holds 'README.md', which is not of a probe"):
+            run_probe(dump, tmp_path / "probe", ProbeSettings(label="emotion"), overwrite=overwrite)
+    with pytest.raises(ConfigError, match="which is not of a probe"):
+        run_probe(dump, dump.folder, ProbeSettings(label="emotion"), overwrite=True)
+    assert (tmp_path / "probe" / "README.md").read_text() == "mine"
+
+
+def test_balanced_noise_is_no_leak_whatever_the_folds(tmp_path: Path) -> None:
+    """Over pooled folds a constant is worse than chance, and is no yardstick."""
+    labels, _ = two_classes(60, people=20)
+    noise = FeatureDump(write_labelled(tmp_path / "dump", labels, seed=3))
+    outcome = measure_probe(probe(noise, tmp_path, leave_one_group_out=True), draws=200)
+    assert (outcome.headline("majority")["balanced_accuracy"].value or 0) < 0.2
+    assert outcome.suspicions == []
+
+
+@pytest.mark.parametrize("rare", [3, 4, 5])
+def test_shuffled_labels_of_a_rare_class_can_be_learned(tmp_path: Path, rare: int) -> None:
+    labels, signal = two_classes(60, people=30, split=False)
+    for index, own in enumerate(labels):
+        if index % 30 < rare:
+            own["emotion"] = "sad"
+    dump = FeatureDump(write_labelled(tmp_path / "dump", labels, signal=signal))
+    for head in ("logistic", "attentive"):
+        settings = ProbeSettings(label="emotion", folds=2, head=head, seeds=1)
+        found = run_probe(dump, tmp_path / head, settings)
+        assert len(found.predictions["shuffled"]) == 60

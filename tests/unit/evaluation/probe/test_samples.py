@@ -51,6 +51,18 @@ def test_metadata_is_of_the_file(tmp_path: Path) -> None:
     assert got == {"duration_s": 2.5, "windows": 3, "bytes": 5000, "bytes_per_s": 2000, "face_px": 40}
 
 
+def test_bytes_are_not_those_of_a_part(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(bytes(5000))
+    folder = write_labelled(tmp_path / "dump", [{"x": "a"}])
+    entry = read_manifest(folder)["v000"]
+    (folder / "manifest.jsonl").unlink()
+    with Manifest(folder / "manifest.jsonl") as manifest:
+        manifest.append([replace(entry, source=str(tmp_path / "a.mp4"), start_s=0.0, end_s=0.7)])
+    got = dict(zip(METADATA, read_samples(FeatureDump(folder)).metadata[0].tolist(), strict=True))
+    assert np.isnan(got["bytes"])
+    assert np.isnan(got["bytes_per_s"])
+
+
 def test_without_groups_the_source_is_the_group_and_it_is_said(tmp_path: Path) -> None:
     samples = read_samples(FeatureDump(write_labelled(tmp_path, [{"x": "a"}, {"x": "b"}])))
     assert samples.groups.tolist() == ["/nowhere/v000.mp4", "/nowhere/v001.mp4"]

@@ -28,19 +28,19 @@ def labelled(*labels: dict[str, Any], groups: list[str] | None = None) -> Sample
     ],
 )
 def test_type_of_a_label_decides(values: list[Any], kind: str, classes: tuple[str, ...]) -> None:
-    (target,) = choose_targets(labelled(*({"x": value} for value in values)), "x")
+    (target,), _ = choose_targets(labelled(*({"x": value} for value in values)), "x")
     assert (target.kind, target.classes, target.missing) == (kind, classes, 0)
 
 
 def test_kind_can_be_said() -> None:
-    (target,) = choose_targets(labelled(*({"x": value} for value in (0, 1, 2, 3))), "x", kind="regression")
+    (target,), _ = choose_targets(labelled(*({"x": value} for value in (0, 1, 2, 3))), "x", kind="regression")
     assert target.values.tolist() == [0, 1, 2, 3]
     with pytest.raises(ConfigError, match="kind is 'ranking'; expected classification or regression"):
         choose_targets(labelled({"x": 1}), "x", kind="ranking")  # type: ignore[arg-type]
 
 
 def test_missing_labels_are_counted_and_not_labelled() -> None:
-    (target,) = choose_targets(labelled({"x": "a"}, {}, {"x": "b"}, {"x": "a"}, {"x": "b"}), "x")
+    (target,), _ = choose_targets(labelled({"x": "a"}, {}, {"x": "b"}, {"x": "a"}, {"x": "b"}), "x")
     assert target.missing == 1
     assert target.labelled.tolist() == [True, False, True, True, True]
     assert target.values.tolist() == [0, -1, 1, 0, 1]
@@ -48,7 +48,18 @@ def test_missing_labels_are_counted_and_not_labelled() -> None:
 
 def test_a_pattern_is_several_labels() -> None:
     rows = [{"look.old": index % 2, "look.glad": index // 2 % 2, "other": 1.5} for index in range(8)]
-    assert [target.name for target in choose_targets(labelled(*rows), "look.*")] == ["look.glad", "look.old"]
+    targets, notes = choose_targets(labelled(*rows), "look.*")
+    assert [target.name for target in targets] == ["look.glad", "look.old"]
+    assert notes == ()
+
+
+def test_a_column_that_cannot_be_probed_does_not_end_a_pattern() -> None:
+    rows = [{"a.same": 1, "a.rare": int(index == 0), "a.good": index % 2} for index in range(6)]
+    (target,), notes = choose_targets(labelled(*rows), "a.*")
+    assert target.name == "a.good"
+    assert [note.partition(": label ")[2].partition(":")[0].split()[0] for note in notes] == ["'a.rare'", "'a.same'"]
+    with pytest.raises(ConfigError, match="none of the 2 columns"):
+        choose_targets(labelled(*({name: own[name] for name in ("a.same", "a.rare")} for own in rows)), "a.*")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +72,7 @@ def test_a_pattern_is_several_labels() -> None:
         ([{"x": "a"}, {"x": "a"}, {"x": "b"}], "x", r"only one group \('g2'\) has the class 'b'"),
         ([{"x": str(index)} for index in range(120)] * 2, "x", "has 120 classes, such as 0, 1, 10.*--kind regression"),
         ([{"a.x": 1.5, "a.y": 1}, {"a.x": 2.5, "a.y": 0}] * 2, "a.*", "'a.x', a regression, and 'a.y', a classif"),
+        ([{"a.x": True, "a.y": "yes"}, {"a.x": False, "a.y": "no"}] * 2, "a.*", "must be written in one way"),
         ([{"a.x": "p", "a.y": 1}, {"a.x": "q", "a.y": 0}, {"a.x": "r", "a.y": 0}] * 2, "a.*", "'a.x' has 3 classes"),
     ],
 )
@@ -75,6 +87,6 @@ def test_text_is_no_number() -> None:
 
 
 def test_labels_are_written_as_they_are_named() -> None:
-    (target,) = choose_targets(labelled(*({"x": value} for value in (True, False, True, False))), "x")
+    (target,), _ = choose_targets(labelled(*({"x": value} for value in (True, False, True, False))), "x")
     texts = target.texts(np.array([0, 1]))
     assert list(texts.to_array()) == ["true", "false"]  # type: ignore[union-attr]
