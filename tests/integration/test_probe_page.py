@@ -99,6 +99,8 @@ def test_the_published_protocol_says_what_is_unsound(dumps: Path) -> None:
         (("--label", "mood"), 2, "no label column is named or matches 'mood'; the dump has emotion, valence"),
         (("--label", "emotion", "--ratios", "a"), 2, "expected numbers such as .01,.1,1"),
         (("--label", "emotion", "--folds", "99"), 2, "expected 2 to the number of groups, 40"),
+        (("--label", "emotion", "--seed", "-1"), 2, "not in the range x>=0"),
+        (("--label", "emotion", "--draws", "10"), 2, "10 draws are too few"),
         (("--label", "emotion", "--head", "ridge"), 2, "head 'ridge' cannot learn classes"),
     ],
 )
@@ -107,6 +109,7 @@ def test_what_cannot_be_done_is_said_with_the_remedy(
 ) -> None:
     done = run(dumps / "features", "-o", tmp_path / "out", *arguments)
     assert done.exit_code == status
+    assert not list((tmp_path / "out").glob("cells/*"))  # nothing was computed in vain
     assert message in " ".join(done.stderr.replace("│", " ").split())
 
 

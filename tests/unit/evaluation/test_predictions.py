@@ -198,3 +198,10 @@ def test_parts_are_concatenated_by_name_and_not_twice() -> None:
     other = Predictions.of(id=["x"], y_true=["b"], scores={"a": [0.5], "b": [0.5]})
     with pytest.raises(PredictionsError, match="do not fit in one file"):
         concatenate([one, other])
+
+
+def test_column_of_lists_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"id": ["a", "b"], "y_true": [["x"], ["y"]], "score_x": [0.5, 0.5]}), path)
+    with pytest.raises(PredictionsError, match="column 'y_true' holds lists or records"):
+        read_predictions(path)

@@ -92,6 +92,8 @@ def test_a_path_that_leads_out_is_absent(root: Path) -> None:
         ({}, "train_metadata.json: dict; expected a list"),
         ([{"name": "x"}], "train_metadata.json: .* expected an object with 'file'"),
         ([{"file": "a.mp4", "fake_segments": [[1]]}], r"entry 0: fake_segments is \[\[1\]\]; expected"),
+        ([{"file": "a.mp4", "fake_segments": [[float("nan"), 1.0]]}], "entry 0: fake_segments is .*nan.*; expected"),
+        ([{"file": "a.mp4", "fake_segments": [[False, True]]}], "entry 0: fake_segments is .*True.*; expected"),
     ],
 )
 def test_rubbish_names_the_entry(root: Path, content: list[object], message: str) -> None:

@@ -52,6 +52,7 @@ def test_several_splits_are_kept(root: Path) -> None:
     [
         ([], "part_2/metadata.json: list; expected an object"),
         ({"a.mp4": {"label": "fake"}}, "part_2/metadata.json, 'a.mp4': .* expected the label FAKE or REAL"),
+        ({"a.mp4": {"label": ["FAKE"]}}, "'a.mp4': .* expected the label"),
         ({"a.mp4": 3}, "'a.mp4': 3; expected the label"),
     ],
 )

@@ -205,7 +205,7 @@ def test_a_folder_of_something_else_is_left_alone(dump: FeatureDump, tmp_path: P
     (tmp_path / "probe").mkdir()
     (tmp_path / "probe" / "README.md").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(ConfigError, match="holds 'README.md', which is not of a probe"):
+        with pytest.raises(ConfigError, match=r"holds 'README\.md', which is not of a probe"):
             run_probe(dump, tmp_path / "probe", ProbeSettings(label="emotion"), overwrite=overwrite)
     with pytest.raises(ConfigError, match="which is not of a probe"):
         run_probe(dump, dump.folder, ProbeSettings(label="emotion"), overwrite=True)
