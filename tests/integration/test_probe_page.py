@@ -13,6 +13,7 @@ from tests.integration.browsing import COLOURS, TEXTS, opened
 from tests.unit.evaluation.probe.probing import two_classes, write_labelled
 
 from marlin_sdk.cli.evaluation.probe import command
+from marlin_sdk.evaluation.probe import protocol
 
 HOSTILE = '<script>document.title="owned"</script><img src="http://evil.example/x">|`'
 
@@ -82,13 +83,16 @@ def test_numbers_have_a_page_too(dumps: Path) -> None:
     assert "Predicted and true" in (dumps / "joy" / "report.html").read_text()
 
 
-def test_the_published_protocol_says_what_is_unsound(dumps: Path) -> None:
+def test_the_published_protocol_says_what_is_unsound(dumps: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "_EPOCHS", 50)  # two thousand take half a minute; how they end is tested elsewhere
+    labels, signal = two_classes(24, people=12)
+    write_labelled(dumps / "few", labels, signal=signal)
     where = ("--folds", "2", "-o", dumps / "theirs", "--draws", "100")
-    done = run(dumps / "features", "--label", "emotion", "--protocol", "marlin", *where)
+    done = run(dumps / "few", "--label", "emotion", "--protocol", "marlin", *where)
     assert done.exit_code == 0, done.output
     assert "rare attributes" in done.stderr
     assert "both sides" in (dumps / "theirs" / "README.md").read_text()
-    refused = run(dumps / "features", "--label", "emotion", "--protocol", "marlin", "--head", "knn", *where)
+    refused = run(dumps / "few", "--label", "emotion", "--protocol", "marlin", "--head", "knn", *where)
     assert refused.exit_code == 2
     assert "decides head and pooling" in refused.stderr
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError
 from marlin_sdk.evaluation.predictions import Predictions, concatenate, read_predictions, write_predictions
 from marlin_sdk.evaluation.probe.baselines import ARMS
 from marlin_sdk.evaluation.probe.cells import Cell, fit_cell, plan_cells, training_of
+from marlin_sdk.evaluation.probe.facts import facts_of, unlabelled
 from marlin_sdk.evaluation.probe.head_file import FittedHeads, save_heads
 from marlin_sdk.evaluation.probe.heads import HeadName, fit_head
 from marlin_sdk.evaluation.probe.protocol import UNSOUND
@@ -147,7 +147,7 @@ def run_probe(
     if against is not None:
         read = read_samples(against, pooling=settings.pooled, progress=lambda *n: advance("reading the other", *n))
         other = same_videos(samples, read)
-    facts = _facts(dump, samples, targets, against, other)
+    facts = facts_of(dump, samples, targets, against, other)
     head = settings.head_for(targets[0])
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def run_probe(
             unsound = UNSOUND if head == "marlin" else ()
             work.run(cells, jobs, advance)
             found, missing = _gather(output, cells, targets)
-            notes = [*unsound, *samples.notes, *left_out, *_missing(targets, len(samples)), *missing]
+            notes = [*unsound, *samples.notes, *left_out, *unlabelled(targets, len(samples)), *missing]
             save_heads(output, _final(samples, targets, folds, head, settings))
     except OSError as error:
         if isinstance(error, FeatureFileError):
@@ -315,40 +315,3 @@ def _final(
     return FittedHeads(
         heads, head, settings.pooled, width, samples.weights, identity if isinstance(identity, dict) else {}
     )
-
-
-def _missing(targets: Sequence[Target], count: int) -> Iterator[str]:
-    for target in targets:
-        if target.missing:
-            yield f"{target.missing} of {count} videos have no label {target.name!r} and are left out of it"
-
-
-def _facts(
-    dump: FeatureDump, samples: Samples, targets: Sequence[Target], against: FeatureDump | None, other: Samples | None
-) -> dict[str, Any]:
-    return {
-        "videos": len(samples),
-        "groups": len(set(samples.groups.tolist())),
-        "labels": {target.name: list(target.classes) for target in targets},
-        "version": __version__,
-        "weights": samples.weights,
-        "against": None if other is None else other.weights,
-        "hashes": {
-            "table": _hash(sorted((id, own) for id, own in zip(samples.ids.tolist(), samples.labels, strict=True))),
-            "dump": _dump_hash(dump),
-            "against": None if against is None else _dump_hash(against),
-        },
-    }
-
-
-def _dump_hash(dump: FeatureDump) -> str:
-    """Of what was embedded, and how: not of labels, which are the table's."""
-    entries = [
-        (entry.id, entry.file, entry.rows, entry.weights, entry.settings_hash, entry.finished_at)
-        for entry in dump.entries.values()
-    ]
-    return _hash(sorted(entries, key=lambda entry: entry[0]))
-
-
-def _hash(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
