@@ -48,7 +48,9 @@ def _freed() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_freed")
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * name.startswith("marlin_vit_large")) for name in PRESETS]
+)
 def test_published_sizes_give_the_numbers_of_the_reference(shared: Path, name: str) -> None:
     config = PRESETS[name]
     shapes = json.loads((shared / "golden" / f"{name}.keys.json").read_text())

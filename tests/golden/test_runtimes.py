@@ -26,6 +26,12 @@ pytestmark = pytest.mark.shared
 NAME = "marlin_vit_small_ytf"
 BF16_PATHS = [("torch", "bfloat16", 0.4), ("openvino", "bfloat16", 0.95)]  # cosines are 0.99998 and 0.99999
 HAS_BF16 = cpu_flags() is not None and describe_missing_features("bfloat16", cpu_flags()) is None
+PATHS: list[Any] = [
+    ("openvino", "float32", 0.9999),
+    ("onnx", "float32", 0.9999),
+    pytest.param("openvino", "int8", 0.85, marks=pytest.mark.long),
+    *(BF16_PATHS if HAS_BF16 else ()),
+]
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +71,7 @@ def exact(checkpoint: Path, clips: NDArray[np.uint8]) -> Tensor:
     return _load(checkpoint).extract_clip(clips)
 
 
-@pytest.mark.parametrize(
-    ("runtime", "dtype", "least"),
-    [("openvino", "float32", 0.9999), ("onnx", "float32", 0.9999), ("openvino", "int8", 0.85)] + BF16_PATHS * HAS_BF16,
-)
+@pytest.mark.parametrize(("runtime", "dtype", "least"), PATHS)
 def test_fast_path_agrees_on_real_faces(
     checkpoint: Path, clips: NDArray[np.uint8], exact: Tensor, runtime: str, dtype: str, least: float
 ) -> None:
@@ -79,6 +82,7 @@ def test_fast_path_agrees_on_real_faces(
         assert (features - exact).abs().max() < 2e-4
 
 
+@pytest.mark.long
 def test_quantised_by_the_users_own_clips_it_agrees_too(
     checkpoint: Path, clips: NDArray[np.uint8], exact: Tensor
 ) -> None:

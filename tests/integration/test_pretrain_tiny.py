@@ -118,6 +118,7 @@ def test_cartoons_move_and_differ(example: ModuleType) -> None:
     assert np.abs(first[0].astype(int) - first[20]).max() > 60
 
 
+@pytest.mark.long
 def test_example_runs_and_reports(tmp_path: Path) -> None:
     """Two steps beat no baseline, and the script says so by its exit status."""
     options = ["-o", str(tmp_path / "tiny"), "--steps", "2", "--batch-size", "2", "--cartoons", "6"]

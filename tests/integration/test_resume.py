@@ -64,6 +64,7 @@ def lasting(entry: ManifestEntry) -> tuple[object, ...]:
     return entry.id, entry.source, entry.status, entry.rows, entry.duration_s, entry.error, entry.settings_hash
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("format", ["npz", "parquet"])
 def test_kill_at_twenty_random_moments(warm: WarmCommand, videos: Path, format: str) -> None:
     kill_and_resume(warm, videos, format)

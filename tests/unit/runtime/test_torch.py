@@ -173,6 +173,7 @@ def test_attention_per_head_is_used_only_for_bf16_on_amd_cpus(monkeypatch: pytes
     assert ways(runtime) == {False}
 
 
+@pytest.mark.long
 def test_compiled_encoder_agrees_with_the_uncompiled_one(runtime: TorchRuntime) -> None:
     compiled = TorchRuntime(_encoder(), device=CPU, dtype=torch.float32, compile=True)
     assert compiled.provenance["compiled"]
