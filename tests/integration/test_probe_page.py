@@ -122,3 +122,16 @@ def test_a_folder_that_is_no_dump_fails(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "is not a dump" in done.stderr
     assert not np.any([path.name == "probe" for path in tmp_path.iterdir()])
+
+
+def test_ctrl_c_says_that_what_is_finished_is_kept(
+    dumps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("marlin_sdk.evaluation.probe.outcome.evaluate", interrupt)
+    done = run(dumps / "features", "--label", "emotion", "-o", tmp_path / "out")
+    assert done.exit_code == 130
+    assert "goes on from there" in done.stderr
+    assert list((tmp_path / "out").glob("cells/*"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
-from marlin_sdk.errors import ConfigError, MarlinError
+from marlin_sdk.cli.options import CONTEXT, ends_with_status, output_options
+from marlin_sdk.cli.output import Console
 from marlin_sdk.evaluation.intervals import Interval, check_interval
 from marlin_sdk.evaluation.probe.heads import HeadName
 from marlin_sdk.evaluation.probe.samples import Pooling
@@ -22,7 +22,7 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
         raise click.BadParameter(f"{text!r}; expected numbers such as .01,.1,1") from error
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("probe", context_settings=CONTEXT)
 @click.argument("dump", type=click.Path(exists=True, path_type=Path))
 @click.option("--label", required=True, help="Label column of the table, or a pattern: 'appearance.*'.")
 @click.option(
@@ -69,8 +69,10 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes. Default: all cores, one for little work.")
 @click.option("--overwrite", is_flag=True, help="Discard what another probe has left in the folder.")
-@click.option("-q", "--quiet", is_flag=True, help="Print only failures.")
-def command(dump: Path, output: Path, against: Path | None, protocol: str | None, quiet: bool, **options: Any) -> None:
+@output_options
+def command(
+    dump: Path, output: Path, against: Path | None, protocol: str | None, quiet: bool, debug: bool, **options: Any
+) -> None:
     """Train a head on frozen features, and say what it is worth.
 
     DUMP is a folder that marlin-extract has written from a --table with labels. The head is fitted on the training
@@ -94,28 +96,24 @@ def command(dump: Path, output: Path, against: Path | None, protocol: str | None
         options["head"] = protocol
     draws, interval = options.pop("draws"), options.pop("interval")
     jobs, overwrite = options.pop("jobs"), options.pop("overwrite")
-    with staged_bar(quiet=quiet) as advance:
-        try:
-            check_interval(interval, draws)
-            opened = FeatureDump(dump)
-            probe = run_probe(
-                opened,
-                output,
-                ProbeSettings(**options),
-                against=FeatureDump(against) if against else None,
-                overwrite=overwrite,
-                jobs=jobs,
-                advance=advance,
-            )
-            outcome = measure_probe(probe, draws=draws, interval=interval, advance=advance)
-            write_results(outcome)
-            write_card(outcome)
-            page = write_probe_page(outcome, opened, output / "report.html")
-        except ConfigError as error:
-            raise click.UsageError(str(error)) from error
-        except MarlinError as error:
-            click.echo(click.style(f"failed: {error} ({type(error).__name__})", fg="red"), err=True)
-            sys.exit(1)
+    console = Console(quiet=quiet, debug=debug)
+    stopped = "stopped by Ctrl-C; what is finished is kept, and the same command goes on from there"
+    with ends_with_status(console, failed="the probe", interrupted=stopped), staged_bar(quiet=quiet) as advance:
+        check_interval(interval, draws)
+        opened = FeatureDump(dump)
+        probe = run_probe(
+            opened,
+            output,
+            ProbeSettings(**options),
+            against=FeatureDump(against) if against else None,
+            overwrite=overwrite,
+            jobs=jobs,
+            advance=advance,
+        )
+        outcome = measure_probe(probe, draws=draws, interval=interval, advance=advance)
+        write_results(outcome)
+        write_card(outcome)
+        page = write_probe_page(outcome, opened, output / "report.html")
     if not quiet:
         click.echo(outcome.evaluations["features"].table())
         for note in [*outcome.suspicions, *probe.notes]:
