@@ -135,3 +135,14 @@ def test_ctrl_c_says_that_what_is_finished_is_kept(
     assert done.exit_code == 130
     assert "goes on from there" in done.stderr
     assert list((tmp_path / "out").glob("cells/*"))
+
+
+def test_labels_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    labels, signal = two_classes(40, people=20)
+    for own in labels:
+        own["mood\x1b[31m"] = own["emotion"]
+    write_labelled(tmp_path / "dump", labels, signal=signal)
+    done = run(tmp_path / "dump", "--label", "mood*", "--folds", "2", "-o", tmp_path / "out", "--draws", "100")
+    assert done.exit_code == 0, done.output
+    assert "mood" in done.stdout
+    assert "\x1b" not in done.output

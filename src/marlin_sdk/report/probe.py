@@ -14,7 +14,7 @@ from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.errors import MarlinError
 from marlin_sdk.evaluation.levels import to_videos
 from marlin_sdk.evaluation.predictions import Predictions
-from marlin_sdk.evaluation.probe.outcome import ARM_NAMES, MAIN_METRICS, Outcome
+from marlin_sdk.evaluation.probe.outcome import ARM_NAMES, MAIN_METRICS, Outcome, metric_name
 from marlin_sdk.evaluation.results import Measure
 from marlin_sdk.report.charts import Chart
 from marlin_sdk.report.crops import Strip, choose_crops, cut_strip
@@ -83,7 +83,7 @@ def write_probe_page(outcome: Outcome, dump: FeatureDump, output: Path) -> Path:
         facts=probe.facts,
         settings=probe.settings,
         rows=outcome.rows("features"),
-        metrics=[_words(name) for name in outcome.headline("features")],
+        metrics=[metric_name(name) for name in outcome.headline("features")],
         arms=[
             (ARM_NAMES[arm], [_cell(measure) for measure in outcome.headline(arm).values()])
             for arm in ARM_NAMES
@@ -171,18 +171,12 @@ def _low_data(outcome: Outcome) -> Chart | None:
             measures = [outcome.rows(arm, ratio=ratio)[0].measures[metric] for ratio in ratios]
             if all(measure.value is not None for measure in measures):
                 curves[ARM_NAMES[arm]] = [_band(measure) for measure in measures]
-    return draw_low_data(_words(metric), ratios, curves) if curves else None
+    return draw_low_data(metric_name(metric), ratios, curves) if curves else None
 
 
 def _band(measure: Measure) -> tuple[float, float, float]:
     value = measure.value or 0.0
     return value, value if measure.low is None else measure.low, value if measure.high is None else measure.high
-
-
-def _words(metric: str) -> str:
-    return {"auc": "AUC", "ccc": "CCC", "mae": "mean absolute error", "f1_macro": "macro F1"}.get(
-        metric, metric.replace("_", " ")
-    )
 
 
 def _cell(measure: Measure) -> dict[str, Any]:

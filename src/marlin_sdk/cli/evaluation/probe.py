@@ -83,6 +83,7 @@ def command(
     marlin-sdk probe features/ --label emotion -o probe/
     marlin-sdk probe features/ --label 'appearance.*' --folds 5 --ratios .01,.1,.5,1 --against untrained/
     """
+    from marlin_sdk.batch.progress import escape_controls
     from marlin_sdk.cli.evaluation.staged_bar import staged_bar
     from marlin_sdk.dump.reading import FeatureDump
     from marlin_sdk.evaluation.probe.card import write_card
@@ -115,7 +116,8 @@ def command(
         write_card(outcome)
         page = write_probe_page(outcome, opened, output / "report.html")
     if not quiet:
-        click.echo(outcome.evaluations["features"].table())
+        for line in outcome.evaluations["features"].table().split("\n"):
+            click.echo(escape_controls(line))  # labels of a table may hold anything
         for note in [*outcome.suspicions, *probe.notes]:
-            click.echo(f"note: {note}", err=True)
+            console.note(f"note: {escape_controls(note)}")
         click.echo(f"{page}: the page; {output / 'README.md'}: the card", err=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import FeatureFileError
-from marlin_sdk.evaluation.probe.outcome import ARM_NAMES, MAIN_METRICS, Outcome
+from marlin_sdk.evaluation.probe.outcome import ARM_NAMES, MAIN_METRICS, Outcome, metric_name
 from marlin_sdk.evaluation.results import Measure, Row
 
 __all__ = ["card_of", "write_card"]
@@ -86,7 +86,7 @@ def _division(outcome: Outcome) -> str:
 
 def _table(outcome: Outcome) -> Iterator[str]:
     names = list(outcome.headline("features"))
-    yield f"| predicted from | {' | '.join(_title(name) for name in names)} |"
+    yield f"| predicted from | {' | '.join(metric_name(name) for name in names)} |"
     yield "| --- |" + " --- |" * len(names)
     for arm in (arm for arm in ARM_NAMES if arm in outcome.evaluations):
         measures = outcome.headline(arm)
@@ -101,14 +101,14 @@ def _differences(outcome: Outcome) -> Iterator[str]:
         if name in MAIN_METRICS[outcome.paired.task] and difference.value is not None and difference.low is not None:
             clear = "clear" if difference.low > 0 or (difference.high or 0) < 0 else "not clear"
             yield (
-                f"- {_title(name)}, features minus the other dump's, on the same draws: {difference.value:+.3f} "
+                f"- {metric_name(name)}, features minus the other dump's, on the same draws: {difference.value:+.3f} "
                 f"({difference.low:+.3f} to {difference.high:+.3f}), {clear}."
             )
 
 
 def _curve(outcome: Outcome) -> Iterator[str]:
     names = list(outcome.headline("features"))
-    yield f"| share of the training groups | draws | {' | '.join(_title(name) for name in names)} |"
+    yield f"| share of the training groups | draws | {' | '.join(metric_name(name) for name in names)} |"
     yield "| --- | --- |" + " --- |" * len(names)
     for ratio in sorted(outcome.probe.settings.ratios):
         row = outcome.rows("features", ratio=ratio)[0]
@@ -118,7 +118,7 @@ def _curve(outcome: Outcome) -> Iterator[str]:
 def _by_label(rows: list[Row], task: str) -> Iterator[str]:
     single = [row for row in rows if row.kind == "label"]
     names = [name for name in MAIN_METRICS[task] if name in single[0].measures]
-    yield f"| label | {' | '.join(_title(name) for name in names)} |"
+    yield f"| label | {' | '.join(metric_name(name) for name in names)} |"
     yield "| --- |" + " --- |" * len(names)
     for row in single[:_MAX_ROWS]:
         yield f"| {_safe(row.label)} | {' | '.join(_measure(row.measures[name]) for name in names)} |"
@@ -133,10 +133,6 @@ def _measure(measure: Measure) -> str:
     interval = "" if measure.low is None else f" ({measure.low:.3f} to {measure.high:.3f})"
     seeds = "" if measure.seed_sd is None else f", ±{measure.seed_sd:.3f} by draw"
     return f"{measure.value:.3f}{interval}{seeds}"
-
-
-def _title(name: str) -> str:
-    return {"auc": "AUC", "ccc": "CCC", "mae": "MAE", "f1_macro": "macro F1"}.get(name, name.replace("_", " "))
 
 
 def _safe(text: str) -> str:

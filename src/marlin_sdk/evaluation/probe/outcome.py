@@ -18,7 +18,7 @@ from marlin_sdk.evaluation.predictions import Predictions
 from marlin_sdk.evaluation.probe.run import Probe
 from marlin_sdk.evaluation.results import Evaluation, Measure, Row
 
-__all__ = ["ARM_NAMES", "MAIN_METRICS", "Outcome", "measure_probe", "write_results"]
+__all__ = ["ARM_NAMES", "MAIN_METRICS", "Outcome", "measure_probe", "metric_name", "write_results"]
 
 ARM_NAMES = {
     "features": "features",
@@ -35,6 +35,11 @@ MAIN_METRICS = {
     "regression": ("ccc", "pearson", "mae"),
 }
 """The metrics shown first, by task."""
+
+
+def metric_name(metric: str) -> str:
+    """A metric as a card or a page calls it."""
+    return {"auc": "AUC", "ccc": "CCC", "mae": "MAE", "f1_macro": "macro F1"}.get(metric, metric.replace("_", " "))
 
 
 @dataclass(frozen=True, eq=False)
