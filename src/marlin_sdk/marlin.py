@@ -16,7 +16,6 @@ from marlin_sdk.clips.cutter import ClipCutter, SourceFacts
 from marlin_sdk.config import ExtractionConfig, ModelConfig, Pool, document_keywords, read_keywords
 from marlin_sdk.errors import ConfigError, WeightsError
 from marlin_sdk.extraction import embed_clips, embed_cuts, encode_finite, gather_features, log_warnings, stream_rows
-from marlin_sdk.face.detections import FaceDetector
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.loaded import LoadedModel
 from marlin_sdk.migration import ExplainsOldNames
@@ -114,20 +113,6 @@ class Marlin(LoadedModel, ExplainsOldNames):
         load_options = LoadOptions(**options)
         return cls(**load_options.assemble(*make_network(model, seed=seed, decoder=load_options.decoder)))
 
-    def with_detector(self, detector: FaceDetector | Callable[[], FaceDetector]) -> Marlin:
-        """The same networks, not copied, with another detector.
-
-        Args:
-            detector: the detector, or a function that makes it, called when first needed.
-        """
-        return Marlin(
-            self._runtime,
-            detector=detector,
-            recogniser=self._recogniser,
-            identity=self._identity,
-            decoder=self.decoder,
-        )
-
     def extract_clip(
         self,
         clip: Tensor | NDArray[Any],
@@ -186,14 +171,14 @@ class Marlin(LoadedModel, ExplainsOldNames):
         from marlin_sdk.masking.detected import draw_masks
         from marlin_sdk.reconstruction import reconstruct
 
-        if self.decoder is None:
+        if self._decoder is None:
             raise WeightsError(
                 f"{self.name} was loaded without its decoder, which reconstruction needs; load it with "
                 "Marlin.from_pretrained(..., decoder=True), from weights that include it (.full.pt, .ckpt, a run)"
             )
         clips, batched = as_clips(clip, self.config)
         mask = draw_masks(clips, self.config, lambda: self.detector, masking=masking, ratio=ratio, seed=seed)
-        result = reconstruct(self.encoder, self.decoder, clips, mask, normalised_target=normalised_target)
+        result = reconstruct(self._encoder, self._decoder, clips, mask, normalised_target=normalised_target)
         return result if batched else result[0]
 
     @document_keywords(ExtractionConfig)
@@ -270,7 +255,7 @@ class Marlin(LoadedModel, ExplainsOldNames):
             NoFaceError: every window was skipped.
             ConfigError: a reduction over a video without windows.
         """
-        return gather_features(rows, skipped, facts, config, self._runtime, self._identity)
+        return gather_features(rows, skipped, facts, config, self._runtime, self.identity)
 
     @document_keywords(ExtractionConfig)
     def stream(

@@ -101,7 +101,7 @@ NOT_RUN_BLOCKS = [
         "docs/how-to/pretrain.md",
         "marlin-sdk pretrain --data data/ --resume -o runs/mine --licence mit --push-to-hub lab/mine",
     ),
-    ("docs/how-to/pretrain.md", "from marlin_sdk.training.pretrain.publish import push_to_hub"),
+    ("docs/how-to/pretrain.md", "from marlin_sdk.weights.upload import push_to_hub"),
     ("docs/how-to/probe.md", "pip install 'marlin-sdk[probe]'"),
     ("docs/how-to/probe.md", "marlin-sdk probe features/ --label mood --folds 4 --protocol marlin -o theirs/ -q"),
     ("docs/how-to/read-features.md", "pip install 'marlin-sdk[pandas]'"),

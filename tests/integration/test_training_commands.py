@@ -28,11 +28,11 @@ from marlin_sdk.cli.pretrain import command as pretrain_command
 from marlin_sdk.cli.reconstruct import command as reconstruct_command
 from marlin_sdk.errors import DownloadError
 from marlin_sdk.training.pretrain.config import PretrainConfig
-from marlin_sdk.training.pretrain.publish import push_to_hub
 from marlin_sdk.training.pretrain.run import Run, pretrain
-from marlin_sdk.training.run_folder import MODEL_FILES
 from marlin_sdk.video.reader import open_video
+from marlin_sdk.weights.hub import MODEL_FILES
 from marlin_sdk.weights.integrity import CHECKSUMS
+from marlin_sdk.weights.upload import push_to_hub
 
 SIZES = "\n".join(f"  {key}: {value}" for key, value in TINY.to_dict().items())
 CONFIG = f"model:\n{SIZES}\nmax_steps: 4\nbatch_size: 1\nnum_workers: 1\naccelerator: cpu\nval_clips: 2\n"

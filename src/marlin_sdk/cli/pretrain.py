@@ -121,7 +121,7 @@ def _run(
     loss = "nothing left to do" if math.isnan(result.reconstruction) else f"loss {result.reconstruction:.5f}"
     console.note(f"{result.step} steps done, {loss}{best}: {result.folder}")
     if repo:
-        from marlin_sdk.training.pretrain.publish import push_to_hub
+        from marlin_sdk.weights.upload import push_to_hub
 
         console.note(push_to_hub(result.folder, repo))
 

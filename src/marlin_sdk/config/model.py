@@ -137,6 +137,10 @@ class ModelConfig:
         """Plain values, in the keys of the published `config.json`; decoder keys only if there is one."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
+    def to_hub(self) -> dict[str, Any]:
+        """Every entry of a published `config.json` but the class: its authors' model class has no defaults."""
+        return {"model_type": "marlin", **self.to_dict(), **_HUB_FIXED, "as_feature_extractor": not self.has_decoder}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
         """Parse the output of `to_dict` or a Hub `config.json`, strictly.

@@ -21,6 +21,8 @@ class Decoder(nn.Module):
         ConfigError: `config` has no decoder.
     """
 
+    positions: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim, depth, heads = config.decoder_embed_dim, config.decoder_depth, config.decoder_num_heads
@@ -28,7 +30,7 @@ class Decoder(nn.Module):
             raise ConfigError("this model config has no decoder; set decoder_embed_dim, _depth and _num_heads")
         self.embed = nn.Linear(config.encoder_embed_dim, dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.positions = nn.Parameter(sinusoid_positions(config.num_tokens, dim), requires_grad=False)
+        self.register_buffer("positions", sinusoid_positions(config.num_tokens, dim))  # fixed: not trained
         self.blocks = nn.ModuleList(Block(dim, heads, config.mlp_ratio) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.head = nn.Linear(dim, config.patch_dim)

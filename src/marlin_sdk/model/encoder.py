@@ -47,12 +47,14 @@ class Encoder(nn.Module):
         config: its size.
     """
 
+    positions: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         dim = config.encoder_embed_dim
         self.patch_embedding = PatchEmbedding(config)
-        self.positions = nn.Parameter(sinusoid_positions(config.num_tokens, dim), requires_grad=False)
+        self.register_buffer("positions", sinusoid_positions(config.num_tokens, dim))  # fixed: not trained
         self.blocks = nn.ModuleList(
             Block(dim, config.encoder_num_heads, config.mlp_ratio) for _ in range(config.encoder_depth)
         )

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from marlin_sdk.errors import ConfigError, TrainingError
 from marlin_sdk.training.checkpoint import read_progress
+from marlin_sdk.weights.hub import MODEL_FILES
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-__all__ = ["MODEL_FILES", "RunFolder"]
-
-MODEL_FILES = ("config.json", "model.safetensors", "README.md")
-"""The files of a run for `Marlin.from_pretrained` and the Hub."""
+__all__ = ["RunFolder"]
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,16 @@
-"""Locating, downloading, verifying and safely reading the weights of models and detectors."""
+"""Locating, downloading, verifying, safely reading, identifying and publishing the weights of models and detectors."""
 
-__all__ = ["bundle", "checkpoints", "downloads", "hub", "identity", "integrity", "loading", "tensors"]
+__all__ = [
+    "bundle",
+    "card",
+    "checkpoints",
+    "downloads",
+    "hub",
+    "identity",
+    "in_memory",
+    "integrity",
+    "loading",
+    "publish",
+    "tensors",
+    "upload",
+]

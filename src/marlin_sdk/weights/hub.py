@@ -18,15 +18,32 @@ from marlin_sdk.config import PRESETS
 from marlin_sdk.errors import ConfigError, DownloadError, WeightsError
 from marlin_sdk.weights.downloads import OFFLINE_REASON, WITHOUT_NETWORK, Asset, fetch_asset, is_offline, log_licence
 
-__all__ = ["RELEASE_URL", "WEIGHTS_LICENCE", "ModelFiles", "resolve_model"]
+__all__ = [
+    "MODEL_FILES",
+    "OWNER",
+    "REFERENCE_FILES",
+    "RELEASE_URL",
+    "WEIGHTS_LICENCE",
+    "ModelFiles",
+    "resolve_model",
+]
 
 RELEASE_URL = "https://github.com/ControlNet/MARLIN/releases/download/model_v1"
 WEIGHTS_LICENCE = (
     "The published MARLIN weights are licensed CC BY-NC 4.0 (https://creativecommons.org/licenses/by-nc/4.0/): "
     "no commercial use, and name the authors (MARLIN, CVPR 2023)."
 )
-_OWNER = "ControlNet"
-_HUB_FILES = ("config.json", "model.safetensors")
+
+MODEL_FILES = ("config.json", "model.safetensors", "README.md")
+"""What `Marlin.from_pretrained`, the authors' model class and the Hub read."""
+
+REFERENCE_FILES = ("marlin.encoder.pt", "marlin.full.pt", "marlin.yaml")
+"""What marlin-pytorch reads: one of the first two, and for a model of another size than the published ones the last."""
+
+OWNER = "ControlNet"
+"""Of the published models on the Hub."""
+
+_HUB_FILES = MODEL_FILES[:2]
 _SUFFIXES = (".safetensors", ".pt", ".ckpt")
 _log = logging.getLogger("marlin_sdk")
 
@@ -79,7 +96,7 @@ def resolve_model(
     text = str(model)
     local = _existing(model)
     # A Path never refers to the Hub.
-    name = text.removeprefix(f"{_OWNER}/") if isinstance(model, str) else ""
+    name = text.removeprefix(f"{OWNER}/") if isinstance(model, str) else ""
     published = name if name in PRESETS else None
     if local and text != published:
         return _local_files(local, text)
@@ -100,7 +117,7 @@ def resolve_model(
             f"unknown model {text!r}{meant}; expected a published name ({', '.join(PRESETS)}), a Hub repo "
             "'owner/name', or the path of a weights file or of a folder that holds one"
         )
-    repo = f"{_OWNER}/{published}" if published else text
+    repo = f"{OWNER}/{published}" if published else text
     licence = WEIGHTS_LICENCE if published else None
     config, weights = _from_hub(
         repo, revision, token, cache_dir=cache_dir, local_files_only=local_files_only, licence=licence

@@ -17,7 +17,7 @@ from marlin_sdk.weights.hub import ModelFiles, resolve_model
 from marlin_sdk.weights.identity import describe_untrained, describe_weights
 from marlin_sdk.weights.integrity import verified_sha256
 
-__all__ = ["load_network", "make_network"]
+__all__ = ["build_network", "load_network", "make_network"]
 
 Network = Encoder | MaskedAutoencoder
 
@@ -58,7 +58,7 @@ def load_network(
             raise WeightsError(f"{files.weights} holds no decoder; pass a .full.pt or .ckpt, or omit decoder=True")
         size = size if decoder else size.without_decoder()
         with torch.device("meta"):
-            network = _network(size, decoder)
+            network = build_network(size, decoder=decoder)
         load_weights(network, state, source=str(files.weights))
     identity = {**described.result(), "config": size.to_dict()}
     return network.requires_grad_(requires_grad=False), identity
@@ -85,7 +85,7 @@ def make_network(
     size = size if decoder else size.without_decoder()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _network(size, decoder)
+        network = build_network(size, decoder=decoder)
     identity = describe_untrained(model if isinstance(model, str) else "custom", seed, size)
     return network.requires_grad_(requires_grad=False), identity
 
@@ -100,5 +100,11 @@ def _size(value: object, name: str, alternatives: str) -> ModelConfig:
     return value
 
 
-def _network(size: ModelConfig, decoder: bool) -> Network:
+def build_network(size: ModelConfig, *, decoder: bool) -> Network:
+    """A network with random weights, or without any under `torch.device("meta")`.
+
+    Args:
+        size: of the model.
+        decoder: build the decoder too.
+    """
     return MaskedAutoencoder(size) if decoder else Encoder(size)

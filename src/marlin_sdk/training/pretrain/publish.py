@@ -1,31 +1,19 @@
-"""Export a run as a Hub-ready folder (config.json, model.safetensors, a model card, checksums), and upload it."""
+"""What a pretraining run publishes: its model as a Hub-ready folder, with a card that says how it was trained."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from marlin_sdk._version import __version__
-from marlin_sdk.atomic import atomic_path
-from marlin_sdk.config import ModelConfig
-from marlin_sdk.errors import DownloadError, WeightsError
 from marlin_sdk.training.pretrain.config import PretrainConfig
-from marlin_sdk.training.run_folder import MODEL_FILES
-from marlin_sdk.weights.checkpoints import to_published_keys
-from marlin_sdk.weights.integrity import CHECKSUMS, write_checksums
+from marlin_sdk.weights.card import NON_COMMERCIAL, PAPER, ModelCard, is_published
+from marlin_sdk.weights.publish import write_model
 
-__all__ = ["Card", "export_model", "push_to_hub"]
-
-_PUBLISHED_LICENCE = "cc-by-nc-4.0"
-_NON_COMMERCIAL = (
-    "It was initialised from published weights under CC BY-NC 4.0, and so it is under the same licence: no commercial "
-    "use, and name the authors."
-)
+__all__ = ["Card", "export_model", "licence_of", "model_card"]
 
 _BASELINES = {
     "mean_face": "the mean face of the training clips",
@@ -74,77 +62,34 @@ def export_model(
     Raises:
         OSError: a file cannot be written.
     """
-    from safetensors.torch import save_file
-
     selected = {key: tensor for key, tensor in state.items() if decoder or key.startswith("encoder.")}
-    published = {f"marlin.{key}": tensor.contiguous() for key, tensor in to_published_keys(selected).items()}
-    size = config.model if decoder else config.model.without_decoder()
-    (folder / CHECKSUMS).unlink(missing_ok=True)  # of an earlier export: it must not accuse the files of this one
-    with atomic_path(folder / "model.safetensors") as part:
-        save_file(published, part, metadata={"format": "pt"})
-    with atomic_path(folder / "config.json") as part:
-        part.write_text(json.dumps(_hub_config(size), indent=2) + "\n", encoding="utf-8")
-    with atomic_path(folder / "README.md") as part:
-        part.write_text(model_card(config, card), encoding="utf-8")
-    write_checksums(folder, [folder / "config.json", folder / "model.safetensors"])
+    write_model(folder, selected, model_card(config, card, decoder=decoder))
 
 
-def model_card(config: PretrainConfig, card: Card) -> str:
-    """The README of a model, with the Hub's metadata at the top."""
+def model_card(config: PretrainConfig, card: Card, *, decoder: bool = True) -> ModelCard:
+    """The card of a model, with the data and the measures of its training."""
     metrics = "\n".join(f"| {name} | {value:.6g} | {_MEANINGS.get(name, '')} |" for name, value in card.metrics.items())
-    start = card.init or "random weights"
-    licence_note = _NON_COMMERCIAL if card.licence == _PUBLISHED_LICENCE else "See the licence field of this card."
     adversarial = (
         f"plus {config.adv_weight:g} times a Wasserstein loss against a discriminator of tubelets"
         if config.is_adversarial
         else "without a discriminator"
     )
     target = "normalised tubelets" if config.normalise_target else "pixels in [0, 1]"
-    size = config.model
-    return f"""---
-license: {card.licence}
-library_name: marlin-sdk
-pipeline_tag: feature-extraction
-tags: [face, video, masked-autoencoder, marlin]
----
-
-# {card.name}
-
-A face-video encoder pretrained with marlin-sdk {__version__} after MARLIN (CVPR 2023, arXiv 2211.06627).
-
-```python
-from marlin_sdk import Marlin
-
-model = Marlin.from_pretrained("{card.name}")
-features = model.extract_video("talk.mp4")  # (N, {size.encoder_embed_dim})
-```
-
-## Model
-
-Encoder {size.encoder_embed_dim} dims, {size.encoder_depth} blocks, {size.encoder_num_heads} heads; clips of
-{size.n_frames} frames of {size.img_size}x{size.img_size} RGB in [0, 1].
-
-## Licence
-
-{licence_note}
-
-## Data
-
-{card.data}
-
-## Training
-
-{card.step} steps of {config.clips_per_step} clips from {start}: {config.masking} masking at {config.mask_ratio:g},
-mean squared error of the masked {target}, {adversarial}.
-
-## Metrics
-
-| metric | value | error of |
-| --- | --- | --- |
-{metrics}
-{_verdict(card.metrics)}
-A reconstruction loss compares runs on the same data. It does not say how good the features are: probe them.
-"""
+    training = (
+        f"{card.step} steps of {config.clips_per_step} clips from {card.init or 'random weights'}: {config.masking} "
+        f"masking at {config.mask_ratio:g},\nmean squared error of the masked {target}, {adversarial}."
+    )
+    measures = (
+        f"| metric | value | error of |\n| --- | --- | --- |\n{metrics}\n{_verdict(card.metrics)}\n"
+        "A reconstruction loss compares runs on the same data. It does not say how good the features are: probe them."
+    )
+    return ModelCard(
+        name=card.name,
+        size=config.model if decoder else config.model.without_decoder(),
+        summary=f"A face-video encoder pretrained with marlin-sdk {__version__} after MARLIN ({PAPER}).",
+        licence=card.licence,
+        sections={"Data": card.data, "Training": training, "Metrics": measures},
+    )
 
 
 def _verdict(metrics: Mapping[str, float]) -> str:
@@ -163,62 +108,9 @@ def _verdict(metrics: Mapping[str, float]) -> str:
     return "\n" + "".join(sentences) if sentences else ""
 
 
-def push_to_hub(
-    folder: str | Path,
-    repo_id: str,
-    *,
-    token: str | bool | None = None,
-    private: bool = True,
-    message: str | None = None,
-) -> str:
-    """Upload a run's model to the Hub: only `config.json`, `model.safetensors`, `README.md` and `SHA256SUMS`.
-
-    Args:
-        folder: written by `pretrain` or `export_model`.
-        repo_id: "owner/name"; created if it does not exist.
-        token: a write token; None uses the one you are logged in with.
-        private: whether a new repo is private.
-        message: of the commit.
-    Returns:
-        The URL of the commit.
-    Raises:
-        WeightsError: files of the model are missing.
-        DownloadError: the Hub cannot be reached, or rejects the upload.
-    """
-    import os
-
-    from huggingface_hub import HfApi
-
-    path = Path(folder)
-    if missing := [name for name in MODEL_FILES if not (path / name).is_file()]:
-        raise WeightsError(
-            f"{path} is not a Hub-ready folder: {', '.join(missing)} missing; a finished run writes them"
-        )
-    try:
-        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=path,
-            allow_patterns=[*MODEL_FILES, CHECKSUMS],
-            commit_message=message or f"Upload a model pretrained with marlin-sdk {__version__}",
-        )
-    except Exception as error:  # of its HTTP client: requests, httpx or hf_xet, by version
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DownloadError(f"cannot upload {path} to Hub repo {repo_id}: {reason}; log in or pass token=") from error
-    return str(commit.commit_url)
-
-
 def licence_of(init: str | None, licence: str | None) -> str:
     """The licence of a card: as chosen, unless the model was initialised from MARLIN's or VideoMAE's weights.
 
     Those are CC BY-NC 4.0, and so is the model. Published files under other names are not recognised.
     """
-    from marlin_sdk.config import PRESETS
-
-    published = init is not None and any(name in init.lower() for name in (*PRESETS, "videomae"))
-    return _PUBLISHED_LICENCE if published else licence or "other"
-
-
-def _hub_config(size: ModelConfig) -> dict[str, Any]:
-    return {"model_type": "marlin", "architectures": ["MarlinModel"], **size.to_dict()}
+    return NON_COMMERCIAL if init is not None and is_published(init) else licence or "other"
