@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from marlin_sdk._version import __version__
 
 if TYPE_CHECKING:
+    from marlin_sdk.clips.cut import Clip
     from marlin_sdk.config import ExtractionConfig, ModelConfig
     from marlin_sdk.dump.dataset import WindowDataset, pad_collate
     from marlin_sdk.dump.reading import FeatureDump, load_dump, load_features
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 # Each public name and its module: imported on first use, because torch and OpenCV take a second to load.
 _HOMES = {
+    "Clip": "clips.cut",
     "ConfigError": "errors",
     "Detections": "face.detections",
     "DeviceMemoryError": "errors",
@@ -74,6 +76,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Clip",
     "ConfigError",
     "Detections",
     "DeviceMemoryError",

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,17 +15,29 @@ from torch import Tensor
 
 from marlin_sdk.bars import bar_class
 from marlin_sdk.clips.cut import Clip
-from marlin_sdk.clips.cutter import Cut, SourceFacts, VideoCuts
+from marlin_sdk.clips.cutter import ClipCutter, Cut, SourceFacts, VideoCuts
 from marlin_sdk.clips.windows import count_windows
 from marlin_sdk.config import ExtractionConfig, Pool
 from marlin_sdk.errors import ConfigError, NoFaceError, WeightsError
-from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
+from marlin_sdk.features import FaceWindow, SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.runtime import EncoderRuntime
 from marlin_sdk.runtime.pooling import pool_regions, pool_time, pooled_shape
+from marlin_sdk.video.reader import VideoSource, open_video
 from marlin_sdk.weights.identity import versions
 
-__all__ = ["RowCounts", "embed_clips", "embed_cuts", "encode_finite", "gather_features", "log_warnings", "stream_rows"]
+__all__ = [
+    "RowCounts",
+    "check_stream",
+    "embed_clips",
+    "embed_cuts",
+    "encode_finite",
+    "gather_features",
+    "log_warnings",
+    "stream_clips",
+    "stream_rows",
+]
 
+_Window = TypeVar("_Window", bound=FaceWindow)
 logger = logging.getLogger("marlin_sdk")
 
 
@@ -88,7 +100,7 @@ def embed_cuts(
     """
     size = batch_size or cuts.config.batch_size
     rows = _embed_in_batches(cuts, cuts.config, runtime, size)
-    yield from _with_progress_bar(rows, cuts, runtime.config.n_frames) if progress else rows
+    yield from _with_progress_bar(rows, cuts) if progress else rows
 
 
 def _embed_in_batches(
@@ -107,23 +119,75 @@ def _embed_in_batches(
         yield from embed_clips(batch, runtime, keep_seq=config.keep_seq, pool=config.pool)
 
 
+def check_stream(config: ExtractionConfig, method: str) -> ExtractionConfig:
+    """The settings of a stream.
+
+    Raises:
+        ConfigError: they need the whole video; the message names the method.
+    """
+    if config.reduction != "none":
+        raise ConfigError(f"{method} yields a window at a time; reduction={config.reduction!r} needs them all")
+    if config.identify:
+        raise ConfigError(f"{method} yields windows before a video's persons are known; use extract(identify=True)")
+    return config
+
+
 def stream_rows(
-    cuts: VideoCuts, runtime: EncoderRuntime, *, on_skip: Callable[[SkippedWindow], object] | None, progress: bool
+    video: VideoSource,
+    config: ExtractionConfig,
+    cutter: ClipCutter,
+    runtime: EncoderRuntime,
+    *,
+    on_skip: Callable[[SkippedWindow], object] | None,
+    progress: bool,
 ) -> Iterator[WindowFeatures]:
     """Embed each window of a video immediately, and store none; see `Marlin.stream`.
 
     Raises:
         NoFaceError: every window was skipped.
     """
+    with open_video(video, source_fps=config.source_fps) as reader:
+        cuts = cutter.cut(reader, config)
+        yield from _only_faces(embed_cuts(cuts, runtime, batch_size=1, progress=progress), cuts, on_skip)
+
+
+def stream_clips(
+    video: VideoSource,
+    config: ExtractionConfig,
+    cutter: ClipCutter,
+    *,
+    on_skip: Callable[[SkippedWindow], object] | None,
+    progress: bool,
+) -> Iterator[Clip]:
+    """The clips of a video, one after another, and store none; see `Marlin.clips`.
+
+    Raises:
+        NoFaceError: every window was skipped.
+    """
+    with open_video(video, source_fps=config.source_fps) as reader:
+        cuts = cutter.cut(reader, config)
+        clips = _flat(cuts)
+        yield from _only_faces(_with_progress_bar(clips, cuts) if progress else clips, cuts, on_skip)
+
+
+def _flat(cuts: Iterable[Cut]) -> Iterator[Clip | SkippedWindow]:
+    for cut in cuts:
+        yield from [cut] if isinstance(cut, SkippedWindow) else cut
+
+
+def _only_faces(
+    windows: Iterable[_Window | SkippedWindow], cuts: VideoCuts, on_skip: Callable[[SkippedWindow], object] | None
+) -> Iterator[_Window]:
+    """Leave out skipped windows, and at the end log the warnings of the video."""
     counts = RowCounts()
-    for row in embed_cuts(cuts, runtime, batch_size=1, progress=progress):
-        counts.add(row)
-        if isinstance(row, WindowFeatures):
-            yield row
+    for window in windows:
+        counts.add(window)
+        if not isinstance(window, SkippedWindow):
+            yield window
         elif on_skip:
-            on_skip(row)
+            on_skip(window)
     facts = cuts.facts()
-    counts.check_faces(facts.name, runtime.config.img_size)
+    counts.check_faces(facts.name, cuts.model.img_size)
     log_warnings(facts.name, counts.warnings(facts, cuts.config))
 
 
@@ -149,8 +213,8 @@ class RowCounts:
     frames_without_face: int = 0
     first_skip: SkippedWindow | None = None
 
-    def add(self, row: WindowFeatures | SkippedWindow) -> None:
-        """Count a row, or a skipped window."""
+    def add(self, row: FaceWindow | SkippedWindow) -> None:
+        """Count a row or a clip, or a skipped window."""
         if isinstance(row, SkippedWindow):
             self.skipped += 1
             self.first_skip = self.first_skip or row
@@ -249,16 +313,16 @@ def gather_features(
 
 
 def _with_progress_bar(
-    rows: Iterable[WindowFeatures | SkippedWindow], cuts: VideoCuts, num_steps: int
-) -> Iterator[WindowFeatures | SkippedWindow]:
+    windows: Iterable[_Window | SkippedWindow], cuts: VideoCuts
+) -> Iterator[_Window | SkippedWindow]:
     reader, config = cuts.reader, cuts.config
     # The number of rows is unknown in advance if a video is resampled or trimmed, or a window may have several faces.
     untrimmed = config.start_s is None and config.end_s is None
     known = bool(reader.num_frames) and untrimmed and not config.fps and config.faces != "all"
-    total = count_windows(reader.num_frames or 0, config, num_steps) if known else None
+    total = count_windows(reader.num_frames or 0, config, cuts.model.n_frames) if known else None
     with bar_class()(total=total, unit="window", desc=reader.name[-40:], leave=False) as bar:
-        for row in rows:
-            yield row
+        for window in windows:
+            yield window
             bar.update()
 
 

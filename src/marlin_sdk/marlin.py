@@ -14,8 +14,17 @@ from torch import Tensor
 from marlin_sdk.assembly import LoadKeywords, LoadOptions
 from marlin_sdk.clips.cutter import ClipCutter, SourceFacts
 from marlin_sdk.config import ExtractionConfig, ModelConfig, Pool, document_keywords, read_keywords
-from marlin_sdk.errors import ConfigError, WeightsError
-from marlin_sdk.extraction import embed_clips, embed_cuts, encode_finite, gather_features, log_warnings, stream_rows
+from marlin_sdk.errors import WeightsError
+from marlin_sdk.extraction import (
+    check_stream,
+    embed_clips,
+    embed_cuts,
+    encode_finite,
+    gather_features,
+    log_warnings,
+    stream_clips,
+    stream_rows,
+)
 from marlin_sdk.features import SkippedWindow, VideoFeatures, WindowFeatures
 from marlin_sdk.loaded import LoadedModel
 from marlin_sdk.migration import ExplainsOldNames
@@ -37,8 +46,8 @@ class Marlin(LoadedModel, ExplainsOldNames):
     """A MARLIN model that embeds face videos.
 
     Create it with `from_pretrained` or `untrained`. It is not an `nn.Module`: the networks are `encoder` and `decoder`,
-    frozen (`model.encoder.blocks.requires_grad_()` unfreezes the blocks for training). Several threads may
-    use one object, and it can be pickled and copied; `to` needs it alone.
+    frozen until `model.encoder.requires_grad_()`. Several threads may use one object, and it can be pickled and copied;
+    `to` and training need it alone.
 
     Args:
         runtime: the inference backend.
@@ -230,10 +239,37 @@ class Marlin(LoadedModel, ExplainsOldNames):
                 rows.append(row) if isinstance(row, WindowFeatures) else skipped.append(row)
             return self.gather(rows, skipped, cuts.facts(), config)
 
+    @document_keywords(ExtractionConfig)
+    def clips(
+        self,
+        video: VideoSource,
+        *,
+        on_skip: Callable[[SkippedWindow], object] | None = None,
+        progress: bool = False,
+        **settings: Unpack[ExtractionSettings],
+    ) -> Iterator[Clip]:
+        """The clips that `extract` would embed, in the order of its rows, without embedding them.
+
+        Args:
+            video: as in `extract_video`.
+            on_skip: as in `stream`.
+            progress: as in `extract_video`.
+            settings: as in `extract_video`; those of the features (`keep_seq`, `batch_size`, `pool` but for "regions",
+                which finds those of each clip) change no clip.
+        Yields:
+            Each clip as soon as its frames have been read: pixels uint8 (16, 224, 224, 3), times, source frames, boxes
+            and track. None is stored. Warnings are logged at the end.
+        Raises:
+            ConfigError: as in `stream`.
+            MarlinError: as in `extract_video`.
+        """
+        config = check_stream(read_keywords(ExtractionConfig, settings), "clips()")
+        return stream_clips(video, config, self._cutter, on_skip=on_skip, progress=progress)
+
     def embed_clips(
         self, clips: Sequence[Clip], *, keep_seq: bool = False, pool: Pool = "mean"
     ) -> list[WindowFeatures]:
-        """Embed clips cut by a `ClipCutter`, of one video or several, in one batch.
+        """Embed clips of one video or several, as `clips` yields them, in one batch.
 
         Args:
             clips: with their pixels.
@@ -280,20 +316,5 @@ class Marlin(LoadedModel, ExplainsOldNames):
             ConfigError: an invalid setting; a reduction, which has no rows to yield; `identify`, known only at the end.
             MarlinError: as in `extract_video`.
         """
-        config = read_keywords(ExtractionConfig, settings)
-        if config.reduction != "none":
-            raise ConfigError(f"stream() yields a row for each window; reduction={config.reduction!r} needs them all")
-        if config.identify:
-            raise ConfigError("stream() yields rows before a video's persons are known; use extract(identify=True)")
-        return self._stream(video, config, on_skip, progress)
-
-    def _stream(
-        self,
-        video: VideoSource,
-        config: ExtractionConfig,
-        on_skip: Callable[[SkippedWindow], object] | None,
-        progress: bool,
-    ) -> Iterator[WindowFeatures]:
-        with open_video(video, source_fps=config.source_fps) as reader:
-            cuts = self._cutter.cut(reader, config)
-            yield from stream_rows(cuts, self._runtime, on_skip=on_skip, progress=progress)
+        config = check_stream(read_keywords(ExtractionConfig, settings), "stream()")
+        return stream_rows(video, config, self._cutter, self._runtime, on_skip=on_skip, progress=progress)

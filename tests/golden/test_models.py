@@ -37,7 +37,8 @@ def _difference(got: torch.Tensor, expected: NDArray[np.float32]) -> float:
 
 
 def _count(module: torch.nn.Module) -> float:
-    return round(sum(tensor.numel() for tensor in module.state_dict().values()) / 1e6, 2)  # the positions too
+    count: int = sum(tensor.numel() for tensor in module.state_dict().values())  # of the positions too
+    return round(count / 1e6, 2)
 
 
 @pytest.fixture

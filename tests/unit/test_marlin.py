@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from tests.conftest import ROOT
 from tests.making import TINY, PaintedFace, lay, noise, painted, write_checkpoint
 
-from marlin_sdk import ConfigError, Detections, DownloadError, Marlin, ShapeError, WeightsError
+from marlin_sdk import Clip, ConfigError, Detections, DownloadError, Marlin, NoFaceError, ShapeError, WeightsError
 from marlin_sdk.config import ExtractionSettings
 from marlin_sdk.features import SkippedWindow, WindowFeatures
 from marlin_sdk.migration import NEW_NAMES
@@ -35,7 +37,8 @@ DEFAULTS: dict[str, Any] = {
     "compat": None,
     "progress": False,
 }
-METHODS = ("extract_video", "extract", "stream")
+STREAMS = ("stream", "clips")
+METHODS = ("extract_video", "extract", *STREAMS)
 FIELDS = ("start_s", "end_s", "frame_index", "frame_valid", "boxes", "face_score", "track_id")
 
 
@@ -79,7 +82,7 @@ def test_signature_lists_every_setting(method: str) -> None:
     shown = {name: parameters[name].default for name in DEFAULTS}
     assert shown == DEFAULTS
     assert {parameters[name].kind for name in DEFAULTS} == {inspect.Parameter.KEYWORD_ONLY}
-    own = {"self", "video", "progress"} | ({"on_skip"} if method == "stream" else set())
+    own = {"self", "video", "progress"} | ({"on_skip"} if method in STREAMS else set())
     assert set(parameters) - own == set(get_type_hints(ExtractionSettings))
 
 
@@ -200,16 +203,78 @@ def test_stream_gives_the_rows_of_extract(two_faced: NDArray[np.uint8], settings
     assert bool(skipped) == ("compat" not in settings)
 
 
-def test_stream_refuses_a_reduction_and_a_bad_video(tiny: Marlin) -> None:
-    with pytest.raises(ConfigError, match=r"stream.*reduction='mean'"):
-        tiny.stream(noise(60, 32, 32), reduction="mean")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"faces": "all", "stride": 5},
+        {"sample_rate": 1, "start_s": 0.5, "end_s": 3.0},
+        {"fps": 10.0},
+        {"compat": "marlin_pytorch"},
+        {"pool": "time"},
+    ],
+    ids=str,
+)
+def test_clips_are_those_that_extract_embeds(two_faced: NDArray[np.uint8], settings: dict[str, Any]) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector=TwoFaces())
+    whole = model.extract(two_faced, source_fps=25.0, **settings)
+    skipped: list[SkippedWindow] = []
+    clips = list(model.clips(two_faced, source_fps=25.0, on_skip=skipped.append, **settings))
+    assert all(isinstance(clip, Clip) and clip.pixels.shape == (16, 32, 32, 3) for clip in clips)
+    for name in FIELDS:
+        assert np.array_equal([getattr(clip, name) for clip in clips], getattr(whole, name)), name
+    assert tuple(skipped) == whole.skipped
+    rows = model.embed_clips(clips, pool=settings.get("pool", "mean"))
+    np.testing.assert_allclose([row.feature for row in rows], whole.features, atol=1e-6)
+    if settings.get("pool") is None:
+        pixels = np.stack([clip.pixels for clip in clips])
+        np.testing.assert_allclose(model.extract_clip(pixels), whole.features, atol=1e-6)
+        floats = torch.from_numpy(pixels).permute(0, 4, 1, 2, 3).float() / 255
+        np.testing.assert_allclose(model.encoder(floats), whole.features, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", STREAMS)
+def test_windows_come_while_the_video_is_read_and_none_is_kept(tiny: Marlin, window: str) -> None:
+    read: list[int] = []
+
+    class Watched(np.ndarray[Any, np.dtype[np.uint8]]):
+        def __getitem__(self, index: Any) -> Any:
+            read.append(index)
+            return super().__getitem__(index)
+
+    found: list[int] = []
+    yielded: list[weakref.ref[Any]] = []
+    for row in getattr(tiny, window)(noise(320, 32, 32).view(Watched), source_fps=25.0):
+        found.append(len(read))
+        yielded.append(weakref.ref(row))
+        gc.collect()
+        assert sum(one() is not None for one in yielded) <= 2
+    assert len(found) == 10
+    assert found[0] < 60
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("method", STREAMS)
+def test_stream_refuses_what_needs_the_whole_video_and_a_bad_video(tiny: Marlin, method: str) -> None:
+    windows: Any = getattr(tiny, method)
+    with pytest.raises(ConfigError, match=rf"{method}\(\).*reduction='mean'"):
+        windows(noise(60, 32, 32), reduction="mean")
+    with pytest.raises(ConfigError, match=rf"{method}\(\).*extract\(identify=True\)"):
+        windows(noise(60, 32, 32), identify=True)
     with pytest.raises(FileNotFoundError, match=r"not-there\.mp4"):
-        next(tiny.stream("not-there.mp4"))
+        next(windows("not-there.mp4"))
 
 
-def test_stream_logs_what_is_wrong_with_the_video(tiny: Marlin, caplog: pytest.LogCaptureFixture) -> None:
-    assert len(list(tiny.stream(noise(60, 32, 32)))) == 2
+@pytest.mark.parametrize("method", STREAMS)
+def test_stream_logs_what_is_wrong_with_the_video(tiny: Marlin, caplog: pytest.LogCaptureFixture, method: str) -> None:
+    assert len(list(getattr(tiny, method)(noise(60, 32, 32)))) == 2
     assert "no frame rate given" in caplog.text
+
+
+def test_clips_of_a_video_without_a_face_are_an_error(two_faced: NDArray[np.uint8]) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector=TwoFaces())
+    with pytest.raises(NoFaceError, match="none of 1 windows shows one face"):
+        list(model.clips(two_faced[80:], source_fps=25.0))
 
 
 @pytest.mark.parametrize("settings", [{"compat": "marlin_pytorch"}, {"tail": "drop"}, {}], ids=str)
@@ -224,13 +289,16 @@ def test_stream_logs_what_extract_warns_of(
     assert len(warnings) == 1 + (len(settings) if num_frames == 20 else 2 * ("compat" in settings))
 
 
-def test_stream_releases_its_source_when_it_is_closed(tiny: Marlin, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", STREAMS)
+def test_stream_releases_its_source_when_it_is_closed(
+    tiny: Marlin, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     closed: list[str] = []
     monkeypatch.setattr(ArrayReader, "__exit__", lambda reader, *_: closed.append(reader.name))
-    rows = tiny.stream(noise(90, 32, 32))
-    next(rows)
+    windows = getattr(tiny, method)(noise(90, 32, 32))
+    next(windows)
     assert closed == []
-    rows.close()  # type: ignore[attr-defined]
+    windows.close()
     assert closed == ["<array>"]
 
 
@@ -276,7 +344,7 @@ def test_extract_video_logs_the_warnings(tiny: Marlin, caplog: pytest.LogCapture
 def test_progress_is_a_bar_on_stderr(tiny: Marlin, capfd: pytest.CaptureFixture[str], method: str) -> None:
     for progress in (False, True):
         result = getattr(tiny, method)(noise(60, 32, 32), source_fps=25.0, progress=progress)
-        assert len(list(result) if method == "stream" else result) == 2
+        assert len(list(result) if method in STREAMS else result) == 2
         out, err = capfd.readouterr()
         assert out == ""
         assert ("0/2" in err and "window" in err) == progress
@@ -373,6 +441,34 @@ def test_gradients_flow_only_on_request() -> None:
     model.encoder(clip).sum().backward()
     assert clip.grad is not None
     assert all(weight.grad is not None for weight in model.encoder.parameters())
+
+
+def test_training_through_the_encoder_changes_what_extract_gives() -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector="lbp")
+    torch.manual_seed(0)
+    head = torch.nn.Linear(32, 2)
+    encoder = model.encoder.requires_grad_()
+    before = model.extract_video(noise(60, 32, 32))
+    optimiser = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=0.003)
+    inputs = torch.stack([torch.zeros(TINY.clip_shape), torch.ones(TINY.clip_shape)])
+    losses = []
+    for _ in range(20):
+        loss: Any = torch.nn.functional.cross_entropy(head(encoder(inputs)), torch.tensor([0, 1]))
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(parameter.grad is not None for parameter in encoder.parameters())
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+    assert not torch.allclose(model.extract_video(noise(60, 32, 32)), before, atol=1e-3)
+
+
+def test_only_some_blocks_may_be_trained(clips: NDArray[np.uint8]) -> None:
+    encoder = Marlin.untrained(TINY, device="cpu", detector="lbp").encoder
+    encoder.blocks[-1:].requires_grad_()
+    encoder(torch.from_numpy(clips).permute(0, 4, 1, 2, 3).float() / 255).sum().backward()
+    trained = {name for name, parameter in encoder.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name, _ in encoder.named_parameters() if name.startswith("blocks.1.")}
 
 
 # Models -------------------------------------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ class VideoCuts:
     Attributes:
         reader: the video's frames.
         config: windows, tracking, and which faces to crop.
+        model: defines the frame size and the number of frames in a clip.
     """
 
     def __init__(
@@ -109,8 +110,8 @@ class VideoCuts:
         regions: RegionFinder | None,
         on_frame: Callable[[], object],
     ) -> None:
-        self.reader, self.config = reader, config
-        self._model, self._find_detector, self._on_frame = model, find_detector, on_frame
+        self.reader, self.config, self.model = reader, config, model
+        self._find_detector, self._on_frame = find_detector, on_frame
         self._detector: FaceDetector | None = None
         self._recogniser, self._regions = recogniser, regions
         self._people = People(recogniser) if recogniser else None
@@ -129,12 +130,12 @@ class VideoCuts:
             start_s = self.config.start_s
             part = "" if start_s is None else f" from {start_s:g} s on; it ends before that"
             raise VideoDecodeError(f"{self.reader.name} has no frame that can be decoded{part}")
-        size_px, crop_face = self._model.img_size, self.config.crop_face
+        size_px, crop_face = self.model.img_size, self.config.crop_face
         fits = (first.height, first.width) == (size_px, size_px)
         if not fits if crop_face == "auto" else crop_face:
             self._detector = self._find_detector()
         frames = chain([first], frames)
-        yield from cut_clips(frames, self.config, self._model, self._detector, self._people, self._regions)
+        yield from cut_clips(frames, self.config, self.model, self._detector, self._people, self._regions)
 
     def _frames_in_range(self) -> Iterator[Frame]:
         start_s = self.config.start_s or 0.0

@@ -141,7 +141,10 @@ def _digest(state: Mapping[str, Tensor]) -> str:
 
 
 def _words(tensor: Tensor) -> Tensor:
+    """The memory of a tensor as 64-bit words; copied if it is not made of such."""
     octets = tensor.detach().contiguous().flatten().view(torch.uint8)
-    if octets.numel() % 8 or octets.storage_offset() % 8:
-        octets = nn.functional.pad(octets, (0, 8 - octets.numel() % 8))
+    if missing := -octets.numel() % 8:
+        octets = nn.functional.pad(octets, (0, missing))
+    elif octets.storage_offset() % 8:
+        octets = octets.clone()
     return octets.view(torch.int64)

@@ -87,7 +87,10 @@ def _write_reference(folder: Path, published: Mapping[str, Tensor], size: ModelC
 def save_folder(
     folder: Path, state: Mapping[str, Tensor], card: ModelCard, *, reference: bool = True, overwrite: bool = False
 ) -> None:
-    """Write a model as a folder that appears whole: nobody sees the config of one model beside the weights of another.
+    """Write a model as a folder that appears whole, by a rename.
+
+    A reader that has opened one file of a model that is replaced meanwhile may find the next one changed: of another
+    model of the same size it still gets one or the other, of another size an error.
 
     Args:
         folder: where; its parents are created.
@@ -99,6 +102,8 @@ def save_folder(
         ConfigError: the folder is not empty, or cannot be written.
         WeightsError: the tensors are not those of a model of this size, or not finite.
     """
+    from safetensors import SafetensorError
+
     with torch.device("meta"):
         network = build_network(card.size, decoder=card.size.has_decoder)
     load_weights(network, state, source="the model in memory")
@@ -112,8 +117,13 @@ def save_folder(
         part.mkdir(parents=True)
         write_model(part, state, card, reference=reference)
         _replace(folder, part)
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error}; free some space, or choose another folder") from error
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch and safetensors report a full disk in their own way
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"{folder} cannot be written: {reason}; free some space, or choose another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

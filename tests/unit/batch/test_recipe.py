@@ -23,7 +23,7 @@ from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.dump.lock import Shard
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
-from marlin_sdk.dump.settings import settings_hash
+from marlin_sdk.dump.settings import check_settings, settings_hash, write_settings
 from marlin_sdk.face.detectors import FaceDetector, LbpDetector
 from marlin_sdk.video.reader import open_video
 
@@ -169,3 +169,22 @@ def test_detector_is_sought_once_for_all_videos(monkeypatch: pytest.MonkeyPatch,
                 with pytest.raises(type(error), match=str(error)):
                     list(cutter.cut(reader, ExtractionConfig()))
     assert sought == 1
+
+
+def test_dump_does_not_resume_with_weights_that_were_changed_in_memory(tmp_path: Path) -> None:
+    recipe, model = Recipe(model=TINY, untrained=True), Marlin.untrained(TINY, device="cpu", detector="lbp")
+    plan = DumpPlan(tmp_path / "dump")
+    plan.folder.mkdir()
+    write_settings(plan, recipe.identity(model))
+    assert check_settings(plan, recipe.identity(model))
+    model.encoder.norm.weight.data.mul_(2)
+    with pytest.raises(ConfigError, match=r"(?s)other settings:.*weights\.untrained: True there, False requested"):
+        check_settings(plan, recipe.identity(model))
+
+
+def test_changed_weights_and_their_file_make_the_same_dump(tmp_path: Path) -> None:
+    model = Marlin.untrained(TINY, device="cpu", detector="lbp")
+    model.encoder.norm.weight.data.mul_(2)
+    model.save_pretrained(tmp_path / "tuned")
+    recipe = Recipe(model=str(tmp_path / "tuned"))
+    assert recipe.identity(model) == recipe.identity(recipe.load_model("cpu"))

@@ -46,6 +46,18 @@ def test_predictions_are_those_of_the_features_of_the_same_settings() -> None:
     assert list(prediction.labels["mood"].scores.values()) == pytest.approx(expected)
 
 
+def test_head_refuses_weights_that_were_changed_since(tmp_path: Path) -> None:
+    recipe = untrained()
+    predictor = Predictor(heads_for(recipe), recipe, device="cpu")
+    predictor.predict(painted(40, BOXES))
+    predictor.model.encoder.norm.weight.data.mul_(2)
+    with pytest.raises(ConfigError, match=r"features of the weights sha256:.*fitted on those of untrained:0; use the"):
+        predictor.predict(painted(40, BOXES))
+    predictor.model.save_pretrained(tmp_path / "tuned")
+    with pytest.raises(ConfigError, match="fitted on other features than this model gives"):
+        Predictor(heads_for(recipe), replace(recipe, model=str(tmp_path / "tuned"), untrained=False), device="cpu")
+
+
 def test_windows_are_scored_although_the_dump_was_reduced() -> None:
     recipe = untrained(settings=replace(SETTINGS, reduction="max"))
     predictor = Predictor(heads_for(recipe), recipe, device="cpu")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from marlin_sdk._version import __version__
 from marlin_sdk.atomic import atomic_path
+from marlin_sdk.dump.settings import weights_name
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.evaluation.probe.attentive import AttentiveHead
 from marlin_sdk.evaluation.probe.heads import Head, LinearHead, NeighbourHead
@@ -61,7 +62,7 @@ class FittedHeads:
         Returns:
             For each label float64 (K,): the probability of each class, or the number.
         Raises:
-            ConfigError: features of another width, or without windows.
+            ConfigError: features of other weights or of another width, or without windows.
         """
         return {label: rows[0] for label, rows in self.scores_of([features]).items()}
 
@@ -75,6 +76,12 @@ class FittedHeads:
         Raises:
             ConfigError: as in `scores`.
         """
+        for features in videos:
+            if "untrained" in features.meta and (weights := weights_name(features.meta)) != self.weights:
+                raise ConfigError(
+                    f"features of the weights {weights}, but the head was fitted on those of {self.weights}; use the "
+                    "same weights, or fit a head on features of these"
+                )
         pooled = [np.atleast_2d(pool_rows(features, self.pooling)) for features in videos]
         rows = np.concatenate(pooled)
         width = rows.shape[1] // _parts(self.pooling)
