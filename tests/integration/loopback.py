@@ -1,8 +1,10 @@
-"""A server on 127.0.0.1 that plays the Hub and a plain file host, and can be told to misbehave."""
+"""A server on 127.0.0.1 that plays the Hub, to read from and to write to, and a plain file host; it can misbehave."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 import threading
 from collections.abc import Mapping
@@ -10,10 +12,11 @@ from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import cast
+from typing import Any, cast
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
+LARGE = (".safetensors", ".pt")
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Repo:
     branches: dict[str, str]
     token: str | None = None
     gated: bool = False
+    private: bool = False
 
 
 @dataclass
@@ -40,6 +44,8 @@ class Loopback:
         chunked: send no Content-Length.
         claimed_length: send this Content-Length; -1 sends none, so that the file ends where the connection does.
         statuses: answer these statuses to the next requests of plain files.
+        may_write: the token whose owner may create repos and commit to them; None lets nobody.
+        lfs: what was uploaded to the store of large files, by sha256.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -54,6 +60,8 @@ class Loopback:
     claimed_length: int | None = None
     statuses: list[int] = field(default_factory=list)
     requests: list[tuple[str, str, Message]] = field(default_factory=list)
+    may_write: str | None = None
+    lfs: dict[str, bytes] = field(default_factory=dict)
 
     def __enter__(self) -> Loopback:
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -94,6 +102,73 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep stderr for the tests."""
+
+    def do_POST(self) -> None:
+        body, path, plan = self._received()
+        if plan.may_write is None or self.headers["Authorization"] != f"Bearer {plan.may_write}":
+            return self._refuse(401 if self.headers["Authorization"] is None else 403)
+        if path == "/api/repos/create":
+            return self._create(plan, json.loads(body))
+        if match := re.fullmatch(r"/api/models/(.+)/commit/main", path):
+            return self._commit(plan, match[1], [json.loads(line) for line in body.splitlines() if line.strip()])
+        content: dict[str, Any]
+        if path == "/api/validate-yaml":
+            content = {"errors": [], "warnings": []}
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            content = {"transfer": "basic", "objects": self._large(plan, json.loads(body)["objects"])}
+        else:
+            assert re.fullmatch(r"/api/models/.+/preupload/main", path), path
+            files = [file["path"] for file in json.loads(body)["files"]]
+            modes = {True: "lfs", False: "regular"}
+            ways = [{"path": file, "uploadMode": modes[file.endswith(LARGE)], "shouldIgnore": False} for file in files]
+            content = {"files": ways}
+        return self._answer_json(content)
+
+    def _create(self, plan: Loopback, asked: dict[str, Any]) -> None:
+        name = f"{asked['organization']}/{asked['name']}"
+        if name in plan.repos:
+            return self._answer_json({"error": "exists", "url": f"{plan.url}/{name}"}, status=409)
+        private = asked.get("private", asked.get("visibility") == "private")  # by the version of the client
+        plan.repos[name] = Repo(commits={COMMIT: {}}, branches={"main": COMMIT}, private=private)
+        return self._answer_json({"url": f"{plan.url}/{name}", "name": name, "id": name})
+
+    def do_PUT(self) -> None:
+        body, path, plan = self._received()
+        if plan.statuses:
+            return self._refuse(plan.statuses.pop(0))
+        plan.lfs[path.removeprefix("/lfs/")] = body
+        return self._head(200, {"Content-Length": "0"})
+
+    def _received(self) -> tuple[bytes, str, Loopback]:
+        plan, path = cast(_Server, self.server).loopback, self.path.split("?")[0]
+        plan.requests.append((self.command, path, self.headers))
+        if self.headers["Transfer-Encoding"] == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return body, path, plan
+        return self.rfile.read(int(self.headers["Content-Length"] or 0)), path, plan
+
+    def _large(self, plan: Loopback, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Where each large file is to be put."""
+        return [{**one, "actions": {"upload": {"href": f"{plan.url}/lfs/{one['oid']}"}}} for one in objects]
+
+    def _commit(self, plan: Loopback, name: str, entries: list[dict[str, Any]]) -> None:
+        repo, commit = plan.repos[name], hashlib.sha1(json.dumps(entries).encode()).hexdigest()
+        files = dict(repo.commits[repo.branches["main"]])
+        for entry in (entry["value"] for entry in entries if entry["key"] == "file"):
+            files[entry["path"]] = base64.b64decode(entry["content"])
+        for entry in (entry["value"] for entry in entries if entry["key"] == "lfsFile"):
+            files[entry["path"]] = plan.lfs[entry["oid"]]
+        repo.commits[commit], repo.branches["main"] = files, commit
+        self._answer_json({"commitUrl": f"{plan.url}/{name}/commit/{commit}", "commitOid": commit})
+
+    def _answer_json(self, content: object, status: int = 200) -> None:
+        body = json.dumps(content).encode()
+        self._head(status, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        self.wfile.write(body)
 
     def do_HEAD(self) -> None:
         self._answer()

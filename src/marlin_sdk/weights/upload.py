@@ -66,12 +66,15 @@ def push_to_hub(
     except HFValidationError as error:
         raise ConfigError(f"{repo_id!r} cannot be a Hub repo: {error}") from error
     except Exception as error:  # of its HTTP client: requests, httpx or hf_xet, by version
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise DownloadError(f"{failed}: {reason}; {_advice(error)}") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # of a large file, it says only that there is one
+            cause = cause.__cause__
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split())
+        raise DownloadError(f"{failed}: {reason}; {_advice(cause)}") from error
     return str(commit.commit_url)
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: BaseException) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return _LOG_IN
