@@ -160,6 +160,7 @@ DATA_SETS: Mapping[str, DataSet] = {
         "the CREMA-D project",
         "VideoFlash/*.flv and VideoDemographics.csv",
         "emotion.acted:read_crema_d",
+        {"fold": Option(("none", "1", "2", "3", "4", "5"), "none")},
     ),
     "dfew": DataSet(
         "DFEW",
