@@ -22,9 +22,11 @@ from marlin_sdk import VideoFeatures
 from marlin_sdk.dump.manifest import Manifest, ManifestEntry
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.writers import open_writer
+from marlin_sdk.evaluation.probe.card import write_card
 from marlin_sdk.evaluation.probe.outcome import measure_probe, write_results
 from marlin_sdk.evaluation.probe.run import ProbeSettings, run_probe
 from marlin_sdk.evaluation.probe.samples import read_samples
+from marlin_sdk.report.probe import write_probe_page
 
 __all__ = ["main"]
 
@@ -59,7 +61,10 @@ def main() -> None:
             advance=say,
         )
         print(f"\nfitted after {time.perf_counter() - start_s:.0f} s")
-        write_results(measure_probe(probe, advance=say))
+        outcome = measure_probe(probe, advance=say)
+        write_results(outcome)
+        write_card(outcome)
+        write_probe_page(outcome, FeatureDump(folder), options.output / "probe" / "report.html")
     print(
         f"\n{time.perf_counter() - start_s:.0f} s, {before_mb:.0f} MB before, {peak_mb():.0f} MB at most (this process)"
     )

@@ -106,7 +106,6 @@ NOT_RUN_BLOCKS = [
     ),
     ("docs/how-to/pretrain.md", "from marlin_sdk.weights.upload import push_to_hub"),
     ("docs/how-to/probe.md", "pip install 'marlin-sdk[probe]'"),
-    ("docs/how-to/probe.md", "marlin-sdk probe features/ --label mood --folds 4 --protocol marlin -o theirs/ -q"),
     ("docs/how-to/read-features.md", "pip install 'marlin-sdk[pandas]'"),
     ("docs/how-to/reconstruct.md", "marlin-sdk reconstruct talk.mp4 -o out.mp4 --model marlin_vit_small_ytf"),
     ("docs/how-to/reconstruct.md", "from marlin_sdk import Marlin"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.clips.cutter import ClipCutter
-from marlin_sdk.config import ExtractionConfig, ModelConfig
+from marlin_sdk.config import DEFAULT_MODEL, ExtractionConfig, ModelConfig
 from marlin_sdk.errors import ConfigError, MarlinError
 from marlin_sdk.face.detectors import (
     DETECTORS,
@@ -57,7 +57,7 @@ class Recipe:
         settings: how videos are cut and embedded.
     """
 
-    model: str | ModelConfig = "marlin_vit_base_ytf"
+    model: str | ModelConfig = DEFAULT_MODEL
     untrained: bool = False
     detector: str | Path | FaceDetector = "yunet"
     recogniser: str | Path | FaceRecogniser = "sface"

@@ -9,7 +9,7 @@ import click
 
 from marlin_sdk.cli.options import CONTEXT, ends_with_status, output_options, set_up_logging
 from marlin_sdk.cli.output import Console
-from marlin_sdk.config import PRESETS
+from marlin_sdk.config import DEFAULT_MODEL, PRESETS
 from marlin_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["command"]
     "--model",
     "models",
     multiple=True,
-    help=f"{', '.join(PRESETS)}, or a Hub repo; may be repeated.  [default: marlin_vit_base_ytf]",
+    help=f"{', '.join(PRESETS)}, or a Hub repo; may be repeated.  [default: {DEFAULT_MODEL}]",
 )
 @click.option(
     "--detector",
@@ -67,7 +67,7 @@ def command(
             raise ConfigError("-o is empty; expected a folder")
         folder = None if output is None else Path(output)
         assets = _assets(detectors or ("yunet",), recogniser=recogniser)  # an unknown name stops before any download
-        _download(models or ("marlin_vit_base_ytf",), assets, decoder, revision, folder, console)
+        _download(models or (DEFAULT_MODEL,), assets, decoder, revision, folder, console)
 
 
 def _assets(detectors: tuple[str, ...], *, recogniser: bool) -> list[Asset]:

@@ -9,7 +9,7 @@ import click
 
 from marlin_sdk._version import __version__
 from marlin_sdk.cli.output import Console, Stop, check_stdout, exit_at_once, open_missing_streams
-from marlin_sdk.config import PRESETS, Faces, Pool, Reduction, Tail
+from marlin_sdk.config import DEFAULT_MODEL, PRESETS, Faces, Pool, Reduction, Tail
 from marlin_sdk.errors import ConfigError, MissingExtraError, WeightsError
 from marlin_sdk.runtime import RuntimeName
 
@@ -41,7 +41,7 @@ _RECIPE = ("model", "untrained", "detector", "recogniser", "dtype", "runtime", "
 )
 @click.option(
     "--model",
-    default="marlin_vit_base_ytf",
+    default=DEFAULT_MODEL,
     show_default=True,
     help=f"{', '.join(PRESETS)}, a Hub repo, a folder or a checkpoint file.",
 )

@@ -11,7 +11,7 @@ import click
 
 from marlin_sdk.cli.options import CONTEXT, MASKINGS, ends_with_status, output_options, set_up_logging
 from marlin_sdk.cli.output import Console
-from marlin_sdk.config import PRESETS
+from marlin_sdk.config import DEFAULT_MODEL, PRESETS
 from marlin_sdk.errors import ConfigError, NoFaceError, VideoDecodeError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _SHEET_WINDOWS = 4
 @click.option("--sheet", metavar="PNG", help="Contact sheet to write.  [default: the output's name, with .png]")
 @click.option(
     "--model",
-    default="marlin_vit_base_ytf",
+    default=DEFAULT_MODEL,
     show_default=True,
     help=f"{', '.join(PRESETS)}, the folder of a run, or a checkpoint with a decoder.",
 )

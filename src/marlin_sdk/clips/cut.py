@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.clips.regions import RegionFinder
-from marlin_sdk.clips.windows import ReferenceWindows, Window, Windows, sample_by_index, sample_by_time, window_plan
+from marlin_sdk.clips.windows import ReferenceWindows, Window, Windows, sample, window_plan
 from marlin_sdk.config import ExtractionConfig, ModelConfig
 from marlin_sdk.errors import ShapeError
 from marlin_sdk.face.cropping import crop_square, square_box
@@ -106,7 +106,7 @@ def _sample(
     if isinstance(plan, ReferenceWindows):
         # a count instead of `frame.index`: a folder of images skips the indices of broken images
         return ((step, frame) for step, frame in enumerate(frames) if plan.uses(step))
-    return enumerate(sample_by_time(frames, config.fps) if config.fps else sample_by_index(frames, config.sample_rate))
+    return enumerate(sample(frames, config))
 
 
 def _mark_stale(steps: Iterable[_Step], fps: float | None) -> Iterator[_Step]:

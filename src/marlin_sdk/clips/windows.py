@@ -20,6 +20,7 @@ __all__ = [
     "WindowPlan",
     "Windows",
     "count_windows",
+    "sample",
     "sample_by_index",
     "sample_by_time",
     "window_plan",
@@ -170,6 +171,11 @@ class TimedFrame(Protocol):
 
 
 FrameT = TypeVar("FrameT", bound=TimedFrame)
+
+
+def sample(frames: Iterable[FrameT], config: ExtractionConfig) -> Iterator[FrameT]:
+    """The frames that become steps of windows: by time if the settings say `fps`, else by index."""
+    return sample_by_time(frames, config.fps) if config.fps else sample_by_index(frames, config.sample_rate)
 
 
 def sample_by_index(frames: Iterable[FrameT], sample_rate: int) -> Iterator[FrameT]:

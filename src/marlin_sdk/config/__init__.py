@@ -13,9 +13,10 @@ from marlin_sdk.config.extraction import (
     as_integer,
 )
 from marlin_sdk.config.keywords import document_keywords, read_keywords
-from marlin_sdk.config.model import PRESETS, ModelConfig, preset
+from marlin_sdk.config.model import DEFAULT_MODEL, PRESETS, ModelConfig, preset
 
 __all__ = [
+    "DEFAULT_MODEL",
     "PRESETS",
     "REGION_POOLS",
     "Compat",

@@ -10,7 +10,7 @@ from typing import Any
 
 from marlin_sdk.errors import ConfigError
 
-__all__ = ["PRESETS", "ModelConfig", "preset"]
+__all__ = ["DEFAULT_MODEL", "PRESETS", "ModelConfig", "preset"]
 
 # A Hub config.json also holds entries that transformers adds, and options that the published models do not use.
 _HUB_BOOKKEEPING = frozenset(
@@ -178,6 +178,9 @@ PRESETS: Mapping[str, ModelConfig] = {
     "marlin_vit_large_ytf": _published(1024, 24, 16, (512, 12, 8)),
 }
 """The published models (trained on YouTube Faces), by name."""
+
+DEFAULT_MODEL = "marlin_vit_base_ytf"
+"""What commands use unless told otherwise."""
 
 
 def preset(name: str) -> ModelConfig:

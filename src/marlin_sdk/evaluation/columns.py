@@ -52,7 +52,11 @@ def truth(y_true: Texts | ArrayLike, names: tuple[str, ...]) -> tuple[tuple[str,
             f"of {list(names)}: write classes as int, bool or text"
         )
     if not isinstance(values, Texts):
-        values = Texts.of([str(value).lower() for value in values.tolist()] if values.dtype.kind == "b" else values)
+        if values.dtype.kind == "b":
+            names = tuple(name.lower() for name in names)  # pandas names columns score_True
+            values = Texts.of([str(value).lower() for value in values.tolist()])
+        else:
+            values = Texts.of(values)
     present = [values.names[code] for code in values.used()]
     if len(names) > 1:
         classes = names

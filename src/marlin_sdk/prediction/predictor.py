@@ -102,7 +102,7 @@ class Predictor:
         """
         settings = replace(self.settings, reduction="none").to_dict()  # each window is scored too
         features = self.model.extract(video, progress=progress, **settings)
-        return score_video(self.heads, features, reduction=self.settings.reduction)
+        return score_video(self.heads, features)
 
 
 def recipe_of(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.config import Reduction
 from marlin_sdk.errors import MissingExtraError
 from marlin_sdk.evaluation.probe.head_file import FittedHeads
 from marlin_sdk.features import VideoFeatures
@@ -121,28 +120,27 @@ class VideoPrediction:
         return pd.DataFrame(list(self.rows()))
 
 
-def score_video(heads: FittedHeads, features: VideoFeatures, *, reduction: Reduction = "none") -> VideoPrediction:
+def score_video(heads: FittedHeads, features: VideoFeatures) -> VideoPrediction:
     """Apply heads to a video.
 
-    A point of the timeline is a video of one window. The heads of other poolings than "mean" compare windows, so that
+    A point of the timeline is a video of one window. The heads of "mean+std" and "sequence" compare windows, so that
     one alone is unlike all that they have seen: they get the `CONTEXT` windows around it, of the same face, fewer at
     its ends.
 
     Args:
         heads: fitted on features with the same settings.
         features: of a video, not reduced.
-        reduction: the one that the heads were fitted on.
     Raises:
         ConfigError: the features have no windows, or do not have the width of the heads'.
     """
-    context = 1 if heads.pooling == "mean" or reduction != "none" else CONTEXT
+    context = 1 if heads.pooling in ("mean", "none") or heads.reduction != "none" else CONTEXT
     tracks = [np.flatnonzero(features.track_id == track) for track in dict.fromkeys(features.track_id.tolist())]
     around: dict[int, NDArray[np.int64]] = {}
     for rows in tracks:
         for place, row in enumerate(rows.tolist()):
             around[row] = rows[max(0, place - context // 2) : place + context // 2 + 1]
     parts = [features, *(features[rows] for rows in [*tracks, *(around[row] for row in range(len(features)))])]
-    scores = heads.scores_of([_reduced(part, reduction) for part in parts])
+    scores = heads.scores_of(parts)
     classes = {label: head.classes for label, head in heads.heads.items()}
     said = [
         {label: _label(classes[label], values[index]) for label, values in scores.items()}
@@ -158,15 +156,6 @@ def score_video(heads: FittedHeads, features: VideoFeatures, *, reduction: Reduc
         context=context,
         features=features,
     )
-
-
-def _reduced(features: VideoFeatures, reduction: Reduction) -> VideoFeatures:
-    if reduction == "none" or not len(features):
-        return features
-    rows = features.features
-    vector = np.asarray(rows.mean(axis=0) if reduction == "mean" else rows.max(axis=0), dtype=np.float32)
-    settings = {**features.meta.get("settings", {}), "reduction": reduction}
-    return replace(features, features=vector, meta={**features.meta, "settings": settings})
 
 
 def _label(classes: Sequence[str], scores: NDArray[np.float64]) -> LabelPrediction:

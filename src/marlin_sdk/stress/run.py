@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from marlin_sdk.config import ExtractionConfig
 from marlin_sdk.dump.settings import weights_name
 from marlin_sdk.errors import ConfigError, MarlinError, NoFaceError
 from marlin_sdk.evaluation.fidelity import fidelity
@@ -29,9 +30,12 @@ from marlin_sdk.stress.results import Mean, StressCurve, StressPoint, StressTest
 from marlin_sdk.stress.watching import Seen, crops_of, embed_crops, found_again, main_faces, watch
 from marlin_sdk.video.reader import VideoSource, display_name
 
-__all__ = ["stress_test"]
+__all__ = ["PLAIN", "stress_test"]
 
 _NAN = float("nan")
+PLAIN = ExtractionConfig(crop_face=True, detect_every=1)
+"""Settings of a test without a head: faces are looked for in every sampled frame."""
+
 Key = tuple[str, float]
 
 
@@ -81,6 +85,7 @@ def stress_test(
     videos: Sequence[VideoSource],
     *,
     heads: FittedHeads | None = None,
+    settings: ExtractionConfig = PLAIN,
     seconds: float = 10.0,
     perturbations: Sequence[Perturbation] = PERTURBATIONS,
     advance: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -92,12 +97,14 @@ def stress_test(
     Args:
         model: the model with its detector.
         videos: videos with a face; no labels are needed.
-        heads: heads fitted on features of the same weights, whose scores are compared too.
+        heads: whose scores are compared too: those of a `Predictor` with this model.
+        settings: of the extraction; with heads, those of the same `Predictor`.
         seconds: how much of each video is used.
         perturbations: those to apply.
         advance: called with what is being done, the number done, and of all.
     Raises:
-        ConfigError: no video, no time, or a head fitted on other weights or another size of features.
+        ConfigError: no video, no time, a head fitted on other weights or another size of features, or settings that
+            cannot be tested.
         NoFaceError: no video can be read and shows a face; the message gives the first reason.
     """
     if not videos or not seconds > 0:
@@ -108,14 +115,17 @@ def stress_test(
             f"the head was fitted on features of the weights {heads.weights}, and {model.name} is {weights}; give "
             "--model the weights of the head's dump"
         )
+    settings = _testable(settings)
+    offered = perturbations
+    perturbations = [way for way in offered if way.spoil is not None or settings.pool != "regions"]
     keys = [(way.name, strength) for way in perturbations for strength in (0.0, *way.strengths)]
     gathered = {key: _Gathered() for key in keys}
     measured: list[tuple[Frames, int]] = []
     left_out, total = [], len(videos) * len(keys)
     for number, video in enumerate(videos):
         try:
-            frames = read_frames(video, seconds=seconds)
-            watched = _Watched.of(model, frames, heads)
+            frames = read_frames(video, settings, seconds=seconds)
+            watched = _Watched.of(model, frames, heads, settings)
         except ConfigError:
             raise
         except MarlinError as error:
@@ -144,7 +154,10 @@ def stress_test(
         frames=sum(count for _, count in measured),
         windows=sum(map(len, gathered[keys[0]].reference)),
         curves=tuple(_curve(way, gathered) for way in perturbations),
-        notes=(*_notes(model), *(note for frames, _ in measured for note in frames.notes)),
+        notes=(
+            *_notes(model, settings, len(offered) - len(perturbations)),
+            *(note for frames, _ in measured for note in frames.notes),
+        ),
     )
 
 
@@ -153,10 +166,29 @@ def _curve(way: Perturbation, gathered: Mapping[Key, _Gathered]) -> StressCurve:
     return StressCurve(way.name, way.unit, tuple(gathered[way.name, at].point(at) for at in strengths))
 
 
-def _notes(model: Marlin) -> Iterator[str]:
+def _testable(settings: ExtractionConfig) -> ExtractionConfig:
+    """The settings for one face and one row a window."""
+    if settings.compat is not None or settings.keep_seq or settings.crop_face is False:
+        raise ConfigError(
+            "a stress test finds and crops faces, and compares a vector a window; these settings have compat, keep_seq "
+            "or crop_face=False"
+        )
+    return replace(settings, faces="largest" if settings.faces == "all" else settings.faces, reduction="none")
+
+
+def _notes(model: Marlin, settings: ExtractionConfig, left_out: int) -> Iterator[str]:
     if model.is_untrained:
         yield "the weights are untrained: the drift of their features says nothing of a trained model"
-    yield "windows of 16 frames, every second frame of the source, faces searched for in each"
+    rate = (
+        f"{settings.fps:g} frames a second" if settings.fps else f"{_each('frame', settings.sample_rate)} of the source"
+    )
+    yield f"windows of 16 steps: {rate}; faces detected on {_each('step', settings.detect_every)}"
+    if left_out:
+        yield "crop offset and occlusion are left out: pool='regions' looks for landmarks in whole frames"
+
+
+def _each(what: str, step: int) -> str:
+    return f"each {what}" if step == 1 else f"one {what} of {step}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,16 +198,17 @@ class _Watched:
     model: Marlin
     frames: Frames
     heads: FittedHeads | None
+    settings: ExtractionConfig
     features: VideoFeatures
     faces: NDArray[np.float64]
     found: Seen
 
     @classmethod
-    def of(cls, model: Marlin, frames: Frames, heads: FittedHeads | None) -> _Watched:
-        seen = watch(model, frames, frames.rgb)
+    def of(cls, model: Marlin, frames: Frames, heads: FittedHeads | None, settings: ExtractionConfig) -> _Watched:
+        seen = watch(model, frames, frames.rgb, settings)
         if seen.features is None:
             raise NoFaceError(f"{frames.name}: no window of the undisturbed video shows a face")
-        return cls(model, frames, heads, seen.features, main_faces(seen.found, seen.features), seen)
+        return cls(model, frames, heads, settings, seen.features, main_faces(seen.found, seen.features), seen)
 
     @property
     def _face(self) -> NDArray[np.float64]:
@@ -196,14 +229,14 @@ class _Watched:
         spoil, size_px = way.spoil, self.model.config.img_size
         if spoil is not None:
             rgb = np.stack([spoil(frame, strength, self._face) for frame in self.frames.rgb])
-            return watch(self.model, self.frames, rgb), rgb
+            return watch(self.model, self.frames, rgb, self.settings), rgb
         squares = self.features.boxes
         if way.name == CROP_OFFSET:
             squares = shift_squares(squares, strength).astype(np.float32)
         crops = crops_of(self.frames.rgb, self.features.frame_index, squares, size_px)
         if way.name != CROP_OFFSET:
             crops = occlude(crops, strength)
-        features = replace(self.features, features=embed_crops(self.model, crops))
+        features = replace(self.features, features=embed_crops(self.model, crops, self.settings))
         return Seen((), features), self.frames.rgb
 
     def _read(self, way: Perturbation, strength: float, seen: Seen, rgb: NDArray[np.uint8], kept: int) -> _Reading:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marlin_sdk.config import ExtractionConfig
 from marlin_sdk.errors import NoFaceError
 from marlin_sdk.evaluation.audit.detection import box_jitter
 from marlin_sdk.face.boxes import box_overlaps
@@ -16,6 +17,7 @@ from marlin_sdk.face.detections import Detections, FaceDetector
 from marlin_sdk.features import VideoFeatures
 from marlin_sdk.marlin import Marlin
 from marlin_sdk.stress.frames import Frames
+from marlin_sdk.video.sources import ASSUMED_FPS
 
 __all__ = ["Seen", "crops_of", "embed_crops", "found_again", "main_faces", "watch"]
 
@@ -53,21 +55,26 @@ class _Recorder:
         return found
 
 
-def watch(model: Marlin, frames: Frames, rgb: NDArray[np.uint8]) -> Seen:
-    """Embed frames, with a search for faces in each of them.
+def watch(model: Marlin, frames: Frames, rgb: NDArray[np.uint8], settings: ExtractionConfig) -> Seen:
+    """Embed frames, and search for faces in each of them.
 
     Args:
         model: the model.
         frames: where they come from.
         rgb: uint8 (T, H, W, 3), those frames or spoilt ones.
+        settings: of the extraction.
     """
     recorder = _Recorder(model.detector)
+    is_watched = settings.detect_every == 1 and settings.pool != "regions"  # each frame is searched once, in order
     try:
-        features = model.with_detector(recorder).extract(
-            rgb, source_fps=frames.fps, sample_rate=1, crop_face=True, detect_every=1
+        features = (model.with_detector(recorder) if is_watched else model).extract(
+            rgb, **replace(settings, source_fps=frames.fps, sample_rate=1, fps=None, crop_face=True).to_dict()
         )
     except NoFaceError:
         features = None
+    if not is_watched:
+        for at in range(0, len(rgb), _BATCH):
+            recorder.detect(list(rgb[at : at + _BATCH]))
     return Seen(tuple(recorder.found), features)
 
 
@@ -132,7 +139,16 @@ def crops_of(
     )
 
 
-def embed_crops(model: Marlin, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 (N, D), the features of the crops of windows."""
-    parts = [model.extract_clip(crops[at : at + _BATCH]).cpu().numpy() for at in range(0, len(crops), _BATCH)]
-    return np.concatenate(parts)
+def embed_crops(model: Marlin, crops: NDArray[np.uint8], settings: ExtractionConfig) -> NDArray[np.float32]:
+    """float32 (N, D), or (N, 8, D) with `pool="time"`: the features of the crops of windows."""
+    film = crops.reshape(-1, *crops.shape[2:])
+    given = replace(
+        settings,
+        source_fps=ASSUMED_FPS,
+        sample_rate=1,
+        fps=None,
+        crop_face=False,
+        stride=crops.shape[1],
+        faces="largest",
+    )
+    return model.extract(film, **given.to_dict()).features

@@ -39,6 +39,7 @@ def test_foreign_file_needs_three_columns(tmp_path: Path) -> None:
     [
         (["fake", "real"], {"fake": [0.9, 0.1]}, "binary", ("real", "fake"), [1, 0]),
         ([True, False], {"true": [0.9, 0.1]}, "binary", ("false", "true"), [1, 0]),
+        ([True, False], {"True": [0.9, 0.1]}, "binary", ("false", "true"), [1, 0]),
         ([0, 0], {"1": [0.9, 0.1]}, "binary", ("0", "1"), [0, 0]),
         (["real", "real"], {"real": [0.9, 0.1]}, "binary", ("not real", "real"), [1, 1]),
         ([2, 0], {"0": [0.1, 0.8], "1": [0.1, 0.1], "2": [0.8, 0.1]}, "classes", ("0", "1", "2"), [2, 0]),

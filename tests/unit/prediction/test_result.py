@@ -96,8 +96,9 @@ def test_attentive_head_scores_windows_in_their_surroundings() -> None:
 @pytest.mark.parametrize("reduction", ["mean", "max"])
 @pytest.mark.parametrize("pooling", ["mean", "mean+std"])
 def test_heads_of_reduced_videos_see_reduced_ones(pooling: str, reduction: str) -> None:
-    features, heads = video([0, 0, 0]), heads_of(pooling, mood=THREE)  # type: ignore[arg-type]
-    prediction = score_video(heads, features, reduction=reduction)  # type: ignore[arg-type]
+    features = video([0, 0, 0])
+    heads = replace(heads_of(pooling, mood=THREE), identity={"settings": {"reduction": reduction}})  # type: ignore[arg-type]
+    prediction = score_video(heads, features)
     vector = getattr(features.features, reduction)(axis=0)
     reduced = replace(features, features=vector, meta={"settings": {"reduction": reduction}})
     assert scored(heads, reduced) == approx(prediction.labels["mood"])

@@ -11,13 +11,15 @@ from tests.making import write_video
 from tests.unit.stress.blobs import BlobDetector, blob_video
 
 from marlin_sdk import Marlin
+from marlin_sdk.config import ExtractionConfig
 from marlin_sdk.errors import ConfigError, NoFaceError
 from marlin_sdk.evaluation.probe.head_file import FittedHeads
 from marlin_sdk.evaluation.probe.heads import LinearHead
-from marlin_sdk.stress.frames import MAX_SIDE_PX, read_frames
+from marlin_sdk.stress.frames import MAX_SIDE_PX, Frames, read_frames
 from marlin_sdk.stress.perturbations import PERTURBATIONS
 from marlin_sdk.stress.results import StressTest, mean_of_videos
-from marlin_sdk.stress.run import stress_test
+from marlin_sdk.stress.run import PLAIN, stress_test
+from marlin_sdk.stress.watching import watch
 
 DIM = 32
 
@@ -79,6 +81,27 @@ def test_a_head_of_other_weights_is_refused(tiny: Marlin) -> None:
         stress_test(tiny, [blob_video(32)], heads=head_for("sha256:1"))
 
 
+def test_a_head_is_tested_with_its_own_settings(tiny: Marlin) -> None:
+    """Half the stride gives windows between; the features at strength 0 are those of an extraction with them."""
+    model, video = tiny.with_detector(BlobDetector()), blob_video(40)
+    settings = ExtractionConfig(sample_rate=1, stride=8, detect_every=4, pool="time", reduction="mean")
+    width = 8 * DIM
+    head = LinearHead(("a", "b"), np.zeros(width), np.ones(width), np.ones((1, width)), np.zeros(1), 1.0)
+    wide = FittedHeads({"word": head}, "logistic", "mean", width, "untrained:0", {"settings": {"reduction": "mean"}})
+    occlusion = [way for way in PERTURBATIONS if way.name == "occlusion"]
+    tested = stress_test(model, [video], heads=wide, settings=settings, perturbations=occlusion)
+    assert (tested.frames, tested.windows) == (40, 4)
+    assert "windows of 16 steps: each frame of the source; faces detected on one step of 4" in " ".join(tested.notes)
+    zero, *others = tested.curves[0].points
+    assert zero.score_change is not None
+    assert zero.score_change.value == 0
+    assert all(point.score_change is not None and point.score_change.value > 0 for point in others)
+    seen = watch(model, Frames("v", video, 25.0), video, settings)
+    assert len(seen.found) == len(video)
+    with pytest.raises(ConfigError, match="these settings have compat"):
+        stress_test(model, [video], settings=ExtractionConfig(keep_seq=True))
+
+
 def test_videos_without_a_face_are_an_error_with_the_first_reason(tiny: Marlin) -> None:
     model = tiny.with_detector(BlobDetector())
     with pytest.raises(NoFaceError, match="no window of the undisturbed video shows a face"):
@@ -89,12 +112,14 @@ def test_videos_without_a_face_are_an_error_with_the_first_reason(tiny: Marlin) 
 
 def test_frames_are_bounded_in_time_number_and_size(tmp_path: Path) -> None:
     video = write_video(tmp_path / "v.mp4", blob_video(60))
-    assert read_frames(video, seconds=1.0).rgb.shape == (13, 120, 160, 3)
-    assert read_frames(video).fps == 12.5
-    large = read_frames(np.zeros((4, 100, 2 * MAX_SIDE_PX, 3), np.uint8))
+    assert read_frames(video, PLAIN, seconds=1.0).rgb.shape == (13, 120, 160, 3)
+    assert read_frames(video, PLAIN).fps == 12.5
+    assert read_frames(video, ExtractionConfig(sample_rate=1), seconds=1.0).rgb.shape == (25, 120, 160, 3)
+    assert read_frames(video, ExtractionConfig(fps=10), seconds=1.0).rgb.shape == (10, 120, 160, 3)
+    large = read_frames(np.zeros((4, 100, 2 * MAX_SIDE_PX, 3), np.uint8), PLAIN)
     assert large.rgb.shape == (2, 50, MAX_SIDE_PX, 3)
     assert "scaled from" in large.notes[0]
-    many = read_frames(np.zeros((1000, 8, 8, 3), np.uint8), seconds=100)
+    many = read_frames(np.zeros((1000, 8, 8, 3), np.uint8), PLAIN, seconds=100)
     assert len(many.rgb) == 320
     assert "read up to" in many.notes[0]
 

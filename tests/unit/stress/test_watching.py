@@ -8,6 +8,7 @@ from tests.unit.stress.blobs import SIDE, BlobDetector, blob_video
 
 from marlin_sdk import Detections, Marlin
 from marlin_sdk.stress.frames import Frames
+from marlin_sdk.stress.run import PLAIN
 from marlin_sdk.stress.watching import crops_of, embed_crops, found_again, main_faces, watch
 
 
@@ -33,7 +34,7 @@ def test_without_a_face_nothing_is_said() -> None:
 
 def test_a_watched_model_sees_each_frame_once_and_follows_the_square(tiny: Marlin) -> None:
     rgb = blob_video(40)
-    seen = watch(tiny.with_detector(BlobDetector()), Frames("blob", rgb, 12.5), rgb)
+    seen = watch(tiny.with_detector(BlobDetector()), Frames("blob", rgb, 12.5), rgb, PLAIN)
     assert len(seen.found) == 40
     assert seen.features is not None
     faces = main_faces(seen.found, seen.features)
@@ -45,15 +46,15 @@ def test_a_watched_model_sees_each_frame_once_and_follows_the_square(tiny: Marli
 
 def test_crops_of_its_own_boxes_give_the_features_again(tiny: Marlin) -> None:
     model, rgb = tiny.with_detector(BlobDetector()), blob_video(40)
-    features = watch(model, Frames("blob", rgb, 12.5), rgb).features
+    features = watch(model, Frames("blob", rgb, 12.5), rgb, PLAIN).features
     assert features is not None
     crops = crops_of(rgb, features.frame_index, features.boxes, tiny.config.img_size)
     assert crops.shape == (3, 16, 32, 32, 3)
-    np.testing.assert_allclose(embed_crops(model, crops), features.features, atol=1e-5)
+    np.testing.assert_allclose(embed_crops(model, crops, PLAIN), features.features, atol=1e-5)
 
 
 def test_a_dark_video_shows_no_face(tiny: Marlin) -> None:
     rgb = (blob_video(32) * 0.2).astype(np.uint8)
-    seen = watch(tiny.with_detector(BlobDetector()), Frames("dark", rgb, 12.5), rgb)
+    seen = watch(tiny.with_detector(BlobDetector()), Frames("dark", rgb, 12.5), rgb, PLAIN)
     assert seen.features is None
     assert len(seen.found) == 32

@@ -10,12 +10,11 @@ import click
 
 from marlin_sdk.cli.options import CONTEXT, ends_with_status, output_options, set_up_logging
 from marlin_sdk.cli.output import Console
-from marlin_sdk.config import PRESETS
+from marlin_sdk.config import DEFAULT_MODEL, PRESETS
 from marlin_sdk.errors import ConfigError
 
 if TYPE_CHECKING:
     from marlin_sdk.evaluation.audit.by_group import DumpAudit
-    from marlin_sdk.marlin import Marlin
     from marlin_sdk.stress.results import StressTest
 
 __all__ = ["command"]
@@ -35,9 +34,9 @@ _FOLDER = click.Path(exists=True, path_type=Path)
     show_default=True,
     help="Folder for audit.html and audit.json.",
 )
-@click.option("--model", default="marlin_vit_base_ytf", show_default=True, help=f"{', '.join(PRESETS)}, or a path.")
+@click.option("--model", help=f"{', '.join(PRESETS)}, or a path. Default: that of --head, without one {DEFAULT_MODEL}.")
 @click.option("--untrained", is_flag=True, help="Random weights of the model's size, for a trial without a download.")
-@click.option("--detector", default="yunet", show_default=True, help="As for marlin-extract.")
+@click.option("--detector", help="As for marlin-extract. Default: that of --head, without one yunet.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--offline", is_flag=True, help="Do not download weights; use local ones only.")
 @click.option("--seconds", type=float, default=10.0, show_default=True, help="How much of each video is spoilt.")
@@ -57,9 +56,9 @@ _FOLDER = click.Path(exists=True, path_type=Path)
 def command(
     videos: tuple[str, ...],
     output: Path,
-    model: str,
+    model: str | None,
     untrained: bool,
-    detector: str,
+    detector: str | None,
     device: str,
     offline: bool,
     seconds: float,
@@ -92,13 +91,19 @@ def command(
     with ends_with_status(console, failed="audit", interrupted="stopped by Ctrl-C; nothing was written"):
         _check(videos, head, dump, predictions, by, skin)
         _check_names(only)
+        if head is not None and untrained:
+            raise ConfigError("--head knows its weights, untrained ones too; give it without --untrained")
         with staged_bar(quiet=quiet) as advance:
             divided = stress = None
             if dump is not None:
                 divided = _divide(dump, by, predictions, skin=skin, draws=draws, seed=seed, advance=advance)
             if videos:
-                loaded = _load(model, untrained=untrained, detector=detector, device=device, local_files_only=offline)
-                stress = _stress(loaded, videos, only, head, seconds, advance)
+                options = {"device": device, "local_files_only": offline}
+                if head is None:
+                    subject = _load(model or DEFAULT_MODEL, untrained, detector=detector or "yunet", **options)
+                else:
+                    subject = _with_head(head, model=model, detector=detector, **options)
+                stress = _stress(subject, videos, only, seconds, advance)
         from marlin_sdk.report.audit import write_audit
 
         page = write_audit(output, stress=stress, dump=divided)
@@ -159,22 +164,29 @@ def _divide(
     return audit_dump(dump, by, predictions=scored, tones=tones, draws=draws, seed=seed, advance=advance)
 
 
-def _load(model: str, *, untrained: bool, **options: Any) -> Marlin:
+def _load(model: str, untrained: bool, **options: Any) -> dict[str, Any]:
+    """What is tested, as arguments of `stress_test`: a model."""
     from marlin_sdk.marlin import Marlin
 
-    return Marlin.untrained(model, **options) if untrained else Marlin.from_pretrained(model, **options)
+    return {"model": Marlin.untrained(model, **options) if untrained else Marlin.from_pretrained(model, **options)}
+
+
+def _with_head(folder: Path, **options: Any) -> dict[str, Any]:
+    """The same for a head, with the model and the settings that it was fitted on."""
+    from marlin_sdk.prediction.predictor import Predictor
+
+    predictor = Predictor.from_head(folder, **options)
+    return {"model": predictor.model, "heads": predictor.heads, "settings": predictor.settings}
 
 
 def _stress(
-    model: Marlin, videos: Sequence[str], only: Sequence[str], head: Path | None, seconds: float, advance: Advance
+    subject: dict[str, Any], videos: Sequence[str], only: Sequence[str], seconds: float, advance: Advance
 ) -> StressTest:
-    from marlin_sdk.evaluation.probe.head_file import load_heads
     from marlin_sdk.stress.perturbations import PERTURBATIONS
     from marlin_sdk.stress.run import stress_test
 
-    heads = load_heads(head) if head else None
     chosen = [way for way in PERTURBATIONS if not only or way.name in only]
-    return stress_test(model, _expand(videos), heads=heads, seconds=seconds, perturbations=chosen, advance=advance)
+    return stress_test(**subject, videos=_expand(videos), seconds=seconds, perturbations=chosen, advance=advance)
 
 
 def _expand(videos: Sequence[str]) -> list[str]:

@@ -31,7 +31,7 @@ __all__ = ["command"]
     help="CSV to write; an existing one is replaced.",
 )
 @click.option("--task", help="Labels to read: celebv-hq, grid.")
-@click.option("--fold", help="Fold that is the test part: dfew, mafw, ravdess.")
+@click.option("--fold", help="Fold that is the test part: crema-d, dfew, mafw, ravdess.")
 @click.option("--compression", help="Of the videos: faceforensics.")
 @click.option("--methods", help="Manipulations, with commas between them: faceforensics.")
 @click.option("--modality", help="With or without sound: ravdess.")

@@ -36,6 +36,13 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
 )
 @click.option("--kind", type=click.Choice(get_args(Kind)), help="Default: by the label's type.")
 @click.option(
+    "--classes",
+    default="",
+    callback=lambda _context, _parameter, text: tuple(part.strip() for part in text.split(",") if part.strip()),
+    metavar="A,B,...",
+    help="The classes to tell apart; videos of others are left out. Default: all.",
+)
+@click.option(
     "--head",
     type=click.Choice([name for name in get_args(HeadName) if name != "marlin"]),
     help="Default: logistic, or ridge for numbers.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 
 from marlin_sdk.datasets.listing import Listing
@@ -26,6 +27,7 @@ _CREMA_D_EMOTIONS = {
     "NEU": "neutral",
     "SAD": "sad",
 }
+_FIRST_ACTORS = (1001, 1019, 1037, 1055, 1073)  # of MAE-DFER's five folds: github.com/sunlicai/MAE-DFER, saved/data
 _LEVELS = {"LO": "low", "MD": "medium", "HI": "high", "XX": "unspecified"}
 _DEMOGRAPHICS = ("Age", "Sex", "Race", "Ethnicity")
 
@@ -83,10 +85,13 @@ def read_ravdess(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
 def read_crema_d(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
     """Read CREMA-D.
 
-    Labels are `emotion`, `level` (low, medium, high, unspecified) and `sentence`, and those of the actor: `age`, `sex`,
-    `race`, `ethnicity`. The group is the actor. There is no official split.
+    Labels are `emotion`, `level` (low, medium, high, unspecified), `sentence` and `fold`, 1 to 5, of 18 consecutive
+    actors each (the last of 19); and those of the actor: `age`, `sex`, `race`, `ethnicity`. The group is the actor.
+    There is no official split; the option `fold` makes that fold the test part.
     """
-    listing, people = Listing(strata=("emotion",)), _demographics(folder)
+    listing, people, test = Listing(strata=("emotion",)), _demographics(folder), options["fold"]
+    if test != "none":
+        listing.split_by = f"fold {test} of 5"
     if not people:
         listing.notes.append("There is no VideoDemographics.csv: age, sex, race and ethnicity are left out.")
     unknown = set[str]()
@@ -98,13 +103,16 @@ def read_crema_d(folder: UnpackedFolder, options: Mapping[str, str]) -> Listing:
         actor, sentence, emotion, level = match.groups()
         if people and actor not in people:
             unknown.add(actor)
+        fold = bisect_right(_FIRST_ACTORS, int(actor))
         labels: dict[str, Label] = {
             "emotion": _CREMA_D_EMOTIONS[emotion],
             "level": _LEVELS[level],
             "sentence": sentence,
+            "fold": fold,
             **people.get(actor, {}),
         }
-        listing.clips.append(Clip(folder.path(file), stem(file), labels=labels, group=f"actor-{actor}"))
+        split = "" if test == "none" else "test" if fold == int(test) else "train"
+        listing.clips.append(Clip(folder.path(file), stem(file), labels=labels, split=split, group=f"actor-{actor}"))
     if unknown:
         listing.notes.append(f"VideoDemographics.csv has no line of the actors {', '.join(sorted(unknown))}.")
     return listing

@@ -236,7 +236,7 @@ def _probe(samples: Samples, column: str, values: Sequence[str | None], *, draws
     folds = min(_FOLDS, *(len(subjects[name]) for name in classes))
     try:
         parts = [
-            fit_cell(Fit("features", fold.number, 1.0, 0), samples, target, fold, "logistic")
+            fit_cell(Fit("features", fold.number, 1.0, 0), samples, (target,), fold, "logistic")
             for fold in make_folds(samples, target, folds=folds, seed=seed)
         ]
     except ConfigError as error:

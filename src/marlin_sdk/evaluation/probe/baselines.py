@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marlin_sdk.evaluation.probe.heads import Head, Training, fit_head
+from marlin_sdk.evaluation.probe.heads import Training, fit_head
 
-__all__ = ["ARMS", "Arm", "fit_arm"]
+__all__ = ["ARMS", "Arm", "Predictor", "filled", "fit_arm"]
 
 Arm = Literal["features", "against", "metadata", "shuffled", "majority"]
 """Where a prediction comes from: the features; those of another dump; facts of the file, such as its duration; the
@@ -19,6 +19,13 @@ features with the training labels shuffled; or the training part's most frequent
 
 ARMS: tuple[Arm, ...] = get_args(Arm)
 _SHUFFLES = 100
+
+
+class Predictor(Protocol):
+    """What a cell predicts with: a head, or a constant."""
+
+    def scores(self, features: NDArray[np.float32], ends: NDArray[np.int64]) -> NDArray[np.float64]:
+        """See `Head`."""
 
 
 class _Constant:
@@ -33,7 +40,7 @@ class _Constant:
         return np.tile(self._row, (len(ends) or len(features), 1))
 
 
-def fit_arm(arm: Arm, head: str, training: Training) -> Head | _Constant:
+def fit_arm(arm: Arm, head: str, training: Training) -> Predictor:
     """Fit what predicts in an arm.
 
     Args:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.evaluation.predictions import Predictions, concatenate
-from marlin_sdk.evaluation.probe.baselines import ARMS, Arm, filled, fit_arm
+from marlin_sdk.evaluation.probe.baselines import ARMS, Arm, Predictor, filled, fit_arm
 from marlin_sdk.evaluation.probe.heads import Training
+from marlin_sdk.evaluation.probe.protocol import fit_marlin
 from marlin_sdk.evaluation.probe.samples import Samples
 from marlin_sdk.evaluation.probe.splits import Fold, inner_folds, low_data_subset
 from marlin_sdk.evaluation.probe.targets import Target
 
-__all__ = ["Cell", "fit_cell", "plan_cells", "training_of"]
+__all__ = ["Cell", "fit_cell", "fit_heads", "plan_cells"]
 
 _BASELINES: tuple[Arm, ...] = ("metadata", "shuffled", "majority")
+_INNER = 3  # folds to choose settings with
 
 
 @dataclass(frozen=True)
@@ -66,30 +67,72 @@ def plan_cells(*, folds: int, ratios: Sequence[float], seeds: int, head: str, ag
     return probed + simple
 
 
-def training_of(samples: Samples, target: Target, rows: NDArray[np.int64], *, seed: int, folds: int = 3) -> Training:
-    """What a head learns from: these videos, with folds of their own to choose settings with."""
-    some = samples.select(rows)
-    inner = inner_folds(samples, target, rows, folds=folds, seed=seed)
-    return Training(some.features, some.ends, target.values[rows], target.classes, inner, seed)
+def fit_heads(
+    arm: Arm,
+    head: str,
+    samples: Samples,
+    targets: Sequence[Target],
+    train: NDArray[np.int64],
+    *,
+    validation: NDArray[np.int64] | None = None,
+    seed: int = 0,
+) -> Sequence[Predictor]:
+    """Fit what predicts in an arm: the labels one by one, or by MARLIN's protocol all at once.
+
+    Args:
+        arm: see `Arm`.
+        head: of the probe.
+        samples: the videos, with the features of the arm.
+        targets: labels that all rows below have.
+        train: rows to learn from.
+        validation: rows that the protocol chooses the epoch on; the others choose within `train`.
+        seed: of whatever is drawn.
+    """
+    if head == "marlin" and arm in ("features", "against", "shuffled"):
+        return fit_marlin(samples, targets, train, validation, seed=seed, shuffled=arm == "shuffled")
+    some = samples.select(train)
+    return [
+        fit_arm(
+            arm,
+            head,
+            Training(
+                features=some.features,
+                ends=some.ends,
+                values=target.values[train],
+                classes=target.classes,
+                inner=inner_folds(samples, target, train, folds=_INNER, seed=seed),
+                seed=seed,
+            ),
+        )
+        for target in targets
+    ]
 
 
-def fit_cell(cell: Cell, samples: Samples, target: Target, fold: Fold, head: str) -> Predictions | str:
-    """Fit one label of a cell, and predict what is held out.
+def fit_cell(cell: Cell, samples: Samples, targets: Sequence[Target], fold: Fold, head: str) -> Predictions | str:
+    """Fit labels of a cell, and predict what is held out.
 
+    Args:
+        cell: which.
+        samples: the videos.
+        targets: labels that all videos of the fold have; the share of its groups is drawn by the first.
+        fold: of the cell.
+        head: of the probe.
     Returns:
         The predictions, or why there are none: a share so small that a class has no example.
     """
     try:
-        train = low_data_subset(samples, target, fold.train, ratio=cell.ratio, seed=cell.seed)
+        train = low_data_subset(samples, targets[0], fold.train, ratio=cell.ratio, seed=cell.seed)
     except ConfigError as error:
         return str(error)
     if cell.arm == "metadata":
         samples = replace(samples, features=filled(samples.metadata, train), ends=np.empty(0, np.int64))
-    fitted = fit_arm(cell.arm, head, training_of(samples, target, train, seed=cell.seed))
-    return concatenate(list(_predict(cell, samples, target, fold, fitted)))
+    fitted = fit_heads(cell.arm, head, samples, targets, train, validation=fold.held_out.get("val"), seed=cell.seed)
+    return concatenate(
+        [part for one in zip(targets, fitted, strict=True) for part in _predict(cell, samples, fold, *one)]
+    )
 
 
-def _predict(cell: Cell, samples: Samples, target: Target, fold: Fold, fitted: Any) -> Iterator[Predictions]:
+def _predict(cell: Cell, samples: Samples, fold: Fold, target: Target, fitted: Predictor) -> Iterator[Predictions]:
     for part, rows in fold.held_out.items():
         some = samples.select(rows)
         scores = fitted.scores(some.features, some.ends)
@@ -99,6 +142,7 @@ def _predict(cell: Cell, samples: Samples, target: Target, fold: Fold, fitted: A
             named = {name: scores[:, index] for index, name in enumerate(target.classes or ("value",))}
         yield Predictions.of(
             id=some.ids,
+            window=some.windows,
             group=some.groups,
             split=part,
             fold=cell.fold,

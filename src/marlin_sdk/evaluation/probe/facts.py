@@ -28,14 +28,14 @@ def facts_of(
         other: read from that.
     """
     return {
-        "videos": len(samples),
+        "videos": samples.num_videos,
         "groups": len(set(samples.groups.tolist())),
         "labels": {target.name: list(target.classes) for target in targets},
         "version": __version__,
         "weights": samples.weights,
         "against": None if other is None else other.weights,
         "hashes": {
-            "table": _hash(sorted((id, own) for id, own in zip(samples.ids.tolist(), samples.labels, strict=True))),
+            "table": _hash(dict(zip(samples.ids.tolist(), samples.labels, strict=True))),
             "dump": _dump_hash(dump),
             "against": None if against is None else _dump_hash(against),
         },
@@ -55,8 +55,10 @@ def _hash(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def unlabelled(targets: Sequence[Target], count: int) -> Iterator[str]:
-    """How many videos lack which label, in words."""
+def unlabelled(targets: Sequence[Target], samples: Samples, classes: Sequence[str]) -> Iterator[str]:
+    """How many videos lack which label, or have another class than those chosen, in words."""
+    rows = "windows" if samples.num_videos < len(samples) else "videos"
     for target in targets:
         if target.missing:
-            yield f"{target.missing} of {count} videos have no label {target.name!r} and are left out of it"
+            chosen = f" of the classes {', '.join(classes)}" if classes else ""
+            yield f"{target.missing} of {len(samples)} {rows} have no label {target.name!r}{chosen}: they are left out"

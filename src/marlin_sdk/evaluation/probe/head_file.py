@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +20,10 @@ from marlin_sdk.evaluation.probe.heads import Head, LinearHead, NeighbourHead
 from marlin_sdk.evaluation.probe.samples import Pooling, pool_rows
 from marlin_sdk.features import VideoFeatures
 
-__all__ = ["FittedHeads", "load_heads", "save_heads"]
+__all__ = ["HEAD_FILE", "FittedHeads", "load_heads", "save_heads"]
+
+HEAD_FILE = "head.json"
+"""Written last: where it is, the head is whole."""
 
 _MAKERS: dict[str, Callable[..., Head]] = {
     "logistic": LinearHead.from_arrays,
@@ -54,11 +57,17 @@ class FittedHeads:
     weights: str
     identity: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def reduction(self) -> str:
+        """What became of a video's windows in the dump: "none", "mean" or "max"."""
+        settings = self.identity.get("settings")
+        return str(settings.get("reduction", "none")) if isinstance(settings, dict) else "none"
+
     def scores(self, features: VideoFeatures) -> dict[str, NDArray[np.float64]]:
         """What the heads say of a video.
 
         Args:
-            features: of a video, extracted with the settings of `identity`.
+            features: of a video, extracted with the settings of `identity`; not yet reduced, or as these say.
         Returns:
             For each label float64 (K,): the probability of each class, or the number.
         Raises:
@@ -82,15 +91,23 @@ class FittedHeads:
                     f"features of the weights {weights}, but the head was fitted on those of {self.weights}; use the "
                     "same weights, or fit a head on features of these"
                 )
-        pooled = [np.atleast_2d(pool_rows(features, self.pooling)) for features in videos]
+        pooled = [np.atleast_2d(pool_rows(_reduced(one, self.reduction), self.pooling)) for one in videos]
         rows = np.concatenate(pooled)
         width = rows.shape[1] // _parts(self.pooling)
         if width != self.width:
             raise ConfigError(
                 f"features of {width} numbers, but the head was fitted on {self.width}; use the same model and pool"
             )
-        ends = np.cumsum([len(part) for part in pooled] if self.pooling == "sequence" else [], dtype=np.int64)
-        return {label: head.scores(rows, ends) for label, head in self.heads.items()}
+        counts = [len(part) for part in pooled]
+        ends = np.cumsum(counts if self.pooling == "sequence" else [], dtype=np.int64)
+        scores = {label: head.scores(rows, ends) for label, head in self.heads.items()}
+        if self.pooling == "none":
+            starts = np.cumsum([0, *counts[:-1]])
+            scores = {
+                label: np.add.reduceat(of_windows, starts, axis=0) / np.array(counts)[:, None]
+                for label, of_windows in scores.items()
+            }
+        return scores
 
     def check(self) -> None:
         """Try the heads on one row, so that arrays that do not fit together show at once.
@@ -115,6 +132,14 @@ class FittedHeads:
                 raise FeatureFileError(f"the head of {label!r:.80} gives scores {scores}; expected finite ones {shape}")
         if not self.heads:
             raise FeatureFileError("there is no label")
+
+
+def _reduced(features: VideoFeatures, reduction: str) -> VideoFeatures:
+    if reduction not in ("mean", "max") or features.is_reduced or not len(features):
+        return features
+    vector = getattr(features.features, reduction)(axis=0)
+    settings = {**features.meta.get("settings", {}), "reduction": reduction}
+    return replace(features, features=np.asarray(vector, np.float32), meta={**features.meta, "settings": settings})
 
 
 def _parts(pooling: str) -> int:
@@ -151,7 +176,7 @@ def save_heads(folder: Path, fitted: FittedHeads) -> None:
     try:
         with atomic_path(folder / "head.safetensors") as part:
             save_file(tensors, part)
-        with atomic_path(folder / "head.json") as part:
+        with atomic_path(folder / HEAD_FILE) as part:
             part.write_text(json.dumps(values, indent=1), encoding="utf-8")
     except OSError as error:
         raise FeatureFileError(f"cannot write the head to {folder}: {error.strerror}") from error
@@ -169,10 +194,10 @@ def load_heads(folder: str | Path) -> FittedHeads:
 
     folder = Path(folder)
     try:
-        for name, limit in (("head.json", _MAX_JSON), ("head.safetensors", _MAX_BYTES)):
+        for name, limit in ((HEAD_FILE, _MAX_JSON), ("head.safetensors", _MAX_BYTES)):
             if (size := (folder / name).stat().st_size) > limit:
                 raise FeatureFileError(f"{folder / name} has {size:,} bytes; expected at most {limit:,}")
-        values = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+        values = json.loads((folder / HEAD_FILE).read_text(encoding="utf-8"))
         tensors = load_file(folder / "head.safetensors")
         if values["format"] != _FORMAT:
             raise FeatureFileError(f"{folder} holds a head of format {values['format']!r}; expected {_FORMAT}")

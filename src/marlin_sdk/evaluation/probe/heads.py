@@ -169,16 +169,19 @@ def fit_head(name: HeadName, training: Training) -> Head:
 
     Args:
         name: "logistic" (classes) or "ridge" (numbers), whose penalty is chosen by cross-validation within the training
-            part, by group; "knn"; "attentive", for sequences; or "marlin", the published protocol.
+            part, by group; "knn"; or "attentive", for sequences. ("marlin" is of all labels at once: `fit_marlin`.)
         training: what it learns from.
     Raises:
         ConfigError: a head that does not fit the kind of label, or the pooling.
         MissingExtraError: scikit-learn is not installed.
     """
-    if name not in get_args(HeadName):
-        raise ConfigError(f"head is {name!r}; expected one of {', '.join(get_args(HeadName))}")
+    known = [one for one in get_args(HeadName) if one != "marlin"]
+    if name not in known:
+        raise ConfigError(f"head is {name!r}; expected one of {', '.join(known)}")
     if (name == "attentive") != bool(len(training.ends)):
-        raise ConfigError(f"head {name!r} takes pooling {'sequence' if name == 'attentive' else 'mean or mean+std'!r}")
+        raise ConfigError(
+            f"head {name!r} takes pooling {'sequence' if name == 'attentive' else 'mean, mean+std or none'!r}"
+        )
     if name in ("logistic", "ridge") and (name == "logistic") != bool(training.classes):
         kind, other = ("classes", "logistic") if training.classes else ("numbers", "ridge")
         raise ConfigError(f"head {name!r} cannot learn {kind}; use {other!r}, knn or attentive")
@@ -186,10 +189,6 @@ def fit_head(name: HeadName, training: Training) -> Head:
         from marlin_sdk.evaluation.probe.attentive import fit_attentive
 
         return fit_attentive(training)
-    if name == "marlin":
-        from marlin_sdk.evaluation.probe.protocol import fit_marlin
-
-        return fit_marlin(training)
     mean = training.features.mean(axis=0, dtype=np.float64)
     scale = training.features.std(axis=0, dtype=np.float64)
     scale[scale < 1e-12] = 1.0  # a constant says nothing, and stays 0

@@ -1,19 +1,19 @@
-"""The linear probe of MARLIN's published code, one label at a time."""
+"""The linear probe of MARLIN's published code: all labels in one layer."""
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.evaluation.probe.heads import LinearHead
+from marlin_sdk.evaluation.probe.samples import Samples
+from marlin_sdk.evaluation.probe.targets import Target
 
-if TYPE_CHECKING:
-    from marlin_sdk.evaluation.probe.heads import Training
-
-__all__ = ["UNSOUND", "fit_marlin"]
+__all__ = ["UNSOUND", "check_marlin", "fit_marlin"]
 
 UNSOUND = (
     "MARLIN's protocol: a smaller share of the data is the head of a listing there, neither drawn nor stratified, and "
@@ -34,56 +34,96 @@ _BATCH, _EPOCHS = 32, 2000
 _PATIENCE, _FACTOR, _LAST_RATE = 7, 0.5, 1e-6
 
 
-def fit_marlin(training: Training) -> LinearHead:
-    """One linear layer, trained with Adam (1e-4, betas .5 and .9, batches of 32) on binary cross-entropy.
+def check_marlin(targets: Sequence[Target]) -> None:
+    """Refuse labels that the protocol is not for.
 
-    The published code trains all attributes in one layer, with one schedule and one best epoch for all; here each label
-    has its own.
+    Raises:
+        ConfigError: a label of other than two classes.
+    """
+    if wrong := next((target for target in targets if len(target.classes) != 2), None):
+        raise ConfigError(
+            f"MARLIN's protocol is for labels of two classes; {wrong.name!r} has {len(wrong.classes) or 'numbers'}"
+        )
+
+
+def fit_marlin(
+    samples: Samples,
+    targets: Sequence[Target],
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64] | None,
+    *,
+    seed: int = 0,
+    shuffled: bool = False,
+) -> list[LinearHead]:
+    """One linear layer for all labels, trained with Adam (1e-4, betas .5 and .9, batches of 32) on their cross-entropy.
 
     The rate is halved when the training loss has rested for 7 epochs; training stops at 1e-6, or after 2,000 epochs;
-    the best epoch by validation AUC is taken, the validation part being the first inner fold.
+    the best epoch is taken, by the AUC over all videos and labels of the validation part at once.
 
     Args:
-        training: means of windows and a binary label.
+        samples: means of windows, or windows.
+        targets: labels of two classes, which all rows below have.
+        train: rows of the training part.
+        validation: rows of the validation part; None takes a tenth of the groups of the training part.
+        seed: of the first weights, of the order, and of that tenth.
+        shuffled: learn from the labels of other rows.
+    Returns:
+        A head for each label.
     Raises:
-        ConfigError: a label of other than two classes, or too few groups for a validation part.
+        ConfigError: no validation part, and one group only.
     """
     import torch
     from sklearn.metrics import roc_auc_score
     from torch.nn import functional
 
-    if len(training.classes) != 2:
-        raise ConfigError(
-            f"MARLIN's protocol is for labels of two classes; this one has {len(training.classes) or 'numbers'}"
-        )
-    if not training.inner:
-        raise ConfigError("MARLIN's protocol needs a validation part, and a class has too few groups to divide")
-    fit, held = training.inner[0]
-    random = np.random.default_rng(training.seed)
-    rows, values = torch.from_numpy(training.features), torch.from_numpy(training.values).float()
+    if validation is None:
+        train, validation = _tenth(samples, train, seed)
+    random = np.random.default_rng(seed)
+    classes = np.stack([target.values for target in targets], axis=1)
+    rows = torch.from_numpy(samples.features[train])
+    values = torch.from_numpy(classes[random.permutation(train) if shuffled else train]).float()
+    held, truth = torch.from_numpy(samples.features[validation]), classes[validation].ravel()
+    notes = () if 0 < truth.mean() < 1 else ("the validation part has one class, so that the last epoch was taken",)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(training.seed)
-        layer = torch.nn.Linear(rows.shape[1], 1)
+        torch.manual_seed(seed)
+        layer = torch.nn.Linear(rows.shape[1], len(targets))
         optimizer = torch.optim.Adam(layer.parameters(), lr=_RATE, betas=_BETAS)
         schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=_FACTOR, patience=_PATIENCE)
-        best, state = -1.0, copy.deepcopy(layer.state_dict())
+        best, state = -1.0, layer.state_dict()
         for _ in range(_EPOCHS):
             total = 0.0
-            order = random.permutation(fit)
+            order = random.permutation(len(rows))
             for begin in range(0, len(order), _BATCH):
                 some = order[begin : begin + _BATCH]
-                loss = functional.binary_cross_entropy_with_logits(layer(rows[some])[:, 0], values[some])
+                loss = functional.binary_cross_entropy_with_logits(layer(rows[some]), values[some])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 total += float(loss.detach()) * len(some)
-            with torch.no_grad():
-                area = float(roc_auc_score(training.values[held], layer(rows[held])[:, 0].numpy()))
-            if area > best:
-                best, state = area, copy.deepcopy(layer.state_dict())
+            if not notes:
+                with torch.no_grad():
+                    area = float(roc_auc_score(truth, layer(held).numpy().ravel()))
+                if area > best:
+                    best, state = area, copy.deepcopy(layer.state_dict())
             schedule.step(total / len(order))
             if optimizer.param_groups[0]["lr"] <= _LAST_RATE:
                 break
-    width = rows.shape[1]
     weight, bias = (state[name].numpy().astype(np.float64) for name in ("weight", "bias"))
-    return LinearHead(training.classes, np.zeros(width), np.ones(width), weight, bias, 0.0)
+    zeros, ones = np.zeros(rows.shape[1]), np.ones(rows.shape[1])
+    return [
+        LinearHead(target.classes, zeros, ones, weight[index : index + 1], bias[index : index + 1], 0.0, notes)
+        for index, target in enumerate(targets)
+    ]
+
+
+def _tenth(samples: Samples, train: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from sklearn.model_selection import GroupShuffleSplit
+
+    groups = samples.groups[train]
+    if len(set(groups.tolist())) < 2:
+        raise ConfigError(
+            "MARLIN's protocol chooses the epoch on a validation part, and the training part is one group; give some "
+            "groups the split val"
+        )
+    fit, held = next(GroupShuffleSplit(1, test_size=0.1, random_state=seed).split(train, groups=groups))
+    return train[fit], train[held]

@@ -7,8 +7,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
+
+import numpy as np
 
 from marlin_sdk._version import __version__
 from marlin_sdk.atomic import atomic_path
@@ -17,11 +20,11 @@ from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.errors import ConfigError, FeatureFileError, MissingExtraError
 from marlin_sdk.evaluation.predictions import Predictions, concatenate, read_predictions, write_predictions
 from marlin_sdk.evaluation.probe.baselines import ARMS
-from marlin_sdk.evaluation.probe.cells import Cell, fit_cell, plan_cells, training_of
+from marlin_sdk.evaluation.probe.cells import Cell, fit_cell, fit_heads, plan_cells
 from marlin_sdk.evaluation.probe.facts import facts_of, unlabelled
-from marlin_sdk.evaluation.probe.head_file import FittedHeads, save_heads
-from marlin_sdk.evaluation.probe.heads import HeadName, fit_head
-from marlin_sdk.evaluation.probe.protocol import UNSOUND
+from marlin_sdk.evaluation.probe.head_file import HEAD_FILE, FittedHeads, save_heads
+from marlin_sdk.evaluation.probe.heads import Head, HeadName
+from marlin_sdk.evaluation.probe.protocol import UNSOUND, check_marlin
 from marlin_sdk.evaluation.probe.samples import Pooling, Samples, read_samples, same_videos
 from marlin_sdk.evaluation.probe.splits import Fold, make_folds
 from marlin_sdk.evaluation.probe.targets import Kind, Target, choose_targets
@@ -29,9 +32,10 @@ from marlin_sdk.evaluation.probe.targets import Kind, Target, choose_targets
 __all__ = ["Probe", "ProbeSettings", "predictions_file", "run_probe"]
 
 _SETTINGS = "probe.json"
-_RESULTS = ("results.json", "head.json", "head.safetensors", "README.md", "report.html")
+_RESULTS = ("results.json", HEAD_FILE, "head.safetensors", "README.md", "report.html")
 _MUCH = 10**8  # numbers to fit to, over all fits: a minute or so
 
+_Result = TypeVar("_Result")
 Advance = Callable[[str, int, int], None]
 
 
@@ -42,10 +46,10 @@ class ProbeSettings:
     Attributes:
         label: a label column, or a pattern of several ('appearance.*').
         kind: "classification" or "regression"; None decides by the label's type.
+        classes: the classes to tell apart; other videos are left out. Empty for all.
         head: "logistic", "ridge", "knn", "attentive", or "marlin" (the published protocol); None is logistic for
             classes, ridge for numbers, and attentive for sequences.
-        pooling: of a video's windows, "mean", "mean+std" or "sequence"; None is "sequence" for the attentive head, else
-            "mean".
+        pooling: of a video's windows, see `Pooling`; None is "sequence" for the attentive head, else "mean".
         folds: number of folds, stratified and by group; None takes the table's `split`.
         leave_one_group_out: a fold a group.
         ratios: shares of the training groups.
@@ -55,6 +59,7 @@ class ProbeSettings:
 
     label: str
     kind: Kind | None = None
+    classes: tuple[str, ...] = ()
     head: HeadName | None = None
     pooling: Pooling | None = None
     folds: int | None = None
@@ -141,14 +146,15 @@ def run_probe(
         MissingExtraError: scikit-learn or pyarrow is not installed.
     """
     samples = read_samples(dump, pooling=settings.pooled, progress=lambda *n: advance("reading features", *n))
-    targets, left_out = choose_targets(samples, settings.label, kind=settings.kind)
-    folds = [_folds(samples, target, settings) for target in targets]
+    targets, left_out = choose_targets(samples, settings.label, kind=settings.kind, classes=settings.classes)
+    head = settings.head_for(targets[0])
+    together = [_jointly(targets)] if head == "marlin" else [(target,) for target in targets]
+    folds = [_folds(samples, group[0], settings) for group in together]
     other = None
     if against is not None:
         read = read_samples(against, pooling=settings.pooled, progress=lambda *n: advance("reading the other", *n))
         other = same_videos(samples, read)
     facts = facts_of(dump, samples, targets, against, other)
-    head = settings.head_for(targets[0])
     try:
         output.mkdir(parents=True, exist_ok=True)
         with lock_folder(output, Shard(1, 1)):
@@ -160,17 +166,25 @@ def run_probe(
             cells = plan_cells(
                 folds=len(folds[0]), ratios=settings.ratios, seeds=settings.seeds, head=head, against=other is not None
             )
-            work = _Work(output, samples, other, targets, folds, head)
+            work = _Work(output, samples, other, together, folds, head)
             unsound = UNSOUND if head == "marlin" else ()
             work.run(cells, jobs, advance)
             found, missing = _gather(output, cells, targets)
-            notes = [*unsound, *samples.notes, *left_out, *unlabelled(targets, len(samples)), *missing]
-            save_heads(output, _final(samples, targets, folds, head, settings))
+            notes = [*unsound, *samples.notes, *left_out, *unlabelled(targets, samples, settings.classes), *missing]
+            if not (output / HEAD_FILE).exists():
+                save_heads(output, work.final(settings.pooled, jobs, advance))
     except OSError as error:
         if isinstance(error, FeatureFileError):
             raise
         raise FeatureFileError(f"cannot write to {output}: {error.strerror or error}") from error
     return Probe(output, settings, found, {**facts, "head": head, "pooling": settings.pooled}, tuple(notes))
+
+
+def _jointly(targets: Sequence[Target]) -> tuple[Target, ...]:
+    """The targets, each without the videos that lack the label of another."""
+    check_marlin(targets)
+    complete = np.all([target.labelled for target in targets], axis=0)
+    return tuple(replace(target, values=np.where(complete, target.values, -1)) for target in targets)
 
 
 def _folds(samples: Samples, target: Target, settings: ProbeSettings) -> list[Fold]:
@@ -185,56 +199,87 @@ def _folds(samples: Samples, target: Target, settings: ProbeSettings) -> list[Fo
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """The cells of a probe and what they need."""
+    """The cells of a probe and what they need.
+
+    Attributes:
+        output: folder of the probe.
+        samples: the videos.
+        other: those of the other dump.
+        together: the labels, in groups that one fit learns.
+        folds: of each group.
+        head: the head.
+    """
 
     output: Path
     samples: Samples
     other: Samples | None
-    targets: Sequence[Target]
+    together: Sequence[Sequence[Target]]
     folds: Sequence[Sequence[Fold]]
     head: HeadName
 
     def run(self, cells: Sequence[Cell], jobs: int | None, advance: Advance) -> None:
         """Compute the cells that are not there. A label that cannot be fitted in one is missing from it."""
         todo = [cell for cell in cells if not cell.path(self.output).exists()]
-        total = len(cells) * len(self.targets)
-        done = total - len(todo) * len(self.targets)
-        if jobs is None:
-            much = len(todo) * len(self.targets) * self.samples.features.size > _MUCH
-            jobs = os.cpu_count() or 1 if much else 1
+        total = len(cells) * len(self.together)
+        done = total - len(todo) * len(self.together)
         results = self._results(todo, jobs)
         for cell in todo:
             parts: list[Predictions] = []
-            for _ in self.targets:
+            for _ in self.together:
                 result = next(results)
                 done += 1
                 advance("fitting", done, total)
                 if not isinstance(result, str):
                     parts.append(result)
-                elif len(self.targets) == 1:
+                elif len(self.together) == 1:
                     raise ConfigError(result)
             if parts:
                 path = cell.path(self.output)
                 path.parent.mkdir(exist_ok=True)
                 write_predictions(path, concatenate(parts))
 
-    def _results(self, cells: Sequence[Cell], jobs: int) -> Iterator[Predictions | str]:
-        """For each cell, and in it for each label, in order."""
+    def final(self, pooling: Pooling, jobs: int | None, advance: Advance) -> FittedHeads:
+        """The heads to use: fitted on the training part; on all videos where there are folds."""
+        calls = []
+        for targets, folds in zip(self.together, self.folds, strict=True):
+            only = folds[0] if len(folds) == 1 else None
+            rows = np.flatnonzero(targets[0].labelled) if only is None else only.train
+            validation = None if only is None else only.held_out.get("val")
+            bare = replace(self.samples, labels=())
+            calls.append(partial(fit_heads, "features", self.head, bare, targets, rows, validation=validation))
+        heads: dict[str, Head] = {}
+        for targets, fitted in zip(self.together, self._computed(calls, jobs), strict=True):
+            heads |= {target.name: cast("Head", one) for target, one in zip(targets, fitted, strict=True)}
+            advance("fitting the heads to use", len(heads), sum(map(len, self.together)))
+        width = self.samples.features.shape[1] // (2 if pooling == "mean+std" else 1)
+        identity = self.samples.settings.get("identity")
+        return FittedHeads(
+            heads, self.head, pooling, width, self.samples.weights, identity if isinstance(identity, dict) else {}
+        )
+
+    def _results(self, cells: Sequence[Cell], jobs: int | None) -> Iterator[Predictions | str]:
+        """For each cell, and in it for each group of labels, in order."""
         bare = replace(self.samples, labels=())  # not sent to other processes
         bare_other = replace(self.other, labels=()) if self.other is not None else bare
-        calls = (
-            (cell, bare_other if cell.arm == "against" else bare, target, folds[cell.fold], self.head)
+        calls = [
+            partial(fit_cell, cell, bare_other if cell.arm == "against" else bare, targets, folds[cell.fold], self.head)
             for cell in cells
-            for target, folds in zip(self.targets, self.folds, strict=True)
-        )
+            for targets, folds in zip(self.together, self.folds, strict=True)
+        ]
+        yield from self._computed(calls, jobs)
+
+    def _computed(self, calls: Sequence[Callable[[], _Result]], jobs: int | None) -> Iterator[_Result]:
+        if jobs is None:
+            much = len(calls) * self.samples.features.size > _MUCH
+            jobs = os.cpu_count() or 1 if much else 1
         if jobs == 1:
-            yield from (fit_cell(*call) for call in calls)
+            yield from (call() for call in calls)
             return
         try:
             from joblib import Parallel, delayed
         except ImportError as error:
             raise MissingExtraError("a probe", "probe") from error
-        yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(fit_cell)(*call) for call in calls)
+        yield from Parallel(n_jobs=jobs, return_as="generator")(delayed(call)() for call in calls)
 
 
 def _claim(output: Path, values: dict[str, Any], *, overwrite: bool) -> None:
@@ -261,8 +306,8 @@ def _claim(output: Path, values: dict[str, Any], *, overwrite: bool) -> None:
     if foreign := sorted({one.name for one in output.iterdir()} - (ours if path.exists() else {".locks"})):
         raise ConfigError(f"{output} holds {foreign[0]!r}, which is not of a probe; choose a folder of its own")
     shutil.rmtree(output / "cells", ignore_errors=True)
-    for arm in ARMS:
-        predictions_file(output, arm).unlink(missing_ok=True)
+    for stale in (HEAD_FILE, *(predictions_file(output, arm).name for arm in ARMS)):
+        (output / stale).unlink(missing_ok=True)
     with atomic_path(path) as part:
         part.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
 
@@ -294,24 +339,3 @@ def _gather(output: Path, cells: Sequence[Cell], targets: Sequence[Target]) -> t
         found[arm] = concatenate(parts)
         write_predictions(predictions_file(output, arm), found[arm])
     return found, notes
-
-
-def _final(
-    samples: Samples,
-    targets: Sequence[Target],
-    folds: Sequence[Sequence[Fold]],
-    head: HeadName,
-    settings: ProbeSettings,
-) -> FittedHeads:
-    """The head to use: fitted on the training part; on all videos where there are folds."""
-    import numpy as np
-
-    heads = {}
-    for target, own in zip(targets, folds, strict=True):
-        rows = own[0].train if len(own) == 1 else np.flatnonzero(target.labelled)
-        heads[target.name] = fit_head(head, training_of(samples, target, rows, seed=0))
-    width = samples.features.shape[1] // (2 if settings.pooled == "mean+std" else 1)
-    identity = samples.settings.get("identity")
-    return FittedHeads(
-        heads, head, settings.pooled, width, samples.weights, identity if isinstance(identity, dict) else {}
-    )

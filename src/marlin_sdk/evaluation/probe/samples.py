@@ -16,8 +16,9 @@ from marlin_sdk.features import VideoFeatures
 
 __all__ = ["METADATA", "Pooling", "Samples", "pool_rows", "read_samples"]
 
-Pooling = Literal["mean", "mean+std", "sequence"]
-"""What becomes of a video's windows: their mean; mean and standard deviation; or all of them, for `attentive`."""
+Pooling = Literal["mean", "mean+std", "sequence", "none"]
+"""What becomes of a video's windows: their mean; mean and standard deviation; all of them at once, for `attentive`; or
+each a row of its own, with the video's label, whose scores are averaged."""
 
 METADATA = ("duration_s", "windows", "fps", "bytes", "bytes_per_s", "face_px")
 """Facts of a file that should not predict its label; where they do, the label leaks. Bytes are of whole files only."""
@@ -28,13 +29,14 @@ _NAMED = 3
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """The videos of a dump, ready for a probe.
+    """The videos of a dump, ready for a probe; with pooling "none" their windows, each a row.
 
     Attributes:
         ids: (N,) str.
         features: float32 (N, F); with pooling "sequence" the windows of all videos, one after the other (W, F).
         ends: int64 (N,), with "sequence" the row of `features` after each video's last; else empty.
-        labels: the labels of each video; empty where they are not needed any more.
+        windows: int32 (N,), with "none" the number of the window in its video; else -1, the whole video.
+        labels: the labels of each row; empty where they are not needed any more.
         groups: (N,) str: what must not be in two splits. The label `group`, or else the source.
         splits: (N,) str: the label `split`; empty texts without one.
         metadata: float32 (N, M), NaN where it is not known; see `METADATA`.
@@ -46,6 +48,7 @@ class Samples:
     ids: NDArray[np.str_]
     features: NDArray[np.float32]
     ends: NDArray[np.int64]
+    windows: NDArray[np.int32]
     labels: tuple[dict[str, Any], ...]
     groups: NDArray[np.str_]
     splits: NDArray[np.str_]
@@ -58,12 +61,17 @@ class Samples:
         return len(self.ids)
 
     @property
+    def num_videos(self) -> int:
+        """Videos, of which a row may be a window."""
+        return len(set(self.ids.tolist()))
+
+    @property
     def is_sequence(self) -> bool:
         """Whether a video is a sequence of rows."""
         return bool(len(self.ends))
 
     def select(self, rows: NDArray[np.int64]) -> Samples:
-        """Some of the videos, by their index, in that order."""
+        """Some of the rows, by their index, in that order."""
         features, ends = self.features[rows] if not self.is_sequence else self.features, self.ends
         if self.is_sequence:
             starts = np.concatenate([[0], self.ends[:-1]])
@@ -75,6 +83,7 @@ class Samples:
             ids=self.ids[rows],
             features=features,
             ends=ends,
+            windows=self.windows[rows],
             labels=tuple(self.labels[row] for row in rows) if self.labels else (),
             groups=self.groups[rows],
             splits=self.splits[rows],
@@ -89,7 +98,7 @@ def pool_rows(features: VideoFeatures, pooling: Pooling) -> NDArray[np.float32]:
         features: of one video, (N, D), or (N, P, D) with one of the pools of several vectors, which are joined.
         pooling: see `Pooling`.
     Returns:
-        float32 (F,), or (N, F) for "sequence".
+        float32 (F,), or (N, F) for "sequence" and "none".
     Raises:
         ConfigError: the features are all tokens of each clip, or no windows are left.
     """
@@ -104,7 +113,7 @@ def pool_rows(features: VideoFeatures, pooling: Pooling) -> NDArray[np.float32]:
             "without keep_seq, or with pool='time' or 'regions'"
         )
     flat = rows.reshape(len(rows), -1)
-    if pooling == "sequence":
+    if pooling in ("sequence", "none"):
         return flat
     mean = flat.mean(axis=0, dtype=np.float64)
     parts = [mean] if pooling == "mean" else [mean, flat.std(axis=0, dtype=np.float64)]
@@ -158,12 +167,13 @@ def read_samples(
         metadata.append(_metadata(dump, id, features))
         if progress is not None:
             progress(count, len(ids))
-    is_sequence = pooling == "sequence"
     labels = tuple(dict(dump.labels(id)) for id in ids)
-    return Samples(
+    counts = [len(row) if row.ndim > 1 else 1 for row in rows]
+    samples = Samples(
         ids=np.array(ids),
-        features=np.concatenate(rows) if is_sequence else np.stack(rows),
-        ends=np.cumsum([len(row) for row in rows], dtype=np.int64) if is_sequence else np.empty(0, np.int64),
+        features=np.concatenate([np.atleast_2d(row) for row in rows]),
+        ends=np.cumsum(counts, dtype=np.int64) if pooling == "sequence" else np.empty(0, np.int64),
+        windows=np.full(len(ids), -1, np.int32),
         labels=labels,
         groups=np.array(
             [_text(own.get("group")) or dump.entries[id].source for id, own in zip(ids, labels, strict=True)]
@@ -174,6 +184,15 @@ def read_samples(
         settings=dump.settings,
         notes=_notes(without, labels, len(ids)),
     )
+    return _by_window(samples, counts) if pooling == "none" else samples
+
+
+def _by_window(samples: Samples, counts: Sequence[int]) -> Samples:
+    """Each window a row, of the features that are there already."""
+    videos = replace(samples, features=np.empty((len(samples), 0), np.float32))
+    repeated = videos.select(np.repeat(np.arange(len(samples)), counts))
+    numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+    return replace(repeated, features=samples.features, windows=numbers)
 
 
 def _read(dump: FeatureDump, ids: Sequence[str]) -> Iterator[tuple[str, VideoFeatures]]:
@@ -222,10 +241,19 @@ def same_videos(samples: Samples, other: Samples) -> Samples:
     Raises:
         FeatureFileError: it lacks some of these videos; the message names them.
     """
-    at = {id: row for row, id in enumerate(other.ids.tolist())}
-    if missing := [id for id in samples.ids.tolist() if id not in at]:
+    at = {key: row for row, key in enumerate(_keys(other))}
+    keys = _keys(samples)
+    if missing := list(dict.fromkeys(id for id, window in keys if (id, window) not in at)):
         raise FeatureFileError(
-            f"the dump to compare with lacks {len(missing)} of {len(samples)} videos, such as "
+            f"the dump to compare with lacks {len(missing)} of {samples.num_videos} videos{_of_them(samples)}, such as "
             f"{', '.join(missing[:_NAMED])}; extract the same table with both models"
         )
-    return other.select(np.array([at[id] for id in samples.ids.tolist()], dtype=np.int64))
+    return other.select(np.array([at[key] for key in keys], dtype=np.int64))
+
+
+def _of_them(samples: Samples) -> str:
+    return ", or windows of them" if samples.num_videos < len(samples) else ""
+
+
+def _keys(samples: Samples) -> list[tuple[str, int]]:
+    return list(zip(samples.ids.tolist(), samples.windows.tolist(), strict=True))

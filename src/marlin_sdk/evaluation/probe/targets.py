@@ -54,7 +54,7 @@ class Target:
 
 
 def choose_targets(
-    samples: Samples, label: str, *, kind: Kind | None = None
+    samples: Samples, label: str, *, kind: Kind | None = None, classes: Sequence[str] = ()
 ) -> tuple[tuple[Target, ...], tuple[str, ...]]:
     """The targets that a name or a pattern stands for.
 
@@ -62,6 +62,7 @@ def choose_targets(
         samples: the videos.
         label: a label column; or a pattern such as 'appearance.*', for one probe a column.
         kind: "classification" or "regression"; by default floats are a regression, and everything else is classes.
+        classes: the classes to tell apart, of one column; videos of others are left out. Empty for all.
     Returns:
         The targets; and of a pattern the columns that were left out, and why, in words.
     Raises:
@@ -75,10 +76,11 @@ def choose_targets(
     if not chosen:
         listed = ", ".join(columns[:20]) or "none: extract with --table, whose other columns become labels"
         raise ConfigError(f"no label column is named or matches {label!r}; the dump has {listed}")
+    labels = _restricted(samples.labels, chosen, classes) if classes else samples.labels
     found, notes = [], []
     for name in chosen:
         try:
-            found.append(_target(samples, name, kind))
+            found.append(_target([own.get(name) for own in labels], name, kind, samples.groups))
         except ConfigError as error:
             if len(chosen) == 1:
                 raise
@@ -104,8 +106,22 @@ def choose_targets(
     return targets, tuple(notes)
 
 
-def _target(samples: Samples, name: str, kind: Kind | None) -> Target:
-    values = [own.get(name) for own in samples.labels]
+def _restricted(
+    labels: Sequence[dict[str, Any]], chosen: Sequence[str], classes: Sequence[str]
+) -> tuple[dict[str, Any], ...]:
+    """The labels without those of other classes."""
+    if len(chosen) > 1:
+        raise ConfigError(f"classes are of one label column, and {len(chosen)} are chosen; name one")
+    name = chosen[0]
+    there = {_class_name(own[name]) for own in labels if own.get(name) is not None}
+    if unknown := [text for text in classes if text not in there]:
+        raise ConfigError(f"label {name!r} has no class {unknown[0]!r}; it has {', '.join(sorted(there)[:_NAMED])}")
+    return tuple(
+        own if own.get(name) is None or _class_name(own[name]) in classes else {**own, name: None} for own in labels
+    )
+
+
+def _target(values: Sequence[Any], name: str, kind: Kind | None, groups: NDArray[np.str_]) -> Target:
     known = [value for value in values if value is not None]
     missing = len(values) - len(known)
     if not known:
@@ -115,7 +131,7 @@ def _target(samples: Samples, name: str, kind: Kind | None) -> Target:
         kind = "regression" if are_numbers and any(isinstance(value, float) for value in known) else "classification"
     if kind == "regression":
         return _numbers(name, values, are_numbers, missing)
-    return _classes(name, values, samples.groups, missing)
+    return _classes(name, values, groups, missing)
 
 
 def _numbers(name: str, values: Sequence[Any], are_numbers: bool, missing: int) -> Target:
@@ -146,7 +162,7 @@ def _classes(name: str, values: Sequence[Any], groups: NDArray[np.str_], missing
     if alone := [text for text in classes if len(held[text]) == 1]:
         raise ConfigError(
             f"label {name!r}: only one group ({next(iter(held[alone[0]]))!r}) has the class {alone[0]!r}, so it cannot "
-            "be in two splits; leave the class out of the table, join it with another, or add groups"
+            "be in two splits; name the other classes (--classes), join it with another, or add groups"
         )
     index = {text: number for number, text in enumerate(classes)}
     indices = np.array([-1 if text is None else index[text] for text in texts], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def test_alone_it_lists_every_data_set_with_its_licence_and_whom_to_ask() -> Non
     for name, entry in DATA_SETS.items():
         assert f"\n{name} " in f"\n{done.stdout}"
         assert f"licence: {entry.licence}; ask: {entry.source}" in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in DATA_SETS if name != "folder"])
+def test_whom_to_ask_comes_with_an_address(name: str) -> None:
+    assert re.search(r", [\w.-]+\.(com|io|org|uk|in)/?\S*", DATA_SETS[name].source)
 
 
 def test_with_a_name_it_says_what_the_folder_must_look_like() -> None:

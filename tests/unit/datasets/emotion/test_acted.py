@@ -83,6 +83,7 @@ def test_crema_d_has_the_actors_demographics(crema_d: Path) -> None:
         "emotion": "angry",
         "level": "unspecified",
         "sentence": "DFA",
+        "fold": 1,
         "age": 51,
         "sex": "Male",
         "race": "Caucasian",
@@ -96,8 +97,19 @@ def test_crema_d_has_the_actors_demographics(crema_d: Path) -> None:
 def test_crema_d_is_read_without_demographics_and_says_so(crema_d: Path) -> None:
     (crema_d / "VideoDemographics.csv").unlink()
     table = read("crema-d", crema_d)
-    assert table.labels == ("emotion", "level", "sentence")
+    assert table.labels == ("emotion", "level", "sentence", "fold")
     assert any("There is no VideoDemographics.csv" in one for one in table.notes)
+
+
+def test_crema_d_has_the_folds_of_mae_dfer(crema_d: Path) -> None:
+    """Their lists begin and end with these actors."""
+    ends = {1001: 1, 1018: 1, 1019: 2, 1036: 2, 1037: 3, 1054: 3, 1055: 4, 1072: 4, 1073: 5, 1091: 5}
+    plant(crema_d, *(f"VideoFlash/{actor}_TAI_NEU_XX.flv" for actor in ends))
+    table = read("crema-d", crema_d, fold="5")
+    folds = column(table, "fold")
+    assert {actor: folds[f"{actor}_TAI_NEU_XX"] for actor in ends} == ends
+    assert table.split_by == "fold 5 of 5"
+    assert {id for id, split in splits_of(table).items() if split == "test"} == {"1073_TAI_NEU_XX", "1091_TAI_NEU_XX"}
 
 
 def test_crema_d_rubbish_names_the_line(crema_d: Path) -> None:

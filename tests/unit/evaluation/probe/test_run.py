@@ -232,3 +232,32 @@ def test_shuffled_labels_of_a_rare_class_can_be_learned(tmp_path: Path, rare: in
         settings = ProbeSettings(label="emotion", folds=2, head=head, seeds=1)
         found = run_probe(dump, tmp_path / head, settings)
         assert len(found.predictions["shuffled"]) == 60
+
+
+def test_windows_as_rows(dump: FeatureDump, tmp_path: Path) -> None:
+    """Every window is predicted, a video's stay together, and its score is their mean."""
+    found = probe(dump, tmp_path, folds=4, pooling="none")
+    predictions = found.predictions["features"]
+    assert len(predictions) == 3 * len(dump)
+    assert sorted(set(predictions.window.tolist())) == [0, 1, 2]
+    folds_of: dict[str, set[int]] = {}
+    for id, fold in zip(predictions.id.to_array().tolist(), predictions.fold.tolist(), strict=True):
+        folds_of.setdefault(id, set()).add(fold)
+    assert all(len(folds) == 1 for folds in folds_of.values())
+    outcome = measure_probe(found, draws=200)
+    assert outcome.rows("features")[0].videos == len(dump)
+    assert found.facts["videos"] == len(dump)
+    assert "windows" not in " ".join(found.notes)
+    heads, features = load_heads(tmp_path / "probe"), dump["v000"]
+    whole = heads.scores(features)["emotion"]
+    single = heads.scores_of([features[np.array([index])] for index in range(3)])["emotion"]
+    np.testing.assert_allclose(whole, single.mean(axis=0))
+
+
+def test_heads_to_use_are_fitted_once(dump: FeatureDump, tmp_path: Path) -> None:
+    probe(dump, tmp_path)
+    written = (tmp_path / "probe" / "head.json").stat().st_mtime_ns
+    probe(dump, tmp_path)
+    assert (tmp_path / "probe" / "head.json").stat().st_mtime_ns == written
+    run_probe(dump, tmp_path / "probe", ProbeSettings(label="emotion", head="knn"), overwrite=True)
+    assert load_heads(tmp_path / "probe").name == "knn"

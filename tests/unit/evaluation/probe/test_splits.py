@@ -19,6 +19,7 @@ def samples_of(groups: list[str], splits: list[str] | None = None) -> Samples:
         ids=np.array([f"v{index}" for index in range(count)]),
         features=np.zeros((count, 2), np.float32),
         ends=np.empty(0, np.int64),
+        windows=np.full(count, -1, np.int32),
         labels=({},) * count,
         groups=np.array(groups),
         splits=np.array(splits or [""] * count),

@@ -90,3 +90,15 @@ def test_labels_are_written_as_they_are_named() -> None:
     (target,), _ = choose_targets(labelled(*({"x": value} for value in (True, False, True, False))), "x")
     texts = target.texts(np.array([0, 1]))
     assert list(texts.to_array()) == ["true", "false"]  # type: ignore[union-attr]
+
+
+def test_some_classes_alone() -> None:
+    rows = [{"x": "happy"}, {"x": "angry"}, {"x": "happy"}, {"x": "sad"}, {"x": "sad"}, {}]
+    (target,), _ = choose_targets(labelled(*rows), "x", classes=("happy", "sad"))
+    assert target.classes == ("happy", "sad")
+    assert target.values.tolist() == [0, -1, 0, 1, 1, -1]
+    assert target.missing == 2
+    with pytest.raises(ConfigError, match="has no class 'glad'; it has angry, happy, sad"):
+        choose_targets(labelled(*rows), "x", classes=("glad",))
+    with pytest.raises(ConfigError, match="of one label column, and 2 are chosen"):
+        choose_targets(labelled({"a.x": 1, "a.y": 0}, {"a.x": 0, "a.y": 1}), "a.*", classes=("0",))
