@@ -1,23 +1,26 @@
-"""Small files, videos and weights that tests make for themselves."""
+"""Small files, videos and weights that tests make for themselves. Free of torch until asked for weights: worker
+processes import it for its detectors.
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
-from torch.utils.data import IterableDataset
 
-from marlin_sdk import Detections, Marlin, ModelConfig
-from marlin_sdk.weights.checkpoints import to_published_keys
+from marlin_sdk import Detections, ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from marlin_sdk import Marlin
 
 TINY = ModelConfig(
     encoder_embed_dim=32,
@@ -101,6 +104,8 @@ def recipe_weights(shapes: Mapping[str, Sequence[int]], own_tables: Mapping[str,
         shapes: by published key.
         own_tables: the tensors that the recipe leaves alone (`*pos_embedding.emb`).
     """
+    import torch
+
     state: dict[str, Any] = {}
     for key, shape in shapes.items():
         if key in own_tables:
@@ -152,38 +157,16 @@ def painted(
 
 def write_checkpoint(folder: Path, model: Marlin) -> Path:
     """Write a model's encoder as the Hub holds the published ones: `config.json` and `model.safetensors`."""
+    from safetensors.torch import save_file
+
+    from marlin_sdk.weights.checkpoints import to_published_keys
+
     folder.mkdir(parents=True, exist_ok=True)
     state = {f"encoder.{name}": tensor for name, tensor in model.encoder.state_dict().items()}
     published = to_published_keys(state)
     save_file({f"marlin.{key}": tensor.contiguous() for key, tensor in published.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(model.config.without_decoder().to_dict()))
     return folder
-
-
-class GeneratedClips(IterableDataset[Mapping[str, Any]]):
-    """Clips of smooth colour for the tiny model, in batches of 4, in an order that depends on the pass alone."""
-
-    def __init__(self, num_clips: int = 12, *, seed: int = 0) -> None:
-        self.num_clips, self._seed, self._epoch, self._skipped = num_clips, seed, 0, 0
-
-    def set_epoch(self, epoch: int, step: int = 0) -> None:
-        """Take the order of this pass, from a batch of 4 on."""
-        self._epoch, self._skipped = epoch, 4 * step
-
-    def __iter__(self) -> Iterator[Mapping[str, Any]]:
-        rng = np.random.default_rng((self._seed, self._epoch))
-        for place, index in enumerate(rng.permutation(self.num_clips)):
-            coarse = np.random.default_rng((self._seed, int(index))).integers(0, 256, (4, 4, 4, 3), dtype=np.uint8)
-            clip = coarse.repeat(4, 0).repeat(8, 1).repeat(8, 2)
-            regions = rng.integers(1, 1 << 7, (8, 2, 2), dtype=np.uint8)
-            if place < self._skipped:
-                continue
-            yield {
-                "clip": torch.from_numpy(clip),
-                "regions": torch.from_numpy(regions),
-                "id": f"clip-{index}",
-                "identity": f"person-{index % 3}",
-            }
 
 
 class ColouredFaces:

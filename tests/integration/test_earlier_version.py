@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.making import GeneratedClips, noise, write_video
+from tests.generated_clips import GeneratedClips
+from tests.making import noise, write_video
 
 from marlin_sdk import ExtractionConfig, FeatureDump, Marlin, ModelConfig
 from marlin_sdk.batch.inputs import VideoInput

@@ -18,7 +18,8 @@ import torch
 from lightning.fabric import Fabric
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tests.conftest import ROOT
-from tests.making import TINY, GeneratedClips, lay
+from tests.generated_clips import GeneratedClips
+from tests.making import TINY, lay
 from tests.patience import HANG_S, wait_for
 
 from marlin_sdk import Marlin
@@ -45,7 +46,7 @@ READ_FOR_MEAN_FACE = 12  # clips of the first pass, before training
 SCRIPT = """
 import json, sys, time
 from tests.integration.test_pretraining import SETTINGS, Stuck
-from tests.making import GeneratedClips
+from tests.generated_clips import GeneratedClips
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.run import Run, pretrain
 

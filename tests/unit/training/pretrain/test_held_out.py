@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric import Fabric
-from tests.making import TINY, GeneratedClips
+from tests.generated_clips import GeneratedClips
+from tests.making import TINY
 from torch import Tensor
 
 from marlin_sdk.errors import TrainingError

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.making import TINY, GeneratedClips
+from tests.generated_clips import GeneratedClips
+from tests.making import TINY
 
 from marlin_sdk.errors import TrainingError
 from marlin_sdk.training.pretrain.config import PretrainConfig
