@@ -16,7 +16,7 @@ import torch
 from benchmarks.bench import BASE, LARGE, SMALL, Bench, Variant
 from benchmarks.contest import on_stderr
 from benchmarks.inputs import ROOT
-from benchmarks.machine import GFLOP_PER_CLIP, describe_machine, measure_gemm, sdk_commit, sdk_versions
+from benchmarks.machine import GFLOP_PER_CLIP, SHAPES, describe_machine, measure_gemm, sdk_commit, sdk_versions
 from benchmarks.peer.environment import set_up
 from benchmarks.sdk_worker import Sdk
 from marlin_sdk import Marlin
@@ -69,7 +69,8 @@ def measure_encoder(device: str, *, quick: bool) -> Numbers:
     """
     least_s = 0.2 if quick else 3.0
     dtypes = dtypes_of(device)[: 2 if quick else 3]
-    peaks = {dtype: measure_gemm(getattr(torch, dtype), device, least_s=least_s) for dtype in dtypes}
+    shapes = SHAPES[:1] if quick else SHAPES
+    peaks = {dtype: measure_gemm(getattr(torch, dtype), device, least_s=least_s, shapes=shapes) for dtype in dtypes}
     rows = []
     for name in (SMALL,) if quick else (SMALL, BASE, LARGE):
         for dtype, peak in peaks.items():

@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -75,20 +75,26 @@ def clip_gflop(dim: int, depth: int, tokens: int = 1568, patch_values: int = 153
     return {"linear layers": linear / 1e9, "attention": attention / 1e9}
 
 
-def measure_gemm(dtype: torch.dtype, device: str = "cpu", *, least_s: float = 1.5) -> float:
+SHAPES = ((4 * 1568, 768, 3072), (4 * 1568, 1024, 4096), (4096, 4096, 4096))
+"""Matrix products: the ViT-B and ViT-L linear layers over four clips, and a large square."""
+
+
+def measure_gemm(
+    dtype: torch.dtype, device: str = "cpu", *, least_s: float = 1.5, shapes: Sequence[tuple[int, int, int]] = SHAPES
+) -> float:
     """The best throughput of matrix products with the encoder's shapes, in GFLOP/s (or GOP/s).
 
     Args:
         dtype: float32, bfloat16, float16, or int8 (products of int8, summed in int32).
         device: torch device.
         least_s: minimum measuring time per shape.
+        shapes: rows, inner size and columns of each product.
     Returns:
-        The best of the ViT-B and ViT-L linear layers over four clips, and of a large square.
+        The best of the shapes.
     """
     best = 0.0
-    tokens = 4 * 1568
     multiply: Callable[..., Any] = torch._int_mm if dtype == torch.int8 else torch.matmul
-    for rows, inner, columns in ((tokens, 768, 3072), (tokens, 1024, 4096), (4096, 4096, 4096)):
+    for rows, inner, columns in shapes:
         factors = _matrix(rows, inner, dtype, device), _matrix(columns, inner, dtype, device).t()
         seconds = _best_of(partial(multiply, *factors), device, least_s)
         best = max(best, 2 * rows * inner * columns / seconds / 1e9)

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+from examples.demo import why_no_weights
 from tests.conftest import ROOT
-from tests.integration.loopback import Loopback
 from tests.making import lay
 from tests.patience import HANG_S
 
@@ -43,12 +44,6 @@ def test_demo_without_downloads_says_so_in_plain_lines(no_network: Mapping[str, 
     assert "Traceback" not in done.stderr
 
 
-def test_demo_blames_no_network_where_the_hub_answers(no_network: Mapping[str, str]) -> None:
-    with Loopback() as server:  # which holds no such repo
-        environment = {**no_network, "HF_ENDPOINT": server.url}
-        done = subprocess.run(DEMO, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == (
-        "The Hugging Face Hub can be reached, but does not give the published weights: running with --untrained."
-    )
-    assert "Traceback" not in done.stderr
+@pytest.mark.usefixtures("server")  # which holds no such repo
+def test_demo_blames_no_network_where_the_hub_answers() -> None:
+    assert why_no_weights() == "The Hugging Face Hub can be reached, but does not give the published weights"
