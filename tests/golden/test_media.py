@@ -19,6 +19,7 @@ pytestmark = pytest.mark.shared
 
 MODEL = "marlin_vit_small_ytf"
 WINDOWS = {"video01": 9, "video03": 7}
+VIDEOS = [pytest.param("video01", marks=pytest.mark.long), "video03"]
 Boxes = dict[str, list[list[float]]]
 Record = Callable[[str, object], None]  # pytest --junitxml=numbers.xml writes what was measured
 
@@ -108,7 +109,7 @@ def overlaps(result: VideoFeatures, reference: NDArray[np.float64]) -> NDArray[n
     )
 
 
-@pytest.mark.parametrize("video", WINDOWS)
+@pytest.mark.parametrize("video", VIDEOS)
 def test_compat_gives_the_reference_windows_boxes_and_features(
     video: str,
     shared: Path,
@@ -131,7 +132,7 @@ def test_compat_gives_the_reference_windows_boxes_and_features(
     assert (difference < 1e-2).all()
 
 
-@pytest.mark.parametrize("video", WINDOWS)
+@pytest.mark.parametrize("video", VIDEOS)
 def test_the_default_crop_agrees_with_the_reference(
     video: str,
     shared: Path,

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from tests.conftest import ROOT
+from tests.generated_clips import GeneratedClips
 from tests.integration.loopback import COMMIT, Loopback, Repo
-from tests.making import TINY, GeneratedClips, lay, write_video
+from tests.making import TINY, lay, write_video
 from tests.patience import HANG_S
 from tests.unit.training.preparing import write_data
 
@@ -98,6 +99,7 @@ def test_three_commands_lead_from_videos_to_features(
 
 
 @pytest.mark.shared
+@pytest.mark.long
 def test_three_commands_on_the_real_media(tmp_path: Path, shared: Path, no_network: Mapping[str, str]) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
