@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,9 +13,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.integration.browsing import FLAGS
 from tests.integration.loopback import Loopback
-from tests.integration.warm import WarmCommand
+from tests.integration.warm import WarmCommand, WarmServer
 from tests.making import noise, write_checkpoint, write_video
-from tests.patience import HANG_S
 
 from marlin_sdk import Marlin
 from marlin_sdk.weights import downloads
@@ -84,28 +82,27 @@ def no_network(tmp_path: Path, refused_url: str) -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="session")
-def warm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmCommand]:
-    """The same command, where a test needs it many times over; it has no network either."""
-    nowhere = {"HF_HUB_OFFLINE": "1", "MARLIN_HOME": str(tmp_path_factory.mktemp("home"))}
-    warm_command = WarmCommand(tiny_folder, {**os.environ, **nowhere})
-    yield warm_command
-    warm_command.close()
+def warm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmServer]:
+    """Runs commands that need not import everything again."""
+    server = WarmServer(tmp_path_factory.mktemp("matplotlib"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def warm(warm_server: WarmServer, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> WarmCommand:
+    """`marlin-extract` with the tiny model, where a test stops it or looks on; it has no network either."""
+    nowhere = {"HF_HUB_OFFLINE": "1", "MARLIN_HOME": str(tmp_path_factory.mktemp("home")), "OMP_NUM_THREADS": "1"}
+    return WarmCommand(warm_server, tiny_folder, {**os.environ, **nowhere})
 
 
 @pytest.fixture
-def command(tiny_folder: Path, no_network: Mapping[str, str]) -> Command:
-    """Run `python -m marlin_sdk.cli` with the tiny model and the cascade, unless the arguments say otherwise."""
+def command(warm_server: WarmServer, tiny_folder: Path, no_network: Mapping[str, str]) -> Command:
+    """Run `marlin-extract` with the tiny model and the cascade, unless the arguments say otherwise."""
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         usual = ("--model", tiny_folder, "--detector", "lbp")
-        return subprocess.run(
-            [sys.executable, "-m", "marlin_sdk.cli", *usual, *arguments],
-            env={**no_network, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=HANG_S,
-        )
+        return warm_server.run("marlin-extract", *usual, *arguments, environment={**no_network, **environment})
 
     return run
 

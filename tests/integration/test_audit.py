@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tests.conftest import ROOT
-from tests.patience import HANG_S
+from tests.integration.warm import WarmServer
 from tests.unit.evaluation.audit.auditing import labelled_dump, people
 
 from marlin_sdk.cli.evaluation.audit import command
 from marlin_sdk.evaluation.predictions import Predictions, write_predictions
 
+Audit = Callable[..., subprocess.CompletedProcess[str]]
 
-def audit(*arguments: str | Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from marlin_sdk.cli.main import main; main()", "audit", *map(str, arguments)],
-        env={**os.environ, **environment, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_S,
-    )
+
+@pytest.fixture
+def audit(warm_server: WarmServer, no_network: Mapping[str, str]) -> Audit:
+    return partial(warm_server.run, "marlin-sdk", "audit", environment=no_network)
 
 
 @pytest.fixture
@@ -45,12 +39,10 @@ def dump(tmp_path: Path) -> Path:
     return tmp_path / "features"
 
 
-def test_videos_alone_give_a_stress_test(
-    tmp_path: Path, astronaut: Path, tiny_folder: Path, no_network: Mapping[str, str]
-) -> None:
+def test_videos_alone_give_a_stress_test(tmp_path: Path, astronaut: Path, tiny_folder: Path, audit: Audit) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video at all")
     options = ("--model", tiny_folder, "--detector", "lbp", "--seconds", "0.8", "--only", "occlusion", "--only", "blur")
-    done = audit(astronaut, tmp_path / "broken.mp4", "-o", tmp_path / "out", *options, environment=no_network)
+    done = audit(astronaut, tmp_path / "broken.mp4", "-o", tmp_path / "out", *options)
     assert done.returncode == 0, done.stderr
     assert "left out" in done.stderr
     assert "broken.mp4" in done.stderr
@@ -65,11 +57,9 @@ def test_videos_alone_give_a_stress_test(
     assert "<script" not in page
 
 
-def test_dump_and_predictions_are_divided_by_columns(tmp_path: Path, dump: Path, no_network: Mapping[str, str]) -> None:
+def test_dump_and_predictions_are_divided_by_columns(tmp_path: Path, dump: Path, audit: Audit) -> None:
     options = ("--by", "sex", "--by", "age", "--skin", "--draws", "200")
-    done = audit(
-        "--dump", dump, "--predictions", tmp_path / "predictions.parquet", *options, "-o", "out", environment=no_network
-    )
+    done = audit("--dump", dump, "--predictions", tmp_path / "predictions.parquet", *options, "-o", "out")
     assert done.returncode == 0, done.stderr
     values = json.loads(Path("out/audit.json").read_text())["dump"]
     assert [table["title"] for table in values["tables"]] == ["Finding faces", "Predicting smile", "The picture"]

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from tests.conftest import ROOT
 from tests.integration.loopback import COMMIT, Loopback, Repo
+from tests.integration.warm import WarmServer
 from tests.making import write_checkpoint, write_video
 from tests.patience import HANG_S
 from tests.unit.datasets.trees import plant_data_sets
@@ -182,6 +183,33 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory, hub: Loopback) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def settings(hub: Loopback, hub_cache: Path) -> dict[str, str]:
+    """Of the environment in which all pages run: no network but the loopback, warnings are errors."""
+    return {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_CACHE": str(hub_cache),
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": str(hub_cache / "matplotlib"),
+        "OMP_NUM_THREADS": "2",
+        "COLUMNS": "120",
+        "PYTHONWARNINGS": "error",
+        # Whatever would leave the machine meets a closed port.
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+@pytest.fixture(scope="module")
+def commands(warm_server: WarmServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the PATH: the pages call commands a hundred times, which need not import everything each time.
+
+    That the installed ones start is tested by the download above, and in test_command.py.
+    """
+    return warm_server.write_stand_ins(tmp_path_factory.mktemp("commands") / "bin")
+
+
 def frames_of(video: Path) -> NDArray[np.uint8]:
     with av.open(str(video)) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
@@ -231,28 +259,23 @@ def videos(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path, videos: Path, hub: Loopback, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of a user's own with those files, no network but the loopback, and the caches of a first day."""
+def sandbox(
+    tmp_path: Path,
+    videos: Path,
+    settings: dict[str, str],
+    commands: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A folder of a user's own with those files, and the caches of a first day."""
     folder = tmp_path / "user"
     shutil.copytree(videos, folder)
     (folder / "examples").symlink_to(ROOT / "examples")
-    settings = {
+    own = {
         "HOME": str(tmp_path),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "HF_ENDPOINT": hub.url,
-        "HF_HUB_CACHE": str(hub_cache),
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "MARLIN_HOME": str(tmp_path / "home"),
-        "MPLBACKEND": "agg",
-        "MPLCONFIGDIR": str(hub_cache / "matplotlib"),
-        "OMP_NUM_THREADS": "2",
-        "COLUMNS": "120",
-        "PYTHONWARNINGS": "error",
-        # Whatever would leave the machine meets a closed port.
-        "HTTPS_PROXY": "http://127.0.0.1:9",
-        "NO_PROXY": "127.0.0.1",
+        "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
-    for name, value in settings.items():
+    for name, value in {**settings, **own}.items():
         monkeypatch.setenv(name, value)
     for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)

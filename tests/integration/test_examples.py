@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from tests.conftest import ROOT
+from tests.integration.conftest import Command
+from tests.integration.warm import WarmServer
 from tests.making import noise, write_video
 from tests.patience import HANG_S
 
 from marlin_sdk.dump.reading import FeatureDump
 
 EXAMPLES = ROOT / "examples"
+InShell = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -82,14 +86,20 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def in_shell(script: str, folder: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of examples/ in a folder, with the commands of this environment first on the PATH."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    command = ["bash", str(EXAMPLES / script), *map(str, arguments)]
-    environment = {**os.environ, "PATH": path, **variables}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S
-    )
+@pytest.fixture(scope="module")
+def in_shell(warm_server: WarmServer, tmp_path_factory: pytest.TempPathFactory) -> InShell:
+    """Run a script of examples/ in a folder, with commands that need not import everything again."""
+    stand_ins = warm_server.write_stand_ins(tmp_path_factory.mktemp("commands") / "bin")
+    path = os.pathsep.join([str(stand_ins), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+    def run(script: str, folder: Path, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", str(EXAMPLES / script), *map(str, arguments)]
+        environment = {**os.environ, "PATH": path, **variables}
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=HANG_S
+        )
+
+    return run
 
 
 def test_slurm_script_is_sound(shellcheck: str) -> None:
@@ -97,7 +107,7 @@ def test_slurm_script_is_sound(shellcheck: str) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_slurm_jobs_share_the_videos(tmp_path: Path, clips: Path, tiny_folder: Path) -> None:
+def test_slurm_jobs_share_the_videos(tmp_path: Path, clips: Path, tiny_folder: Path, in_shell: InShell) -> None:
     usual = ("--model", tiny_folder, "--device", "cpu")
     for part in ("1", "2"):
         done = in_shell(
@@ -120,25 +130,14 @@ def test_slurm_jobs_share_the_videos(tmp_path: Path, clips: Path, tiny_folder: P
     assert "done before" in again.stderr
 
 
-def test_slurm_script_without_an_array_says_what_to_do(tmp_path: Path) -> None:
+def test_slurm_script_without_an_array_says_what_to_do(tmp_path: Path, in_shell: InShell) -> None:
     done = in_shell("slurm.sh", tmp_path, VIDEOS="videos", DUMP="dump")
     assert done.returncode != 0
     assert "run it with sbatch --array=1-16" in done.stderr
 
 
-def test_a_probe_trained_on_a_dump_tells_dark_from_bright(tmp_path: Path, clips: Path, tiny_folder: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "marlin_sdk.cli",
-        "--table",
-        str(clips / "clips.csv"),
-        "-o",
-        str(tmp_path / "dump"),
-    ]
-    made = subprocess.run(
-        [*command, "--model", str(tiny_folder), "--format", "parquet"], capture_output=True, text=True, check=False
-    )
+def test_a_probe_trained_on_a_dump_tells_dark_from_bright(tmp_path: Path, clips: Path, command: Command) -> None:
+    made = command("--table", clips / "clips.csv", "-o", tmp_path / "dump", "--format", "parquet")
     assert made.returncode == 0, made.stderr
     done = run("train_on_dump.py", tmp_path / "dump", "--label", "mood", "--workers", "1")
     assert done.returncode == 0, done.stderr

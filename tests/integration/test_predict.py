@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.integration.warm import WarmServer
 from tests.making import noise, write_checkpoint, write_video
-from tests.patience import HANG_S
 
 from marlin_sdk import Marlin, ModelConfig, Predictor
 from marlin_sdk.cli.main import main
@@ -24,17 +25,12 @@ PEOPLE = 6
 
 
 @pytest.fixture
-def run(no_network: Mapping[str, str]) -> Run:
-    def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        code = "from marlin_sdk.cli.main import main\nif __name__ == '__main__': main(prog_name='marlin-sdk')"
-        command = [sys.executable, "-c", code, *map(str, arguments)]
-        return subprocess.run(command, env=no_network, capture_output=True, text=True, check=False, timeout=HANG_S)
-
-    return call
+def run(warm_server: WarmServer, no_network: Mapping[str, str]) -> Run:
+    return partial(warm_server.run, "marlin-sdk", environment=no_network)
 
 
 @pytest.fixture(scope="module")
-def head(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def head(warm_server: WarmServer, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A head that tells dark videos from bright ones, on whole frames."""
     folder = tmp_path_factory.mktemp("head")
     lines = ["path,light,group"]
@@ -50,8 +46,7 @@ def head(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["extract", "--table", str(folder / "clips.csv"), "-o", str(folder / "dump"), *model],
         ["probe", str(folder / "dump"), "-o", str(folder / "probe"), *probe],
     ):
-        code = f"from marlin_sdk.cli.main import main\nif __name__ == '__main__': main({arguments!r})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        done = warm_server.run("marlin-sdk", *arguments, environment=os.environ)
         assert done.returncode == 0, done.stderr
     return folder / "probe"
 

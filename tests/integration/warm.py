@@ -1,47 +1,176 @@
-"""`marlin-extract` many times over, each in a process of its own that need not import everything again."""
+"""The commands many times over, each in a process of its own that need not import everything again."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from uuid import uuid4
 
-from tests.patience import wait_for
-
+# It is no module: a worker process would import the main module again, with all that it has imported here.
 SERVER = """
-import json, os, signal, sys
-import pyarrow.parquet, torch._dynamo, tqdm.auto
-import marlin_sdk.batch.local, marlin_sdk.cli.dump, marlin_sdk.cli.json_lines, marlin_sdk.marlin
-from marlin_sdk.cli.extract import main
-for line in sys.stdin:
-    job = json.loads(line)
-    if "wait" in job:
-        print(os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1]), flush=True)
-    elif (pid := os.fork()):
-        print(pid, flush=True)
-    else:
-        os.setpgid(0, 0)
-        os.chdir(job["folder"])
-        out = os.open(job["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for descriptor, file in ((0, os.open(os.devnull, os.O_RDONLY)), (1, out), (2, out)):
-            os.dup2(file, descriptor)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+import atexit, json, os, select, signal, socket, sys, threading
+from importlib import import_module
+import marlin_sdk
+from marlin_sdk.cli import extract, main
+for name in sys.argv[2:]:
+    import_module(name)
+listener = socket.socket(fileno=int(sys.argv[1]))
+commands = {"marlin-extract": extract.main, "marlin-sdk": main.main}
+signal.signal(signal.SIGCHLD, lambda *_: os.waitpid(-1, os.WNOHANG))
+while listener in select.select([listener, 0], [], [])[0]:  # until the test process closes our standard input
+    connection, _ = listener.accept()
+    if os.fork():
+        connection.close()
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    listener.close()
+    message, files, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+    job = json.loads(message)
+    if pid := os.fork():
+        connection.send(b"%d" % pid)
+        connection.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        os._exit(0)
+    connection.close()
+    os.setpgid(0, 0)
+    os.chdir(job["folder"])
+    os.environ.clear()
+    os.environ.update(job["environment"])
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+    status = 99
+    try:
         exec(job["before"])
-        status = 99
-        try:
-            main(job["arguments"], prog_name="marlin-extract")
-        except SystemExit as end:
-            status = end.code
-        finally:  # without the interpreter's own end, which takes seconds in a process with so many modules
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+        commands[job["program"]](job["arguments"], prog_name=job["program"])
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:  # without the interpreter's own end, which takes seconds in a process with so many modules
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 """
+
+# What stands in for an installed command: it hands its streams over, and ends as the command ends.
+STAND_IN = """\
+#!{python} -ISE
+import json, os, socket, sys
+
+job = {{
+    "program": {program!r},
+    "arguments": sys.argv[1:],
+    "folder": os.getcwd(),
+    "environment": dict(os.environ),
+    "before": "",
+}}
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+    connection.connect({address!r})
+    socket.send_fds(connection, [json.dumps(job).encode()], [0, 1, 2])
+    connection.recv(99)
+    status = int(connection.recv(99))
+sys.exit(status if status >= 0 else 128 - status)
+"""
+
+
+MODULES = (
+    "joblib",
+    "matplotlib.pyplot",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "sklearn.model_selection",
+    "torch._dynamo",
+    "tqdm.auto",
+    "marlin_sdk.batch.local",
+    "marlin_sdk.cli.dump",
+    "marlin_sdk.cli.json_lines",
+    "marlin_sdk.marlin",
+)
+"""What commands spend their first seconds on. Not huggingface_hub, which reads the environment as it is imported."""
+
+
+class WarmServer:
+    """A process that has imported much and forks for each command.
+
+    A command finds the environment that it is given, but what the imported packages have read from it: warnings are
+    errors, matplotlib draws into files, OpenMP has one thread.
+    """
+
+    def __init__(self, matplotlib_folder: Path) -> None:
+        own = {
+            "MPLBACKEND": "agg",
+            "MPLCONFIGDIR": str(matplotlib_folder),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONWARNINGS": "error",
+        }
+        self._address = f"\0marlin-{uuid4().hex}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(self._address)
+            listener.listen()
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVER, str(listener.fileno()), *MODULES],
+                env={**os.environ, **own},
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+            )
+
+    def write_stand_ins(self, folder: Path) -> Path:
+        """Programs with the names of the commands, which run them here; the folder goes first on the PATH."""
+        folder.mkdir()
+        for program in ("marlin-extract", "marlin-sdk"):
+            script = folder / program
+            script.write_text(STAND_IN.format(python=sys.executable, program=program, address=self._address))
+            script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        return folder
+
+    def start(
+        self,
+        program: str,
+        *arguments: str | Path,
+        environment: Mapping[str, str],
+        files: Sequence[int],
+        before: str = "",
+    ) -> tuple[socket.socket, int]:
+        """Begin a command in the current folder: where its exit status will come from, and its process."""
+        job = {
+            "program": program,
+            "arguments": list(map(str, arguments)),
+            "folder": str(Path.cwd()),
+            "environment": dict(environment),
+            "before": before,
+        }
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection.connect(self._address)
+        socket.send_fds(connection, [json.dumps(job).encode()], files)
+        return connection, int(connection.recv(99))
+
+    def run(
+        self, program: str, *arguments: str | Path, environment: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, as `subprocess.run` does."""
+        with Path(os.devnull).open() as nothing, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+            files = [nothing.fileno(), out.fileno(), err.fileno()]
+            connection, _ = self.start(program, *arguments, environment=environment, files=files)
+            with connection:
+                status = int(connection.recv(99))
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess([program, *arguments], status, out.read(), err.read())
+
+    def close(self) -> None:
+        self._process.communicate()
 
 
 def _read(proc: Path) -> bytes:
@@ -55,8 +184,8 @@ def _read(proc: Path) -> bytes:
 class Run:
     """A command at work, the leader of a process group."""
 
-    def __init__(self, server: WarmCommand, pid: int, said: Path) -> None:
-        self._server, self.pid, self._said = server, pid, said
+    def __init__(self, connection: socket.socket, pid: int, said: Path) -> None:
+        self._connection, self.pid, self._said = connection, pid, said
 
     @property
     def said(self) -> str:
@@ -75,32 +204,19 @@ class Run:
 
     def wait(self) -> int:
         """Its exit status, or minus the signal that ended it."""
-        return int(self._server.ask({"wait": self.pid}))
+        with self._connection as connection:
+            return int(connection.recv(99))
 
 
 class WarmCommand:
-    """A process that has imported everything and forks for each command."""
+    """`marlin-extract` with the tiny model and the cascade, in the current folder."""
 
-    def __init__(self, model: Path, environment: Mapping[str, str]) -> None:
-        self._model = model
+    def __init__(self, server: WarmServer, model: Path, environment: Mapping[str, str]) -> None:
+        self._server, self._model, self._environment = server, model, environment
         self._count = 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            env={**environment, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def ask(self, job: dict[str, Any]) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline()
 
     def start(self, *arguments: str | Path, before: str = "") -> Run:
-        """Begin a command in the current folder, with the tiny model and the cascade.
+        """Begin a command.
 
         Args:
             arguments: of the command.
@@ -108,20 +224,19 @@ class WarmCommand:
         """
         self._count += 1
         said = Path.cwd() / f"said-{self._count}.txt"
-        usual = ["--model", str(self._model), "--detector", "lbp", "--device", "cpu"]
-        job = {"folder": str(Path.cwd()), "said": str(said), "before": before}
-        pid = self.ask({**job, "arguments": [*usual, *map(str, arguments)]})
-        wait_for(said.exists)
-        return Run(self, int(pid), said)
+        usual = ("--model", self._model, "--detector", "lbp", "--device", "cpu")
+        with Path(os.devnull).open() as nothing, said.open("w") as out:
+            connection, pid = self._server.start(
+                "marlin-extract",
+                *usual,
+                *arguments,
+                environment=self._environment,
+                files=[nothing.fileno(), out.fileno(), out.fileno()],
+                before=before,
+            )
+        return Run(connection, pid, said)
 
     def run(self, *arguments: str | Path) -> tuple[int, str]:
         """Exit status, and what was said."""
         run = self.start(*arguments)
         return run.wait(), run.said
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
