@@ -54,9 +54,11 @@ imports: $(VENV)/.installed-dev
 	$(HEADING) 'import-linter'
 	$(BIN)/lint-imports
 
+# In the order of collection: golden and integration first, whose files take longest, though they hold few tests.
 unit: $(VENV)/.installed-dev
 	$(HEADING) 'pytest'
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --quiet --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --quiet --numprocesses auto \
+	    --dist loadfile --no-loadscope-reorder
 
 # The wheel lies in a folder of its own, and the tests run from another, so that the source tree cannot be imported.
 smoke: $(VENV)/.installed-dev
