@@ -16,25 +16,31 @@ from uuid import uuid4
 
 # It is no module: a worker process would import the main module again, with all that it has imported here.
 SERVER = """
-import atexit, json, os, select, signal, socket, sys, threading
+import atexit, json, os, select, signal, socket, sys, threading, warnings
 from importlib import import_module
 import marlin_sdk
 from marlin_sdk.cli import extract, main
 for name in sys.argv[2:]:
     import_module(name)
+
+def fork():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # from Python 3.12 on, of threads: pyarrow has one, made to be forked
+        return os.fork()
+
 listener = socket.socket(fileno=int(sys.argv[1]))
 commands = {"marlin-extract": extract.main, "marlin-sdk": main.main}
 signal.signal(signal.SIGCHLD, lambda *_: os.waitpid(-1, os.WNOHANG))
 while listener in select.select([listener, 0], [], [])[0]:  # until the test process closes our standard input
     connection, _ = listener.accept()
-    if os.fork():
+    if fork():
         connection.close()
         continue
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     listener.close()
     message, files, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     job = json.loads(message)
-    if pid := os.fork():
+    if pid := fork():
         connection.send(b"%d" % pid)
         connection.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         os._exit(0)
@@ -104,8 +110,8 @@ MODULES = (
 class WarmServer:
     """A process that has imported much and forks for each command.
 
-    A command finds the environment that it is given, but what the imported packages have read from it: warnings are
-    errors, matplotlib draws into files, OpenMP has one thread.
+    A command has the environment that it is given. Only what packages read as they are imported is set here, for all:
+    warnings are errors, matplotlib draws into files, OpenMP has one thread.
     """
 
     def __init__(self, matplotlib_folder: Path) -> None:
