@@ -29,7 +29,6 @@ import torch
 from numpy.typing import NDArray
 
 from marlin_sdk import ExtractionConfig, Marlin, ModelConfig
-from marlin_sdk.batch.inputs import VideoInput, find_videos
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.run import make_dump
@@ -37,6 +36,7 @@ from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.clips.cut import Clip
 from marlin_sdk.dump.lock import Shard
 from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.inputs.videos import VideoInput, find_videos
 from marlin_sdk.video.reader import open_video
 
 ASTRONAUT = Path(__file__).parents[1] / "examples" / "astronaut.mp4"

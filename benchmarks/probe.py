@@ -64,7 +64,7 @@ def main() -> None:
         outcome = measure_probe(probe, advance=say)
         write_results(outcome)
         write_card(outcome)
-        write_probe_page(outcome, FeatureDump(folder), options.output / "probe" / "report.html")
+        write_probe_page(outcome, strips_of(FeatureDump(folder)), options.output / "probe" / "report.html")
     print(
         f"\n{time.perf_counter() - start_s:.0f} s, {before_mb:.0f} MB before, {peak_mb():.0f} MB at most (this process)"
     )

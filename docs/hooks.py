@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
-from marlin_sdk.cli import doctor, download, extract, prepare, pretrain, reconstruct, report
+from marlin_sdk.cli import doctor, download, extract, reconstruct, report
 from marlin_sdk.cli.evaluation import audit, data, evaluate, predict, probe
+from marlin_sdk.cli.training import finetune, prepare, pretrain
 
 PLACES = {
     "<!-- options of marlin-extract -->": extract.main,
     "<!-- options of marlin-sdk data -->": data.command,
     "<!-- options of marlin-sdk prepare -->": prepare.command,
     "<!-- options of marlin-sdk pretrain -->": pretrain.command,
+    "<!-- options of marlin-sdk finetune -->": finetune.command,
     "<!-- options of marlin-sdk reconstruct -->": reconstruct.command,
     "<!-- options of marlin-sdk predict -->": predict.command,
     "<!-- options of marlin-sdk report -->": report.main,

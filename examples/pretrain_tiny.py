@@ -41,7 +41,8 @@ from marlin_sdk.training.pretrain.data import ClipDataset, open_clips
 from marlin_sdk.training.pretrain.held_out import MEAN_FACE_CLIPS
 from marlin_sdk.training.pretrain.losses import masked_tubelets
 from marlin_sdk.training.pretrain.run import Run, pretrain
-from marlin_sdk.training.pretrain.stream import collate, first_clips, mask_seed, masks_for
+from marlin_sdk.training.pretrain.stream import collate, first_clips, masks_for
+from marlin_sdk.training.stream import seed_of
 
 SIZE_PX, PATCH_PX = 64, 8  # the grid is 8x8x8 tokens instead of 8x14x14, so that two cores suffice
 MODEL = ModelConfig(
@@ -146,7 +147,7 @@ def load_held_out(data: Path, config: PretrainConfig, *, passes: int = 4) -> Hel
         dataset.set_epoch(epoch)
         items += list(dataset)
     together = collate(items)
-    mask = masks_for(together, config, [mask_seed(99, place) for place in range(len(items))])
+    mask = masks_for(together, config, [seed_of(99, place) for place in range(len(items))])
     moving = moving_tubelets(together["clip"].permute(0, 4, 1, 2, 3).float() / 255, mask, MODEL).numpy()
     is_real = np.array([not name.startswith("cartoon") for name in together["identity"]])
     return HeldOut(together["clip"], mask, moving, is_real)

@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from marlin_sdk.marlin import Marlin
     from marlin_sdk.prediction.predictor import Predictor
     from marlin_sdk.prediction.result import LabelPrediction, VideoPrediction, WindowPrediction
+    from marlin_sdk.training.finetune.data.clips import ClipDataset
 
 # Each public name and its module: imported on first use, because torch and OpenCV take a second to load.
 _HOMES = {
     "Clip": "clips.cut",
+    "ClipDataset": "training.finetune.data.clips",
     "ConfigError": "errors",
     "Detections": "face.detections",
     "DeviceMemoryError": "errors",
@@ -77,6 +79,7 @@ _HOMES = {
 
 __all__ = [
     "Clip",
+    "ClipDataset",
     "ConfigError",
     "Detections",
     "DeviceMemoryError",

@@ -43,10 +43,11 @@ from marlin_sdk.cli.evaluation.evaluate import main as evaluate
 from marlin_sdk.cli.evaluation.predict import command as predict
 from marlin_sdk.cli.evaluation.probe import command as probe
 from marlin_sdk.cli.extract import main as marlin_extract
-from marlin_sdk.cli.prepare import command as prepare
-from marlin_sdk.cli.pretrain import command as pretrain
 from marlin_sdk.cli.reconstruct import command as reconstruct
 from marlin_sdk.cli.report import main as report
+from marlin_sdk.cli.training.finetune import command as finetune
+from marlin_sdk.cli.training.prepare import command as prepare
+from marlin_sdk.cli.training.pretrain import command as pretrain
 from marlin_sdk.weights.downloads import YUNET
 
 DOCS = ROOT / "docs"
@@ -83,6 +84,10 @@ NOT_RUN_BLOCKS = [
     ),
     ("docs/how-to/detectors.md", "pip install 'marlin-sdk[retinaface]'   # torchvision"),
     ("docs/how-to/doctor.md", "marlin-sdk doctor --offline && marlin-extract videos/ -o features/ --device cuda"),
+    ("docs/how-to/finetune.md", "pip install 'marlin-sdk[train,probe]'"),
+    ("docs/how-to/finetune.md", "marlin-sdk finetune --table clips.csv --label emotion -o runs/emotion"),
+    ("docs/how-to/finetune.md", "printf 'mixup: 0.2\\nlayer_decay: 0.65\\ntrain_windows: 4\\n' > settings.yaml"),
+    ("docs/how-to/finetune.md", "import torch"),
     ("docs/how-to/gpu.md", "marlin-extract talk.mp4 -o features/ --device cuda --dtype bfloat16 --batch-size 32"),
     ("docs/how-to/gpu.md", 'model.to("cuda:0", dtype="bfloat16")'),
     ("docs/how-to/live.md", 'for row in model.stream("rtsp://camera.example/stream1"):'),
@@ -421,7 +426,7 @@ def test_reference_of_the_command_has_every_option() -> None:
         parameter
         for command in (
             *(marlin_extract, data, probe, evaluate, predict, audit),
-            *(report, doctor, prepare, pretrain, reconstruct),
+            *(report, doctor, prepare, pretrain, finetune, reconstruct),
         )
         for parameter in command.params
         if isinstance(parameter, click.Option)

@@ -12,13 +12,13 @@ from tests.generated_clips import GeneratedClips
 from tests.making import noise, write_video
 
 from marlin_sdk import ExtractionConfig, FeatureDump, Marlin, ModelConfig
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.run import make_dump
 from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.dump.manifest import read_manifest
 from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.inputs.videos import VideoInput
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.data import ClipDataset
 from marlin_sdk.training.pretrain.run import Run, pretrain, run_folder

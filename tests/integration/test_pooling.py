@@ -23,7 +23,6 @@ from marlin_sdk import (
     load_features,
     pad_collate,
 )
-from marlin_sdk.batch.inputs import find_videos
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.run import RunSummary, make_dump
@@ -31,6 +30,7 @@ from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.clips.cut import Clip
 from marlin_sdk.config import Pool
 from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.inputs.videos import find_videos
 from marlin_sdk.report.page import write_report
 from marlin_sdk.video.reader import open_video
 

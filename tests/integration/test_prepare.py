@@ -47,7 +47,7 @@ def changed(**values: Any) -> PrepareConfig:
 
 def command(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """`marlin-sdk prepare` in a process of its own, where warnings are errors."""
-    line = [sys.executable, "-W", "error", "-m", "marlin_sdk.cli.prepare", *arguments]
+    line = [sys.executable, "-W", "error", "-m", "marlin_sdk.cli.training.prepare", *arguments]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=HANG_S, **options)
 
 
@@ -305,7 +305,7 @@ def test_workers_write_the_same_as_one_process(videos: Path, straight: Path, tmp
 HELD = """
 import sys, time
 from pathlib import Path
-from marlin_sdk.cli import prepare
+from marlin_sdk.cli.training import prepare
 from marlin_sdk.training.prepare import run
 
 held, own = Path(sys.argv.pop(1)), run.prepare

@@ -24,8 +24,9 @@ from tests.patience import HANG_S, wait_for
 
 from marlin_sdk import Marlin
 from marlin_sdk.errors import ConfigError, TrainingError, VideoDecodeError
-from marlin_sdk.training.pretrain.config import PretrainConfig, load_config
+from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.run import Run, pretrain, run_folder
+from marlin_sdk.training.settings import load_settings
 
 SETTINGS: dict[str, Any] = {
     "model": TINY,
@@ -135,7 +136,7 @@ def test_run_leaves_a_model_that_from_pretrained_takes(straight: Path) -> None:
     clips = torch.rand(1, *TINY.clip_shape)
     assert torch.equal(model.extract_clip(clips), best.extract_clip(clips))
     assert "license: mit" in (straight / "README.md").read_text()
-    assert PretrainConfig.from_dict(load_config(straight / "pretrain.yaml")) == PretrainConfig.from_dict(SETTINGS)
+    assert PretrainConfig.from_dict(load_settings(straight / "pretrain.yaml")) == PretrainConfig.from_dict(SETTINGS)
 
 
 def test_run_learns_and_logs_what_it_does(straight: Path) -> None:
@@ -232,7 +233,7 @@ def test_loss_that_is_no_number_stops_with_the_batch_saved(tmp_path: Path) -> No
     (saved,) = (tmp_path / "run").glob("bad-batch-*.pt")
     content = torch.load(saved, weights_only=True)
     (batch,) = content["batches"]
-    assert batch["clips"].shape == (4, 16, 32, 32, 3)
+    assert batch["clip"].shape == (4, 16, 32, 32, 3)
     assert batch["mask"].shape == (4, 32)
     assert len(batch["id"]) == 4
 

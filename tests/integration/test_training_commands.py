@@ -21,8 +21,8 @@ from tests.patience import HANG_S
 from tests.unit.training.preparing import write_data
 
 from marlin_sdk import Marlin, VideoFeatures
-from marlin_sdk.cli.pretrain import command as pretrain_command
 from marlin_sdk.cli.reconstruct import command as reconstruct_command
+from marlin_sdk.cli.training.pretrain import command as pretrain_command
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.run import Run, pretrain
 from marlin_sdk.video.reader import open_video

@@ -16,7 +16,6 @@ from tests.long import on_ray
 from tests.making import noise, write_video
 from tests.patience import HANG_S
 
-from marlin_sdk.batch.inputs import find_videos
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.run import make_dump
 from marlin_sdk.batch.workers import WorkerLimits
@@ -24,6 +23,7 @@ from marlin_sdk.dump.lock import Shard
 from marlin_sdk.dump.manifest import manifests
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
+from marlin_sdk.inputs.videos import find_videos
 
 VIDEOS = 50
 

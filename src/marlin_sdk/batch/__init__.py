@@ -1,3 +1,3 @@
-"""The batch engine that fills a dump: inputs, worker processes, batches across videos."""
+"""The batch engine that fills a dump: worker processes, batches across videos."""
 
-__all__ = ["estimate", "inputs", "local", "progress", "ray", "recipe", "run", "tables", "workers"]
+__all__ = ["estimate", "local", "progress", "ray", "recipe", "run", "workers"]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.inputs import VideoInput, select
 from marlin_sdk.batch.progress import escape_controls
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.clips.cut import Clip
@@ -19,6 +18,7 @@ from marlin_sdk.config import ExtractionConfig
 from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.errors import MarlinError
+from marlin_sdk.inputs.videos import VideoInput, select
 from marlin_sdk.video.reader import VideoReader, display_name, open_video
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.memory import release_free_memory
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.results import VideoResult
@@ -21,6 +20,7 @@ from marlin_sdk.clips.cut import Clip
 from marlin_sdk.clips.cutter import SourceFacts
 from marlin_sdk.errors import ConfigError, NoFaceError
 from marlin_sdk.features import SkippedWindow, WindowFeatures
+from marlin_sdk.inputs.videos import VideoInput
 
 if TYPE_CHECKING:
     from marlin_sdk.marlin import Marlin

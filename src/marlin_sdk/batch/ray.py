@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marlin_sdk.batch.inputs import VideoInput, deduplicate, find_videos
 from marlin_sdk.batch.progress import Progress
 from marlin_sdk.batch.ray_actor import ActorTask, Embedder, Gate, pack, unpack
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.run import RunSummary, make_dump
-from marlin_sdk.batch.tables import videos_of_rows
 from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.dump.lock import Shard
 from marlin_sdk.dump.manifest import ids_by_source, read_manifest
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.errors import ConfigError, MissingExtraError
+from marlin_sdk.inputs.tables import videos_of_rows
+from marlin_sdk.inputs.videos import VideoInput, deduplicate, find_videos
 
 __all__ = ["ActorPlan", "RayEngine", "embed", "plan_actors"]
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.workers import Failure, WorkerLimits
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.inputs.videos import VideoInput
 
 __all__ = ["ActorTask", "Embedder", "Gate", "pack", "unpack"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.clips.cutter import ClipCutter
+from marlin_sdk.clips.identity import features_identity
 from marlin_sdk.config import DEFAULT_MODEL, ExtractionConfig, ModelConfig
 from marlin_sdk.errors import ConfigError, MarlinError
 from marlin_sdk.face.detectors import (
@@ -17,9 +17,9 @@ from marlin_sdk.face.detectors import (
     check_detector,
     check_landmarks,
     load_detector,
-    published_sha256,
 )
 from marlin_sdk.face.recognition import FaceRecogniser, check_recogniser, load_recogniser
+from marlin_sdk.inputs.videos import VideoInput
 from marlin_sdk.runtime import RuntimeName
 from marlin_sdk.weights.downloads import SFACE
 from marlin_sdk.weights.identity import file_sha256
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from marlin_sdk.marlin import Marlin
 
 __all__ = ["LoadOnce", "Recipe"]
-
-# Settings that change the speed, not the features; and `identify`, for which the recogniser stands.
-_NOT_COMPARED = ("batch_size", "identify")
 
 _T = TypeVar("_T")
 
@@ -127,23 +124,13 @@ class Recipe:
 
     def identity(self, model: Marlin) -> dict[str, Any]:
         """Everything that determines the features of a dump; it must be the same in a rerun."""
-        settings = {key: value for key, value in self.settings.to_dict().items() if key not in _NOT_COMPARED}
-        if self.settings.pool == "mean":
-            del settings["pool"]  # as in dumps that were made before there was another
-        name, files = check_detector(self.detector)
-        file_hashes = [file_sha256(file) for file in files]
-        detector = {"name": name, "sha256": file_hashes or published_sha256(name)}
-        weights = dict(model.identity)
-        if weights.get("weights_sha256"):
-            del weights["model"]  # a path can be written in many ways; only the content matters
-        runtime = {key: value for key, value in model.runtime.items() if key != "version"}
-        identity = {
-            "weights": weights,
-            "dtype": self.dtype,
-            "runtime": runtime,
-            "detector": detector,
-            "settings": settings,
-        }
+        identity = features_identity(
+            weights=model.identity,
+            dtype=self.dtype,
+            runtime=model.runtime,
+            detector=self.detector,
+            settings=self.settings,
+        )
         if self.settings.identify:
             name, file = check_recogniser(self.recogniser)
             known = SFACE.sha256 if self.recogniser == "sface" else None

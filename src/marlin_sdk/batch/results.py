@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.workers import Failure
 from marlin_sdk.clips.cutter import SourceFacts
 from marlin_sdk.dump.manifest import ManifestEntry, Status
 from marlin_sdk.features import VideoFeatures
+from marlin_sdk.inputs.videos import VideoInput
 from marlin_sdk.video.reader import display_name
 
 __all__ = ["VideoResult"]

@@ -11,12 +11,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from marlin_sdk.batch.inputs import VideoInput, select
 from marlin_sdk.batch.progress import Progress, QuietProgress
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.store import Dump, open_dump
 from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.inputs.videos import VideoInput, select
 
 __all__ = ["Engine", "RunSummary", "default_workers", "make_dump"]
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.dump.lock import lock_folder, lock_shards
 from marlin_sdk.dump.manifest import Manifest, ManifestEntry, manifests, read_manifest
@@ -21,6 +20,7 @@ from marlin_sdk.dump.settings import SETTINGS, check_settings, settings_hash, we
 from marlin_sdk.dump.writers import FeatureWriter, open_writer, recover_entries, remove_leftovers
 from marlin_sdk.errors import ConfigError, FeatureFileError, MarlinError
 from marlin_sdk.features.files import sidecar_of
+from marlin_sdk.inputs.videos import VideoInput
 from marlin_sdk.labels import Label, LabelType, same_labels
 
 __all__ = ["Dump", "open_dump"]

@@ -18,11 +18,11 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from pickle import PicklingError
 
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.clips.cutter import Cut, SourceFacts
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError, DownloadError, MarlinError, MissingExtraError, WeightsError
+from marlin_sdk.inputs.videos import VideoInput
 from marlin_sdk.processes import exit_with_parent
 from marlin_sdk.video.reader import display_name, open_video
 

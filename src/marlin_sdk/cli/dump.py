@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from marlin_sdk.batch.estimate import estimate_run
-from marlin_sdk.batch.inputs import VideoInput, deduplicate, find_videos
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.progress import choose_progress
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.run import Engine, default_workers, make_dump
-from marlin_sdk.batch.tables import read_list, read_table
 from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.cli.output import UNTRAINED, Console
 from marlin_sdk.dump.lock import Shard
@@ -24,6 +22,8 @@ from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.recovery import without_missing
 from marlin_sdk.dump.settings import check_settings
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.inputs.tables import read_list, read_table
+from marlin_sdk.inputs.videos import VideoInput, deduplicate, find_videos
 from marlin_sdk.processes import stop_on_signals
 
 __all__ = ["extract_to_folder", "gather_inputs"]

@@ -11,9 +11,9 @@ from marlin_sdk.errors import MarlinError, WeightsError
 from marlin_sdk.video.reader import display_name
 
 if TYPE_CHECKING:
-    from marlin_sdk.batch.inputs import VideoInput
     from marlin_sdk.batch.recipe import Recipe
     from marlin_sdk.features import SkippedWindow
+    from marlin_sdk.inputs.videos import VideoInput
     from marlin_sdk.marlin import Marlin
 
 __all__ = ["print_videos"]

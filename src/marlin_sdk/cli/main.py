@@ -12,8 +12,12 @@ from marlin_sdk._version import __version__
 _COMMANDS = {
     "extract": ("marlin_sdk.cli.extract:main", "Turn face videos into embeddings (also called marlin-extract)."),
     "data": ("marlin_sdk.cli.evaluation.data:command", "Write the clips of a public data set as a table."),
-    "prepare": ("marlin_sdk.cli.prepare:command", "Find, crop and parse the faces of videos, for pretraining."),
-    "pretrain": ("marlin_sdk.cli.pretrain:command", "Pretrain a model on the output of `prepare`."),
+    "prepare": (
+        "marlin_sdk.cli.training.prepare:command",
+        "Find, crop and parse faces, for training.",
+    ),
+    "pretrain": ("marlin_sdk.cli.training.pretrain:command", "Pretrain a model on the output of `prepare`."),
+    "finetune": ("marlin_sdk.cli.training.finetune:command", "Fine-tune a model and a head on labelled clips."),
     "reconstruct": ("marlin_sdk.cli.reconstruct:command", "Show how a model reconstructs a masked face."),
     "report": ("marlin_sdk.cli.report:main", "Show a folder of features as one HTML page."),
     "probe": ("marlin_sdk.cli.evaluation.probe:command", "Train a head on features, and say what it is worth."),

@@ -102,9 +102,9 @@ def _check_normalised(run: Path, normalised: bool) -> None:
     saved = run / "pretrain.yaml"
     if not saved.is_file():
         return
-    from marlin_sdk.training.pretrain.config import load_config
+    from marlin_sdk.training.settings import load_settings
 
-    trained = bool(load_config(saved).get("normalise_target", False))
+    trained = bool(load_settings(saved).get("normalise_target", False))
     if trained != normalised:
         negation, remedy = ("", "add") if trained else ("not ", "remove")
         raise ConfigError(f"{run} was {negation}trained on normalised tubelets (pretrain.yaml); {remedy} --normalised")

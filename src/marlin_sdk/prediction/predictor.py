@@ -64,10 +64,10 @@ class Predictor:
         """Load a head, and the model with the settings that it was fitted on.
 
         Args:
-            folder: output of `marlin-sdk probe`.
+            folder: output of `marlin-sdk probe` or `marlin-sdk finetune`.
             labels: the labels to predict, or patterns of some ("appearance.*"); by default all of the head.
-            model: as in `Marlin.from_pretrained`; by default the one that the head names. A head fitted on local
-                weights knows only their hash, and needs it.
+            model: as in `Marlin.from_pretrained`; by default the one in the folder, or else the one that the head
+                names. A head fitted on local weights knows only their hash, and needs it.
             detector: the same.
             calibration: the videos of dtype="int8", if the head's dump was calibrated with your own.
             device: as in `Marlin.from_pretrained`.
@@ -80,6 +80,8 @@ class Predictor:
             MarlinError: as `Marlin.from_pretrained`.
         """
         heads = _chosen(load_heads(folder), labels)
+        if model is None and (Path(folder) / "model.safetensors").is_file():  # fine-tuning leaves both in one folder
+            model = str(folder)
         recipe = recipe_of(
             heads,
             model=model,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.errors import MarlinError
 from marlin_sdk.evaluation.levels import to_videos
 from marlin_sdk.evaluation.predictions import Predictions
-from marlin_sdk.evaluation.probe.outcome import ARM_NAMES, MAIN_METRICS, Outcome, metric_name
+from marlin_sdk.evaluation.probe.outcome import MAIN_METRICS, Outcome, metric_name
 from marlin_sdk.evaluation.results import Measure
 from marlin_sdk.report.charts import Chart
 from marlin_sdk.report.crops import Strip, choose_crops, cut_strip
 from marlin_sdk.report.curves import draw_low_data, draw_reliability, draw_roc, draw_scatter
 from marlin_sdk.report.rendering import page_template, write_page
 
-__all__ = ["write_probe_page"]
+__all__ = ["strips_of", "write_probe_page"]
 
 _MAX_LABELS = 40  # of which charts are drawn
 _MAX_ROCS = 12
@@ -59,12 +59,12 @@ class _Section:
     mistakes: list[_Mistake] = field(default_factory=list)
 
 
-def write_probe_page(outcome: Outcome, dump: FeatureDump, output: Path) -> Path:
+def write_probe_page(outcome: Outcome, find_strip: Callable[[str], Strip], output: Path) -> Path:
     """Write the page of a probe.
 
     Args:
         outcome: the measured probe.
-        dump: the dump that was probed; its sources are opened for the faces of mistakes, if they are still there.
+        find_strip: gives the faces of a mistake, by its id; see `strips_of`.
         output: the `.html` file, which is written atomically.
     Raises:
         FeatureFileError: the page cannot be written.
@@ -77,7 +77,7 @@ def write_probe_page(outcome: Outcome, dump: FeatureDump, output: Path) -> Path:
     sections = []
     for index, label in enumerate(labels[:_MAX_LABELS]):
         own = predictions.take(predictions.label.recode([label]) == 0)
-        sections.append(_section(label, own, dump, faces=index == 0 or len(labels) <= 3))
+        sections.append(_section(label, own, find_strip, faces=index == 0 or len(labels) <= 3))
     page = render(
         title=probe.settings.label,
         facts=probe.facts,
@@ -85,8 +85,8 @@ def write_probe_page(outcome: Outcome, dump: FeatureDump, output: Path) -> Path:
         rows=outcome.rows("features"),
         metrics=[metric_name(name) for name in outcome.headline("features")],
         arms=[
-            (ARM_NAMES[arm], [_cell(measure) for measure in outcome.headline(arm).values()])
-            for arm in ARM_NAMES
+            (outcome.names[arm], [_cell(measure) for measure in outcome.headline(arm).values()])
+            for arm in outcome.names
             if arm in outcome.evaluations
         ],
         curve=_low_data(outcome),
@@ -110,12 +110,14 @@ def _names(predictions: Predictions) -> list[str]:
     return [predictions.label.names[code] for code in predictions.label.used()]
 
 
-def _section(label: str, own: Predictions, dump: FeatureDump, *, faces: bool) -> _Section:
+def _section(label: str, own: Predictions, find_strip: Callable[[str], Strip], *, faces: bool) -> _Section:
     if not own.classes:
         truth, predicted = own.y_true, own.scores[:, 0].astype(np.float64)
         worst = np.argsort(-np.abs(truth - predicted))[:_MISTAKES]
         found = [(int(row), f"{truth[row]:.3g}", f"{predicted[row]:.3g}", float(predicted[row])) for row in worst]
-        return _Section(label, [draw_scatter(truth, predicted)], None, list(_mistakes(own, found, dump, faces=faces)))
+        return _Section(
+            label, [draw_scatter(truth, predicted)], None, list(_mistakes(own, found, find_strip, faces=faces))
+        )
     scores = own.scores.astype(np.float64)
     if scores.shape[1] == 1:
         scores = np.concatenate([1 - scores, scores], axis=1)
@@ -129,7 +131,7 @@ def _section(label: str, own: Predictions, dump: FeatureDump, *, faces: bool) ->
         label,
         [draw_reliability(right, sure), *(chart for chart in charts if chart)],
         _matrix(own, chosen),
-        list(_mistakes(own, found, dump, faces=faces)),
+        list(_mistakes(own, found, find_strip, faces=faces)),
     )
 
 
@@ -143,11 +145,20 @@ def _matrix(own: Predictions, chosen: NDArray[np.int64]) -> _Matrix | None:
 
 
 def _mistakes(
-    own: Predictions, found: Sequence[tuple[int, str, str, float]], dump: FeatureDump, *, faces: bool
+    own: Predictions,
+    found: Sequence[tuple[int, str, str, float]],
+    find_strip: Callable[[str], Strip],
+    *,
+    faces: bool,
 ) -> Iterator[_Mistake]:
     for row, truth, predicted, score in found:
         id = own.id[row]
-        yield _Mistake(id, truth, predicted, score, _strip(id, dump) if faces else Strip())
+        yield _Mistake(id, truth, predicted, score, find_strip(id) if faces else Strip())
+
+
+def strips_of(dump: FeatureDump) -> Callable[[str], Strip]:
+    """The faces of a dump's videos, cut from their sources, if these are still there."""
+    return lambda id: _strip(id, dump)
 
 
 def _strip(id: str, dump: FeatureDump) -> Strip:
@@ -170,7 +181,7 @@ def _low_data(outcome: Outcome) -> Chart | None:
         if arm in outcome.evaluations:
             measures = [outcome.rows(arm, ratio=ratio)[0].measures[metric] for ratio in ratios]
             if all(measure.value is not None for measure in measures):
-                curves[ARM_NAMES[arm]] = [_band(measure) for measure in measures]
+                curves[outcome.names[arm]] = [_band(measure) for measure in measures]
     return draw_low_data(metric_name(metric), ratios, curves) if curves else None
 
 

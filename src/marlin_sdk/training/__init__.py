@@ -1,3 +1,18 @@
 """Shared parts of training: devices, schedule, checkpoints, logs, the folder of a run (extra `[train]`)."""
 
-__all__ = ["checkpoint", "monitor", "prepare", "pretrain", "probe", "run_folder", "schedule", "strategy"]
+__all__ = [
+    "checkpoint",
+    "cost",
+    "finetune",
+    "loop",
+    "monitor",
+    "prepare",
+    "pretrain",
+    "probe",
+    "run_folder",
+    "schedule",
+    "settings",
+    "stepping",
+    "strategy",
+    "stream",
+]

@@ -32,6 +32,9 @@ _LINE_EVERY_S = 60.0
 class Monitor:
     """Writes the logs in the first process; does nothing in the others.
 
+    Attributes:
+        last_speed: clips a second and shares of time in the last log entry, by name.
+
     Args:
         folder: of the run, for TensorBoard's files in `logs/`, pictures in `pictures/`, numbers in `metrics.jsonl`.
         fabric: launched.
@@ -68,6 +71,7 @@ class Monitor:
         )
         self._min_step_s = gflop_per_step / peak_gflops(fabric)
         self._waited_s = 0.0
+        self.last_speed: dict[str, float] = {}
         self._started_s, self._num_steps = time.perf_counter(), 0
 
     def __enter__(self) -> Monitor:
@@ -108,6 +112,7 @@ class Monitor:
             "speed/share_of_peak": self._min_step_s * speed,
             "speed/waiting_for_data": self._waited_s / elapsed_s,
         }
+        self.last_speed = {name: value for name, value in values.items() if name.startswith("speed/")}
         self._log(done, values)
         self._log_line(done, next(iter(loss_by_name.values())), values["speed/clips_per_s"])
         self._bar.set_postfix_str(

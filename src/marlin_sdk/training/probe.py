@@ -139,7 +139,7 @@ def open_labelled(
         labels=np.array([row.label for row in found]),
         is_test=np.array([row.part == "test" for row in found]),
         groups=np.array([row.source for row in found]),
-        regions=torch.from_numpy(np.stack(regions)).flatten(2),
+        regions=None if data.settings().parser == "none" else torch.from_numpy(np.stack(regions)).flatten(2),
         without_face=missing,
     )
 

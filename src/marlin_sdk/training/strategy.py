@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ from marlin_sdk.model.layers import Block
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from torch.distributed.device_mesh import DeviceMesh
+
+T = TypeVar("T")
 
 __all__ = ["DeviceSettings", "any_process", "average", "gather", "is_first_process", "launch", "total"]
 
@@ -42,11 +44,12 @@ class DeviceSettings(Protocol):
         """ "auto" is "ddp" on several devices; "fsdp" shards weights and optimiser states."""
 
 
-def launch(config: DeviceSettings) -> Fabric:
+def launch(config: DeviceSettings, *, parts_rest: bool = False) -> Fabric:
     """Start the processes of a run; this returns in each of them.
 
     Args:
         config: devices, precision and strategy.
+        parts_rest: some weights get no gradient in some steps; DDP then looks for them.
     Raises:
         ConfigError: the requested devices are not available.
         MissingExtraError: Lightning is not installed.
@@ -67,7 +70,7 @@ def launch(config: DeviceSettings) -> Fabric:
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
     several = config.devices * config.num_nodes > 1
-    strategy: Any = "ddp" if several else "auto"
+    strategy: Any = ("ddp_find_unused_parameters_true" if parts_rest else "ddp") if several else "auto"
     if config.strategy == "fsdp":
         # The warning applies to in-place changes of the output; the losses make none.
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
@@ -102,9 +105,9 @@ def average(tensor: Tensor) -> Tensor:
     return total(tensor).div_(_processes()) if _processes() > 1 else tensor
 
 
-def gather(values: list[int]) -> list[list[int]]:
-    """The values of each process, in the order of their ranks."""
-    gathered: list[list[int]] = [values] * _processes()
+def gather(values: T) -> list[T]:
+    """The values of each process, in the order of their ranks; anything that can be pickled. A collective call."""
+    gathered: list[T] = [values] * _processes()
     if _processes() > 1:
         torch.distributed.all_gather_object(gathered, values)
     return gathered

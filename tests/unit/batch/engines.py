@@ -12,11 +12,11 @@ from tests.making import TINY, noise, write_video
 from tests.unit.batch.trouble import HARM, Harmful
 
 from marlin_sdk import ExtractionConfig, Marlin, VideoFeatures, WindowFeatures
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.clips.cut import Clip
+from marlin_sdk.inputs.videos import VideoInput
 
 SETTINGS = ExtractionConfig(sample_rate=1, batch_size=4)
 

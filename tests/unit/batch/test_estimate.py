@@ -11,12 +11,12 @@ from tests.making import lay
 from tests.unit.batch.engines import SETTINGS, engine, recipe, video, watched
 
 from marlin_sdk.batch.estimate import RunEstimate, estimate_run
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.config import ExtractionConfig
 from marlin_sdk.dump.lock import Shard
 from marlin_sdk.dump.manifest import ManifestEntry
 from marlin_sdk.dump.plan import DumpPlan
+from marlin_sdk.inputs.videos import VideoInput
 
 
 def estimate(how: Recipe, videos: list[VideoInput], plan: DumpPlan, **entries: ManifestEntry) -> RunEstimate:

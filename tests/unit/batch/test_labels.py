@@ -14,7 +14,6 @@ import pytest
 from tests.unit.batch.test_run import IDENTITY, Ready
 
 from marlin_sdk import ConfigError
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.progress import PlainProgress
 from marlin_sdk.batch.run import make_dump
 from marlin_sdk.batch.store import Dump
@@ -23,6 +22,7 @@ from marlin_sdk.dump.manifest import ManifestEntry, manifests, read_manifest
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.settings import read_settings
+from marlin_sdk.inputs.videos import VideoInput
 from marlin_sdk.labels import Label
 
 EARLIER = Path(__file__).parents[2] / "fixtures" / "version-0.1.0"

@@ -22,11 +22,11 @@ from tests.unit.batch.trouble import Harmful
 
 from marlin_sdk import ConfigError, Marlin, VideoFeatures, WindowFeatures
 from marlin_sdk.batch import local
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.workers import WorkerLimits
 from marlin_sdk.clips.cut import Clip
+from marlin_sdk.inputs.videos import VideoInput
 
 
 def by_id(results: list[VideoResult]) -> dict[str, VideoResult]:

@@ -15,7 +15,6 @@ from tests.making import TINY, ColouredFaces, lay, noise, write_small_sface, wri
 
 from marlin_sdk import ConfigError, DownloadError, ExtractionConfig, Marlin, WeightsError
 from marlin_sdk.batch import recipe as module
-from marlin_sdk.batch.inputs import VideoInput, find_videos
 from marlin_sdk.batch.local import LocalEngine
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.batch.run import make_dump
@@ -25,6 +24,7 @@ from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.settings import check_settings, settings_hash, write_settings
 from marlin_sdk.face.detectors import FaceDetector, LbpDetector
+from marlin_sdk.inputs.videos import VideoInput, find_videos
 from marlin_sdk.video.reader import open_video
 
 TINY_RECIPE = Recipe(model=TINY, untrained=True, detector="lbp")

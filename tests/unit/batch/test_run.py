@@ -14,7 +14,6 @@ import pytest
 from tests.unit.dump.example_dumps import random_features
 
 from marlin_sdk import ConfigError, FeatureFileError
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.progress import PlainProgress
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.run import RunSummary, default_workers, make_dump
@@ -23,6 +22,7 @@ from marlin_sdk.dump.lock import Shard
 from marlin_sdk.dump.manifest import read_manifest
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
+from marlin_sdk.inputs.videos import VideoInput
 
 IDENTITY: dict[str, Any] = {"weights": {"untrained": True, "seed": 0}, "settings": {}}
 FAILURES = {

@@ -18,7 +18,6 @@ from tests.making import lay
 from tests.unit.dump.example_dumps import FORMATS, SHARDED, assert_same, random_features
 
 from marlin_sdk import ConfigError, FeatureFileError
-from marlin_sdk.batch.inputs import VideoInput, select
 from marlin_sdk.batch.results import VideoResult
 from marlin_sdk.batch.store import Dump, open_dump
 from marlin_sdk.batch.workers import Failure
@@ -27,6 +26,7 @@ from marlin_sdk.dump.manifest import Manifest, ManifestEntry, manifests, read_ma
 from marlin_sdk.dump.plan import DumpPlan
 from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.dump.settings import read_settings
+from marlin_sdk.inputs.videos import VideoInput, select
 
 IDENTITY: dict[str, Any] = {
     "weights": {"model": "tiny", "untrained": True, "seed": 0},

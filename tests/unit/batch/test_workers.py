@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 from tests.making import TINY, lay
 from tests.unit.batch.engines import recipe
-from marlin_sdk.batch.inputs import VideoInput
+from marlin_sdk.inputs.videos import VideoInput
 from marlin_sdk.batch.workers import Worker, WorkerLimits
 worker = Worker(recipe(Path(sys.argv[1]), "hang"), TINY, WorkerLimits())
 list(worker.cut(VideoInput("bad", sys.argv[2])))

@@ -9,11 +9,11 @@ import pytest
 from tests.making import noise, write_video
 
 from marlin_sdk import DownloadError, Marlin
-from marlin_sdk.batch.inputs import VideoInput
 from marlin_sdk.batch.recipe import Recipe
 from marlin_sdk.cli.json_lines import print_videos
 from marlin_sdk.cli.output import Console
 from marlin_sdk.face.detectors import FaceDetector
+from marlin_sdk.inputs.videos import VideoInput
 
 
 @dataclass(frozen=True, kw_only=True)

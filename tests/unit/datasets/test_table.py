@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.datasets.trees import plant, read_back
 
-from marlin_sdk.batch.inputs import check_id
 from marlin_sdk.datasets import Clip, Table
 from marlin_sdk.datasets.table import Label
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.inputs.videos import check_id
 
 
 def table_of(*clips: Clip) -> Table:

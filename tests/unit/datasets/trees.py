@@ -9,9 +9,9 @@ from typing import Any
 
 from tests.making import lay
 
-from marlin_sdk.batch.inputs import VideoInput
-from marlin_sdk.batch.tables import read_table
 from marlin_sdk.datasets import Clip, Table
+from marlin_sdk.inputs.tables import read_table
+from marlin_sdk.inputs.videos import VideoInput
 
 
 def plant(root: Path, *names: str) -> Path:

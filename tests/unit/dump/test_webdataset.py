@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.unit.dump.example_dumps import random_features, run_python, write_dump
 
 from marlin_sdk import ConfigError
-from marlin_sdk.batch.inputs import check_id
 from marlin_sdk.dump.webdataset import key_to_id, sample_key
+from marlin_sdk.inputs.videos import check_id
 
 
 def allowed(id: str) -> bool:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.making import lay, noise, write_video
 
-from marlin_sdk.batch.inputs import find_videos
 from marlin_sdk.errors import VideoDecodeError
+from marlin_sdk.inputs.videos import find_videos
 from marlin_sdk.video.folders import videos_below
 from marlin_sdk.video.reader import open_video
 

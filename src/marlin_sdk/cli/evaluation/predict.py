@@ -15,7 +15,7 @@ from marlin_sdk.cli.output import UNTRAINED, Console, check_stdout, print_json
 from marlin_sdk.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
-    from marlin_sdk.batch.inputs import VideoInput
+    from marlin_sdk.inputs.videos import VideoInput
     from marlin_sdk.prediction.predictor import Predictor
     from marlin_sdk.prediction.result import LabelPrediction, VideoPrediction
 
@@ -77,7 +77,7 @@ def command(
     console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet)
     with ends_with_status(console, interrupted="stopped by Ctrl-C; only finished films were written"):
-        from marlin_sdk.batch.inputs import find_videos
+        from marlin_sdk.inputs.videos import find_videos
         from marlin_sdk.prediction.predictor import Predictor
 
         found = find_videos(videos)

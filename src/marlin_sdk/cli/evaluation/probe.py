@@ -96,7 +96,7 @@ def command(
     from marlin_sdk.evaluation.probe.card import write_card
     from marlin_sdk.evaluation.probe.outcome import measure_probe, write_results
     from marlin_sdk.evaluation.probe.run import ProbeSettings, run_probe
-    from marlin_sdk.report.probe import write_probe_page
+    from marlin_sdk.report.probe import strips_of, write_probe_page
 
     if protocol is not None:
         if options["head"] or options["pooling"] not in (None, "mean"):
@@ -121,7 +121,7 @@ def command(
         outcome = measure_probe(probe, draws=draws, interval=interval, advance=advance)
         write_results(outcome)
         write_card(outcome)
-        page = write_probe_page(outcome, opened, output / "report.html")
+        page = write_probe_page(outcome, strips_of(opened), output / "report.html")
     if not quiet:
         for line in outcome.evaluations["features"].table().split("\n"):
             click.echo(escape_controls(line))  # labels of a table may hold anything

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from marlin_sdk.evaluation.probe.heads import Training
 
-__all__ = ["AttentiveHead", "fit_attentive"]
+__all__ = ["AttentiveHead", "attention_module", "fit_attentive"]
 
 _RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # all at once, the best on the inner split is taken
 _DECAY, _DROPOUT, _WIDTH = 0.05, 0.1, 128
@@ -49,7 +49,7 @@ class AttentiveHead:
         """See `Head`."""
         import torch
 
-        module = _module(len(self.mean), len(self.classes) or 1)
+        module = attention_module(len(self.mean), len(self.classes) or 1)
         module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in self.state.items()})
         module.eval()
         rows = _standardised(features, self.mean, self.scale)
@@ -100,7 +100,7 @@ def fit_attentive(training: Training) -> AttentiveHead:
     fit, held = training.inner[0] if training.inner else _tenth(len(training.ends), random)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        modules = [_module(len(mean), len(training.classes) or 1) for _ in _RATES]
+        modules = [attention_module(len(mean), len(training.classes) or 1) for _ in _RATES]
         for module in modules[1:]:
             module.load_state_dict(modules[0].state_dict())  # only the learning rate differs
         groups = [{"params": m.parameters(), "lr": rate} for m, rate in zip(modules, _RATES, strict=True)]
@@ -127,7 +127,8 @@ def fit_attentive(training: Training) -> AttentiveHead:
     return AttentiveHead(training.classes, mean, scale, state, _RATES[best[2]], best[1], shift)
 
 
-def _module(width: int, outputs: int) -> nn.Module:
+def attention_module(width: int, outputs: int) -> nn.Module:
+    """The network of the head, of standardised windows (B, N, width) and a mask (B, N) to (B, outputs)."""
     import torch
     from torch import nn
 

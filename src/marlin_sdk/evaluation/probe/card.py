@@ -7,10 +7,10 @@ from pathlib import Path
 
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import FeatureFileError
-from marlin_sdk.evaluation.probe.outcome import ARM_NAMES, MAIN_METRICS, Outcome, metric_name
+from marlin_sdk.evaluation.probe.outcome import MAIN_METRICS, Outcome, metric_name
 from marlin_sdk.evaluation.results import Measure, Row
 
-__all__ = ["card_of", "write_card"]
+__all__ = ["arms_table", "by_label", "card_of", "curve_table", "differences", "safe", "write_card"]
 
 _MAX_ROWS = 60
 
@@ -38,7 +38,7 @@ def card_of(outcome: Outcome) -> str:
 def _lines(outcome: Outcome) -> Iterator[str]:
     probe, facts = outcome.probe, outcome.probe.facts
     test = outcome.rows("features")
-    yield f"# Probe of {_safe(probe.settings.label)}"
+    yield f"# Probe of {safe(probe.settings.label)}"
     yield ""
     yield (
         f"{facts['head']} head on frozen features (pooling {facts['pooling']}) of {facts['videos']:,} videos of "
@@ -46,28 +46,28 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         f"{_division(outcome)}"
     )
     yield ""
-    yield from _table(outcome)
+    yield from arms_table(outcome)
     yield ""
     yield (
         f"Intervals of 95 % by drawing groups ({outcome.evaluations['features'].draws:,} draws, "
         f"{outcome.evaluations['features'].interval}). Nothing was chosen on the test part."
     )
     if outcome.paired is not None:
-        yield from ("", *_differences(outcome))
+        yield from ("", *differences(outcome))
     if len(probe.settings.ratios) > 1:
-        yield from ("", "## With fewer labels", "", *_curve(outcome))
+        yield from ("", "## With fewer labels", "", *curve_table(outcome))
     if len(test) > 1:
-        yield from ("", "## By label", "", *_by_label(test, outcome.evaluations["features"].task))
+        yield from ("", "## By label", "", *by_label(test, outcome.evaluations["features"].task))
     yield from ("", "## To know", "")
     notes = [*outcome.suspicions, *probe.notes, *test[0].notes, *outcome.evaluations["features"].notes]
-    yield from (f"- {_safe(note)}" for note in dict.fromkeys(notes))
+    yield from (f"- {safe(note)}" for note in dict.fromkeys(notes))
     yield "- The numbers hold for data like these; another source of videos is another question."
     yield "- MARLIN's published weights are CC BY-NC 4.0, and so is a head's use with them."
     yield from ("", "## Made with", "")
-    yield f"- marlin-sdk {facts['version']}, weights `{_safe(facts['weights'])}`"
+    yield f"- marlin-sdk {facts['version']}, weights `{safe(facts['weights'])}`"
     yield f"- table `{facts['hashes']['table']}`, dump `{facts['hashes']['dump']}` (sha256, 16 digits)"
     if facts["against"]:
-        yield f"- the other dump: weights `{_safe(facts['against'])}`, `{facts['hashes']['against']}`"
+        yield f"- the other dump: weights `{safe(facts['against'])}`, `{facts['hashes']['against']}`"
     yield from (
         "",
         "`marlin-sdk predict VIDEO --head .` uses the head in this folder; `results.json` has every number,",
@@ -84,16 +84,18 @@ def _division(outcome: Outcome) -> str:
     return "Split by the table's `split`."
 
 
-def _table(outcome: Outcome) -> Iterator[str]:
+def arms_table(outcome: Outcome) -> Iterator[str]:
+    """The main metrics of each arm, as lines of a Markdown table."""
     names = list(outcome.headline("features"))
     yield f"| predicted from | {' | '.join(metric_name(name) for name in names)} |"
     yield "| --- |" + " --- |" * len(names)
-    for arm in (arm for arm in ARM_NAMES if arm in outcome.evaluations):
+    for arm in (arm for arm in outcome.names if arm in outcome.evaluations):
         measures = outcome.headline(arm)
-        yield f"| {ARM_NAMES[arm]} | {' | '.join(_measure(measures[name]) for name in names)} |"
+        yield f"| {outcome.names[arm]} | {' | '.join(_measure(measures[name]) for name in names)} |"
 
 
-def _differences(outcome: Outcome) -> Iterator[str]:
+def differences(outcome: Outcome) -> Iterator[str]:
+    """The differences between the two compared arms, as lines of a Markdown list."""
     assert outcome.paired is not None
     largest = max(outcome.probe.settings.ratios)
     row = next(row for row in outcome.paired.rows if (row.split, row.ratio) == ("test", largest))
@@ -101,12 +103,13 @@ def _differences(outcome: Outcome) -> Iterator[str]:
         if name in MAIN_METRICS[outcome.paired.task] and difference.value is not None and difference.low is not None:
             clear = "clear" if difference.low > 0 or (difference.high or 0) < 0 else "not clear"
             yield (
-                f"- {metric_name(name)}, features minus the other dump's, on the same draws: {difference.value:+.3f} "
-                f"({difference.low:+.3f} to {difference.high:+.3f}), {clear}."
+                f"- {metric_name(name)}, {outcome.names['features']} minus {outcome.names['against']}, on the same "
+                f"draws: {difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}), {clear}."
             )
 
 
-def _curve(outcome: Outcome) -> Iterator[str]:
+def curve_table(outcome: Outcome) -> Iterator[str]:
+    """The main metrics at each share of the training part, as lines of a Markdown table."""
     names = list(outcome.headline("features"))
     yield f"| share of the training groups | draws | {' | '.join(metric_name(name) for name in names)} |"
     yield "| --- | --- |" + " --- |" * len(names)
@@ -115,13 +118,14 @@ def _curve(outcome: Outcome) -> Iterator[str]:
         yield f"| {ratio:g} | {row.seeds} | {' | '.join(_measure(row.measures[name]) for name in names)} |"
 
 
-def _by_label(rows: list[Row], task: str) -> Iterator[str]:
+def by_label(rows: list[Row], task: str) -> Iterator[str]:
+    """The main metrics of each label, as lines of a Markdown table."""
     single = [row for row in rows if row.kind == "label"]
     names = [name for name in MAIN_METRICS[task] if name in single[0].measures]
     yield f"| label | {' | '.join(metric_name(name) for name in names)} |"
     yield "| --- |" + " --- |" * len(names)
     for row in single[:_MAX_ROWS]:
-        yield f"| {_safe(row.label)} | {' | '.join(_measure(row.measures[name]) for name in names)} |"
+        yield f"| {safe(row.label)} | {' | '.join(_measure(row.measures[name]) for name in names)} |"
     if len(single) > _MAX_ROWS:
         yield ""
         yield f"{len(single) - _MAX_ROWS} more are in `results.json`."
@@ -135,7 +139,7 @@ def _measure(measure: Measure) -> str:
     return f"{measure.value:.3f}{interval}{seeds}"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """A label of a table, which may hold anything, as a piece of Markdown."""
     plain = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
     return plain.replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

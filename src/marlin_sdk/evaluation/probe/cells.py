@@ -136,10 +136,6 @@ def _predict(cell: Cell, samples: Samples, fold: Fold, target: Target, fitted: P
     for part, rows in fold.held_out.items():
         some = samples.select(rows)
         scores = fitted.scores(some.features, some.ends)
-        if len(target.classes) == 2:  # one score says all
-            named = {target.classes[1]: scores[:, 1]}
-        else:
-            named = {name: scores[:, index] for index, name in enumerate(target.classes or ("value",))}
         yield Predictions.of(
             id=some.ids,
             window=some.windows,
@@ -150,5 +146,5 @@ def _predict(cell: Cell, samples: Samples, fold: Fold, target: Target, fitted: P
             ratio=cell.ratio,
             label=target.name,
             y_true=target.texts(rows),
-            scores=named,
+            scores=target.named(scores),
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,13 @@ class Outcome:
         probe: the probe.
         evaluations: by arm.
         paired: of the features, with the other dump's as `other`; None without one.
+        names: what each arm is called.
     """
 
     probe: Probe
     evaluations: dict[str, Evaluation]
     paired: Evaluation | None
+    names: Mapping[str, str] = field(default_factory=lambda: ARM_NAMES)
 
     def rows(self, arm: str, *, split: str = "test", ratio: float | None = None) -> list[Row]:
         """The rows of an arm in a split, at the largest share of the training part unless one is given."""
@@ -79,9 +81,9 @@ class Outcome:
             ("metadata", "facts of the files predict the label, so that the data may leak it"),
             ("shuffled", "shuffled labels are predicted, so that the split or the pipeline leaks"),
         ):
-            low = self.headline(arm)[main].low
+            low = self.headline(arm)[main].low if arm in self.evaluations else None
             if low is not None and low > chance + 1e-9:
-                found.append(f"{main} of {ARM_NAMES[arm]} is at least {low:.3f}: {why}")
+                found.append(f"{main} of {self.names[arm]} is at least {low:.3f}: {why}")
         return found
 
 
@@ -90,6 +92,7 @@ def measure_probe(
     *,
     draws: int = 2000,
     interval: Interval = "percentile",
+    names: Mapping[str, str] = ARM_NAMES,
     advance: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Outcome:
     """Evaluate the predictions of every arm, and compare those of two dumps on the same draws.
@@ -98,6 +101,7 @@ def measure_probe(
         probe: a finished probe.
         draws: draws of groups for the intervals.
         interval: "percentile" or "bca".
+        names: what each arm is called.
         advance: called with what is being done, the number done, and of all.
     """
 
@@ -107,7 +111,7 @@ def measure_probe(
     evaluations = {arm: run(predictions) for arm, predictions in probe.predictions.items()}
     against = probe.predictions.get("against")
     paired = None if against is None else run(probe.predictions["features"], against)
-    return Outcome(probe, evaluations, paired)
+    return Outcome(probe, evaluations, paired, names)
 
 
 def write_results(outcome: Outcome) -> Path:

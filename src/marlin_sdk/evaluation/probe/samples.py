@@ -14,7 +14,7 @@ from marlin_sdk.dump.reading import FeatureDump
 from marlin_sdk.errors import ConfigError, FeatureFileError
 from marlin_sdk.features import VideoFeatures
 
-__all__ = ["METADATA", "Pooling", "Samples", "pool_rows", "read_samples"]
+__all__ = ["METADATA", "Pooling", "Samples", "groups_and_splits", "pool_rows", "read_samples"]
 
 Pooling = Literal["mean", "mean+std", "sequence", "none"]
 """What becomes of a video's windows: their mean; mean and standard deviation; all of them at once, for `attentive`; or
@@ -169,20 +169,19 @@ def read_samples(
             progress(count, len(ids))
     labels = tuple(dict(dump.labels(id)) for id in ids)
     counts = [len(row) if row.ndim > 1 else 1 for row in rows]
+    groups, splits, ungrouped = groups_and_splits(labels, [dump.entries[id].source for id in ids])
     samples = Samples(
         ids=np.array(ids),
         features=np.concatenate([np.atleast_2d(row) for row in rows]),
         ends=np.cumsum(counts, dtype=np.int64) if pooling == "sequence" else np.empty(0, np.int64),
         windows=np.full(len(ids), -1, np.int32),
         labels=labels,
-        groups=np.array(
-            [_text(own.get("group")) or dump.entries[id].source for id, own in zip(ids, labels, strict=True)]
-        ),
-        splits=np.array([_text(own.get("split")) for own in labels]),
+        groups=groups,
+        splits=splits,
         metadata=np.array(metadata, dtype=np.float32),
         weights=weights[0],
         settings=dump.settings,
-        notes=_notes(without, labels, len(ids)),
+        notes=(*_without_features(without), *ungrouped),
     )
     return _by_window(samples, counts) if pooling == "none" else samples
 
@@ -195,6 +194,29 @@ def _by_window(samples: Samples, counts: Sequence[int]) -> Samples:
     return replace(repeated, features=samples.features, windows=numbers)
 
 
+def groups_and_splits(
+    labels: Sequence[dict[str, Any]], sources: Sequence[str]
+) -> tuple[NDArray[np.str_], NDArray[np.str_], tuple[str, ...]]:
+    """What must not be in two splits, and in which split each video is.
+
+    Args:
+        labels: of each video.
+        sources: the file of each.
+    Returns:
+        Groups (N,), the label `group`, or else the source; splits (N,), empty without one; and notes.
+    Raises:
+        ConfigError: some videos have a group, and some have none.
+    """
+    groups = [_text(own.get("group")) for own in labels]
+    ungrouped, notes = groups.count(""), []
+    if ungrouped == len(groups):
+        notes.append("no column `group`: the parts of one source file are one group, and people may be on both sides")
+    elif ungrouped:
+        raise ConfigError(f"{ungrouped} of {len(groups)} videos have no `group`; give each one, or none of them")
+    named = [group or source for group, source in zip(groups, sources, strict=True)]
+    return np.array(named), np.array([_text(own.get("split")) for own in labels]), tuple(notes)
+
+
 def _read(dump: FeatureDump, ids: Sequence[str]) -> Iterator[tuple[str, VideoFeatures]]:
     for id in ids:
         yield id, dump[id]
@@ -204,16 +226,8 @@ def _text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _notes(without: Sequence[str], labels: Sequence[dict[str, Any]], count: int) -> tuple[str, ...]:
-    notes = []
-    if without:
-        notes.append(f"{len(without)} videos have no features, such as {', '.join(without[:_NAMED])}")
-    ungrouped = sum(not _text(own.get("group")) for own in labels)
-    if ungrouped == count:
-        notes.append("no column `group`: the parts of one source file are one group, and people may be on both sides")
-    elif ungrouped:
-        raise ConfigError(f"{ungrouped} of {count} videos have no `group`; give each one, or none of them")
-    return tuple(notes)
+def _without_features(ids: Sequence[str]) -> list[str]:
+    return [f"{len(ids)} videos have no features, such as {', '.join(ids[:_NAMED])}"] if ids else []
 
 
 def _metadata(dump: FeatureDump, id: str, features: VideoFeatures) -> list[float]:

@@ -13,7 +13,7 @@ from marlin_sdk.errors import ConfigError, MissingExtraError
 from marlin_sdk.evaluation.probe.samples import Samples
 from marlin_sdk.evaluation.probe.targets import Target
 
-__all__ = ["Fold", "inner_folds", "low_data_subset", "make_folds"]
+__all__ = ["Fold", "inner_folds", "low_data_subset", "make_folds", "split_part"]
 
 _PARTS = {
     "train": "train",
@@ -70,6 +70,11 @@ def make_folds(
     return found
 
 
+def split_part(name: str) -> str:
+    """The part that a table's name of a split stands for: train, val or test; empty if it is none of these."""
+    return _PARTS.get(name.lower(), "")
+
+
 def _of_table(samples: Samples, labelled: NDArray[np.int64]) -> Fold:
     named = np.array([name.lower() for name in samples.splits.tolist()])
     if not np.any(named[labelled] != ""):
@@ -81,7 +86,7 @@ def _of_table(samples: Samples, labelled: NDArray[np.int64]) -> Fold:
     if unknown:
         example = samples.ids[labelled][named[labelled] == unknown[0]][0]
         raise ConfigError(f"split of {example} is {unknown[0]!r}; expected train, val or test")
-    parts = np.array([_PARTS.get(name, "") for name in named.tolist()])
+    parts = np.array([split_part(name) for name in named.tolist()])
     rows = {part: labelled[parts[labelled] == part] for part in ("train", "val", "test")}
     for part in ("train", "test"):
         if not len(rows[part]):

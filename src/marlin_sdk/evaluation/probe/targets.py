@@ -47,6 +47,12 @@ class Target:
         """bool (N,): the videos that have a label."""
         return np.asarray(self.values >= 0 if self.classes else ~np.isnan(self.values), dtype=np.bool_)
 
+    def named(self, scores: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Scores (N, K) by what `Predictions` calls them; of two classes one score says all."""
+        if len(self.classes) == 2:
+            return {self.classes[1]: scores[:, 1]}
+        return {name: scores[:, index] for index, name in enumerate(self.classes or ("value",))}
+
     def texts(self, rows: NDArray[np.int64]) -> Texts | NDArray[np.float64]:
         """The labels of some videos, as predictions hold them: names of classes, or numbers."""
         values = self.values[rows]

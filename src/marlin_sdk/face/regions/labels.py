@@ -21,8 +21,8 @@ __all__ = [
     "region_bits",
 ]
 
-PARSERS = ("landmarks", "landmarks68", "segformer", "precomputed")
-"""Names of the built-in parsers."""
+PARSERS = ("landmarks", "landmarks68", "segformer", "precomputed", "none")
+"""Names of the built-in parsers; "none" leaves regions out."""
 
 LABELS = (
     "background",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.face.detections import FaceDetector
-from marlin_sdk.face.regions.labels import PARSERS, RegionParser
+from marlin_sdk.face.regions.labels import PARSERS, FaceCrops, RegionParser
 from marlin_sdk.face.regions.landmarks import FAN, FivePointParser, SixtyEightPointParser
 from marlin_sdk.face.regions.precomputed import PrecomputedParser
 from marlin_sdk.face.regions.segformer import SEGFORMER, SegformerParser
@@ -23,7 +26,8 @@ def load_parser(
     Args:
         parser: "landmarks" (the detector's five landmarks); "landmarks68" (face-alignment's, a download of 96 MB) or
             "landmarks68:path/to/weights"; "segformer" (a download) or "segformer:REPO" or "segformer:FOLDER";
-            "precomputed:FOLDER"; or an object that implements `RegionParser`, which is returned unchanged.
+            "precomputed:FOLDER"; "none", which calls everything background; or an object that implements
+            `RegionParser`, which is returned unchanged.
         detector: finds the five landmarks.
         device: torch device, for parsers that run on torch.
         local_files_only: do not access the network.
@@ -40,6 +44,8 @@ def load_parser(
     name, given = check_parser(parser)
     if name == "landmarks":
         return FivePointParser(detector)
+    if name == "none":
+        return _NoParser()
     if name == "precomputed":
         return PrecomputedParser(Path(given).expanduser())
     if name == "segformer":
@@ -59,6 +65,15 @@ def check_parser(parser: str) -> tuple[str, str]:
         raise ConfigError(f"unknown region parser {parser!r}; expected one of {', '.join(PARSERS)}")
     if name == "precomputed" and not given:
         raise ConfigError('parser "precomputed" needs the folder of the label maps: "precomputed:FOLDER"')
-    if name == "landmarks" and given:
-        raise ConfigError(f'parser "landmarks" takes no file; got {given!r}; did you mean "landmarks68:{given}"?')
+    if name in ("landmarks", "none") and given:
+        raise ConfigError(f'parser "{name}" takes no file; got {given!r}; did you mean "landmarks68:{given}"?')
     return name, given
+
+
+class _NoParser:
+    """Everything is background."""
+
+    name = "none"
+
+    def parse(self, crops: FaceCrops) -> NDArray[np.uint8]:
+        return np.zeros(crops.pixels.shape[:3], dtype=np.uint8)

@@ -33,7 +33,8 @@ class PrepareConfig:
         size_px: side of the crops.
         patch_px: side of the cells of the region maps.
         detector: as in `Marlin`.
-        parser: "landmarks", "landmarks68[:FILE]", "segformer[:MODEL]" or "precomputed:FOLDER".
+        parser: "landmarks", "landmarks68[:FILE]", "segformer[:MODEL]", "precomputed:FOLDER", or "none": without
+            regions, which some maskings need and fine-tuning does not.
         crop_face: True detects and crops faces, False uses frames of `size_px` uncropped, "auto" crops unless the video
             already has that size.
         faces: "all" keeps every face with a long enough track, "largest" the most prominent of each video.

@@ -38,6 +38,7 @@ class Segment:
         track: track id of the face in its video.
         pixels: its crops.
         frame_index: indices of their frames.
+        times_us: presentation times of their frames, in microseconds.
         squares: the square cropped from each frame.
         frame_size: (height, width) of the frames.
         weight: prominence of the face: area times score, summed over all frames.
@@ -47,6 +48,7 @@ class Segment:
     frame_size: tuple[int, int]
     pixels: list[NDArray[np.uint8]] = field(default_factory=list)
     frame_index: list[int] = field(default_factory=list)
+    times_us: list[int] = field(default_factory=list)
     squares: list[NDArray[np.int64]] = field(default_factory=list)
     weight: float = 0.0
 
@@ -56,13 +58,14 @@ class Segment:
         square = face.box.astype(np.int64) if whole else square_box(face.box)
         self.pixels.append(frame.rgb if whole else crop_square(frame.rgb, square, size_px))
         self.frame_index.append(frame.index)
+        self.times_us.append(round(frame.time_s * 1e6))
         self.squares.append(square)
         self.weight += float(np.prod(face.box[2:] - face.box[:2])) * face.score
 
     def split_off(self, num_frames: int) -> Segment:
         """Remove the first frames, and return them as a segment."""
         first = Segment(self.track, self.frame_size, weight=self.weight * num_frames / len(self.pixels))
-        for name in ("pixels", "frame_index", "squares"):
+        for name in ("pixels", "frame_index", "times_us", "squares"):
             values: list[Any] = getattr(self, name)
             getattr(first, name).extend(values[:num_frames])
             del values[:num_frames]
@@ -237,4 +240,5 @@ def _describe(segment: Segment, source: Source) -> dict[str, Any]:
         "identity": source.identity,
         "track": segment.track,
         "first_frame": segment.frame_index[0],
+        "times_us": tuple(segment.times_us),
     }

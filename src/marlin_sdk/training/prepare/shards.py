@@ -53,6 +53,7 @@ class Sample:
         first_frame: index of its first source frame.
         offset: of its first byte in the shard.
         sizes: bytes of its members: description, regions, and each frame.
+        times_us: presentation time of each frame in its video, in microseconds; empty in data prepared by version 0.1.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Sample:
     first_frame: int
     offset: int
     sizes: NDArray[np.int64]
+    times_us: tuple[int, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -84,7 +86,8 @@ class Sample:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Sample:
         """The inverse of `to_dict`."""
-        return cls(**{**values, "sizes": np.asarray(values["sizes"], dtype=np.int64)})
+        sizes = np.asarray(values["sizes"], dtype=np.int64)
+        return cls(**{**values, "sizes": sizes, "times_us": tuple(values.get("times_us", ()))})
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,8 @@ def _is_valid(sample: Sample, shard: Shard) -> bool:
         and all(isinstance(number, int) and number >= 0 for number in numbers)
         and sample.sizes.ndim == 1
         and sample.num_frames > 0
+        and len(sample.times_us) in (0, sample.num_frames)
+        and all(isinstance(time, int) for time in sample.times_us)
         and 0 < int(sample.sizes.min()) <= int(sample.sizes.max()) <= shard.num_bytes
         and sample.offset + sample.num_bytes <= shard.num_bytes
     )

@@ -1,18 +1,17 @@
-"""Settings of pretraining, and their YAML form."""
+"""Settings of pretraining."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
-from marlin_sdk.atomic import atomic_path
 from marlin_sdk.config import ModelConfig
-from marlin_sdk.errors import ConfigError, MissingExtraError
+from marlin_sdk.errors import ConfigError
 from marlin_sdk.training.pretrain.presets import model_size, recipe
+from marlin_sdk.training.settings import check_choice, check_flag, check_integer, check_number, is_number
 
-__all__ = ["TASK", "PretrainConfig", "load_config", "save_config"]
+__all__ = ["TASK", "PretrainConfig"]
 
 TASK = "pretraining"
 """The key of the settings in its checkpoints."""
@@ -131,42 +130,31 @@ class PretrainConfig:
         if not self.model.has_decoder:
             raise ConfigError("pretraining needs a decoder; set decoder_embed_dim, _depth and _num_heads of the model")
         for name, minimum in _MINIMUM.items():
-            value = getattr(self, name)
-            is_integer = isinstance(value, int) and not isinstance(value, bool)
-            if not (value is None and name in _OPTIONAL) and not (is_integer and value >= minimum):
-                raise ConfigError(f"{name} is {value!r}; expected an integer of at least {minimum}{_yaml_hint(value)}")
+            if not (name in _OPTIONAL and getattr(self, name) is None):
+                check_integer(name, getattr(self, name), minimum)
         for name, choices in {**_CHOICES, "accelerator": ("auto", "cpu", "cuda")}.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+            check_choice(name, getattr(self, name), choices)
         for name in ("normalise_target", "checkpoint_blocks"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; expected true or false")
+            check_flag(name, getattr(self, name))
         self._check_numbers()
         if self.accumulate > 1 and (self.d_steps, self.g_steps) != (1, 1):
             raise ConfigError("accumulate > 1 does not support several steps per batch; leave d_steps and g_steps at 1")
 
     def _check_numbers(self) -> None:
-        self._check_range("mask_ratio", 0, 1)
-        self._check_range("warmup", 0, 1, closed=True)
+        check_number("mask_ratio", self.mask_ratio, 0, 1)
+        check_number("warmup", self.warmup, 0, 1, closed=True)
         for name in ("base_lr", "visible_weight", "adv_weight", "gradient_penalty", "weight_decay", "base_min_lr"):
-            self._check_range(name, 0, float("inf"), closed=name != "base_lr")
+            check_number(name, getattr(self, name), 0, float("inf"), closed=name != "base_lr")
         if self.clip_norm is not None:
-            self._check_range("clip_norm", 0, float("inf"))
+            check_number("clip_norm", self.clip_norm, 0, float("inf"))
         betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
-        if len(betas) != 2 or not all(_is_number(beta) and 0 <= beta < 1 for beta in betas):
+        if len(betas) != 2 or not all(is_number(beta) and 0 <= beta < 1 for beta in betas):
             raise ConfigError(f"betas is {self.betas!r}; expected two numbers in [0, 1)")
         object.__setattr__(self, "betas", betas)  # a YAML list
         if not 0 < self.num_visible < self.model.num_tokens:
             raise ConfigError(
                 f"mask_ratio {self.mask_ratio} leaves {self.num_visible} of {self.model.num_tokens} tokens visible"
             )
-
-    def _check_range(self, name: str, low: float, high: float, *, closed: bool = False) -> None:
-        value = getattr(self, name)
-        fits = _is_number(value) and value != float("inf") and (low <= value <= high if closed else low < value < high)
-        if not fits:
-            limits = f"[{low}, {high}]" if closed else f"({low}, {high})"
-            raise ConfigError(f"{name} is {value!r}; expected a number in {limits}{_yaml_hint(value)}")
 
     @classmethod
     def from_preset(cls, name: str, model: str | ModelConfig, **settings: Any) -> PretrainConfig:
@@ -232,51 +220,3 @@ class PretrainConfig:
         from marlin_sdk.masking.patterns import count_visible
 
         return count_visible(self.model.num_tokens, self.mask_ratio)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _yaml_hint(value: object) -> str:
-    """A hint for a string that Python parses as a number, but YAML 1.1 does not: 1e-4."""
-    try:
-        return f"; YAML reads {value} as text: write {float(value)}" if isinstance(value, str) else ""
-    except ValueError:
-        return ""
-
-
-def load_config(path: str | Path) -> dict[str, Any]:
-    """Read the settings of a YAML file, for `PretrainConfig.from_dict`.
-
-    Raises:
-        ConfigError: no such file, not YAML, or not a mapping.
-        MissingExtraError: PyYAML is not installed.
-    """
-    yaml = _yaml()
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(f"{path} is not a mapping of settings to values")
-    return values
-
-
-def save_config(config: PretrainConfig, path: Path) -> None:
-    """Write a config as YAML, atomically.
-
-    Raises:
-        OSError: it cannot be written.
-        MissingExtraError: PyYAML is not installed.
-    """
-    with atomic_path(path) as part:
-        part.write_text(_yaml().safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("A config file of pretraining", "train") from error
-    return yaml

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset, get_worker_info
 
 from marlin_sdk.errors import ConfigError, VideoDecodeError
+from marlin_sdk.masking.patterns import REGION_STRATEGIES
 from marlin_sdk.training.prepare.folder import DataFolder
 from marlin_sdk.training.prepare.shards import Sample, Shard, read_clip, read_regions
 from marlin_sdk.training.prepare.split import Split, check_disjoint
+from marlin_sdk.training.stream import EpochDataset
 
 if TYPE_CHECKING:
     from marlin_sdk.training.pretrain.config import PretrainConfig
@@ -40,12 +40,8 @@ class ClipItem(TypedDict):
     start: int
 
 
-class ClipDataset(IterableDataset[ClipItem]):
-    """Streams clips, each sample once per epoch, in an order that depends only on seed and epoch.
-
-    An epoch is divided into global batches of `world_size * batch_size` clips. Worker w of n yields the batches w,
-    w + n, ..., the order in which a `DataLoader` consumes them; so the order of clips does not depend on the number of
-    workers, and a job can resume in mid-epoch with `set_epoch(epoch, step)`, without reading the batches before.
+class ClipDataset(EpochDataset[ClipItem]):
+    """Streams clips, each sample once per epoch; for the order see `EpochDataset`.
 
     Args:
         folder: written by `marlin-sdk prepare`.
@@ -53,9 +49,9 @@ class ClipDataset(IterableDataset[ClipItem]):
         batch_size: of the loader.
         seed: of order and starts.
         random_start: start each clip at a random frame of its sample; otherwise clips are centred.
-        drop_last: drop the last incomplete global batch, so that every process has the same number of batches.
-        rank: of this process; by default that of torch.distributed, if initialised, at the start of an epoch.
-        world_size: number of processes; default as for `rank`.
+        drop_last: as in `EpochDataset`.
+        rank: as in `EpochDataset`.
+        world_size: as in `EpochDataset`.
         clip_frames: frames of a clip.
         sample_rate: source frames from one frame of a clip to the next.
         tubelet_size: frames of a token.
@@ -79,78 +75,32 @@ class ClipDataset(IterableDataset[ClipItem]):
         sample_rate: int = 2,
         tubelet_size: int = 2,
     ) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
-        if (rank is None) != (world_size is None) or (rank is not None and not 0 <= rank < (world_size or 0)):
-            raise ConfigError(f"rank {rank} of world_size {world_size}: pass both, rank below world_size, or neither")
         data = DataFolder(Path(folder))
         self.settings = data.settings()
         self._samples = _samples(data, split, clip_frames * sample_rate - sample_rate + 1)
-        self._batch_size, self._seed = batch_size, seed
-        self._random_start, self._drop_last = random_start, drop_last
-        self._process = None if rank is None or world_size is None else (rank, world_size)
+        self._random_start = random_start
         self._steps = np.arange(clip_frames) * sample_rate
         self._tubelet_size = tubelet_size
-        # In shared memory, so that persistent workers see it too: epoch, step, rank, world size.
-        self._position = torch.zeros(4, dtype=torch.int64)
-        self._position.share_memory_()  # type: ignore[no-untyped-call]
-        self.set_epoch(0)
-
-    @property
-    def num_clips(self) -> int:
-        """Clips of one epoch, of all processes together."""
-        return len(self._samples)
+        super().__init__(
+            len(self._samples),
+            batch_size=batch_size,
+            seed=seed,
+            drop_last=drop_last,
+            rank=rank,
+            world_size=world_size,
+        )
 
     @property
     def identities(self) -> set[str]:
         """Whose faces they show."""
         return {sample.identity for _, sample in self._samples}
 
-    @property
-    def num_batches(self) -> int:
-        """Batches of one epoch for this process."""
-        return self._count_batches(self._this_process()[1])
-
-    def __len__(self) -> int:
-        """Clips of one whole epoch for this process."""
-        rank, world_size = self._this_process()
-        if self._drop_last:
-            return self.num_batches * self._batch_size
-        return len(range(rank, self.num_clips, world_size))
-
-    def set_epoch(self, epoch: int, step: int = 0) -> None:
-        """Set the epoch of the next iteration, and the batch with which it starts.
-
-        Args:
-            epoch: from 0.
-            step: number of batches of this process to skip.
-        """
-        if epoch < 0 or step < 0:
-            raise ConfigError(f"epoch and step are at least 0; got {epoch} and {step}")
-        self._position.copy_(torch.tensor([epoch, step, *self._this_process()]))
-
-    def __iter__(self) -> Iterator[ClipItem]:
-        """The clips of an epoch.
+    def load(self, index: int, epoch: int) -> ClipItem:
+        """The clip of a sample.
 
         Raises:
             VideoDecodeError: a shard is truncated or damaged.
         """
-        worker = get_worker_info()
-        if worker is None:
-            self._position[2:] = torch.tensor(self._this_process())
-        epoch, step, rank, world_size = (int(value) for value in self._position)
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        order = np.random.default_rng([self._seed, epoch]).permutation(self.num_clips)
-        for batch in range(step + number, self._count_batches(world_size), workers):
-            begin = batch * world_size * self._batch_size
-            for position in range(begin + rank, min(begin + world_size * self._batch_size, len(order)), world_size):
-                yield self._load_clip(int(order[position]), epoch)
-
-    def _count_batches(self, world_size: int) -> int:
-        full, remainder = divmod(self.num_clips, self._batch_size * world_size)
-        return full + bool(remainder and not self._drop_last)
-
-    def _load_clip(self, index: int, epoch: int) -> ClipItem:
         shard, sample = self._samples[index]
         num_starts = sample.num_frames - int(self._steps[-1])
         rng = np.random.default_rng([self._seed, epoch, index])
@@ -171,13 +121,6 @@ class ClipDataset(IterableDataset[ClipItem]):
             identity=sample.identity,
             start=start,
         )
-
-    def _this_process(self) -> tuple[int, int]:
-        if self._process is not None:
-            return self._process
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return torch.distributed.get_rank(), torch.distributed.get_world_size()
-        return 0, 1
 
 
 def open_clips(folder: str | Path, config: PretrainConfig) -> tuple[ClipDataset, ClipDataset | None, str]:
@@ -200,6 +143,11 @@ def open_clips(folder: str | Path, config: PretrainConfig) -> tuple[ClipDataset,
             f"{folder} holds crops of {settings.size_px} pixels with regions in cells of {settings.patch_px}; the "
             f"model takes {model.img_size} and {model.patch_size}: prepare with --size {model.img_size} --patch-size "
             f"{model.patch_size}"
+        )
+    if settings.parser == "none" and config.masking in REGION_STRATEGIES:
+        raise ConfigError(
+            f"{folder} was prepared without regions of the face (parser none), which masking {config.masking!r} needs; "
+            "prepare it with --parser landmarks, or use masking tube, random or frame"
         )
     opened = partial(
         ClipDataset,

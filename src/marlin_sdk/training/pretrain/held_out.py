@@ -25,14 +25,13 @@ from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.learner import Batch, Learner
 from marlin_sdk.training.pretrain.losses import masked_tubelets, normalise_tubelets
 from marlin_sdk.training.pretrain.stream import (
-    Dataset,
     collate,
     first_clips,
-    mask_seed,
     masks_for,
     too_few_clips,
 )
 from marlin_sdk.training.strategy import gather, total
+from marlin_sdk.training.stream import Dataset, seed_of
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -70,7 +69,7 @@ class HeldOut:
             num_clips = 0
             for items in islice(loader, math.ceil(config.val_clips / config.batch_size)):
                 indices = range(num_clips, num_clips + len(items["clip"]))
-                seeds = [mask_seed(config.seed, _MASK_EPOCH, fabric.global_rank, index) for index in indices]
+                seeds = [seed_of(config.seed, _MASK_EPOCH, fabric.global_rank, index) for index in indices]
                 self._batches.append(Batch(items["clip"], masks_for(items, config, seeds)))
                 num_clips = indices.stop
         self._num_batches = max(count for (count,) in gather([len(self._batches)]))

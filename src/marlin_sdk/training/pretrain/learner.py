@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from marlin_sdk.model import MaskedAutoencoder
 from marlin_sdk.training.pretrain.config import PretrainConfig
@@ -23,6 +21,7 @@ from marlin_sdk.training.pretrain.losses import (
     normalise_tubelets,
     reconstruction_loss,
 )
+from marlin_sdk.training.stepping import clip_gradients, no_sync, recompute
 from marlin_sdk.training.strategy import average
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def build_networks(config: PretrainConfig) -> tuple[MaskedAutoencoder, Discrimin
         discriminator = Discriminator(config.model) if config.is_adversarial else None
     if config.checkpoint_blocks:
         for block in (*autoencoder.encoder.blocks, *autoencoder.decoder.blocks):
-            _recompute(block)
+            recompute(block)
     return autoencoder, discriminator
 
 
@@ -146,7 +145,7 @@ class Learner:
         generator = torch.Generator(self.fabric.device).manual_seed(seed)
         sums: list[Tensor] = []
         for index, batch in enumerate(batches):
-            with self._no_sync(enabled=index + 1 < len(batches)):
+            with no_sync(self.fabric, self.autoencoder, enabled=index + 1 < len(batches)):
                 sums.append(self._compute_gradients(batch, generator, step_critic=len(batches) == 1))
         losses = average(torch.stack(sums).mean(0))
         if not losses.isfinite().all():
@@ -261,19 +260,9 @@ class Learner:
 
     def _step_autoencoder(self) -> None:
         if self.config.clip_norm is not None:
-            try:
-                self.fabric.clip_gradients(self.autoencoder, self.optimizer, max_norm=self.config.clip_norm)
-            except RuntimeError as error:
-                if "non-finite" not in str(error):
-                    raise
-                raise FloatingPointError("its gradient norm is not finite") from error
+            clip_gradients(self.fabric, self.autoencoder, self.optimizer, self.config.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-    def _no_sync(self, *, enabled: bool) -> AbstractContextManager[Any]:
-        if self.fabric.world_size == 1:
-            return nullcontext()
-        return self.fabric.no_backward_sync(self.autoencoder, enabled=enabled)
 
     def _optimizers(self) -> list[Optimizer]:
         return [self.adamw] if self.critic_optimizer is None else [self.adamw, self.critic_optimizer]
@@ -289,13 +278,3 @@ def _adamw(network: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
         {"params": vectors, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.base_lr, betas=config.betas)
-
-
-def _recompute(block: nn.Module) -> None:
-    """Activation checkpointing: store a block's input instead of its activations."""
-    forward = block.forward
-
-    def recomputed(x: Tensor) -> Tensor:
-        return cast(Tensor, checkpoint(forward, x, use_reentrant=False))
-
-    block.forward = recomputed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from marlin_sdk.errors import ConfigError, TrainingError
-from marlin_sdk.processes import stop_on_signals
+from marlin_sdk.training.loop import Plan, Verdict, run_steps
 from marlin_sdk.training.monitor import Monitor
-from marlin_sdk.training.pretrain.config import TASK, PretrainConfig, save_config
+from marlin_sdk.training.pretrain.config import TASK, PretrainConfig
 from marlin_sdk.training.pretrain.cost import step_gflop
 from marlin_sdk.training.pretrain.held_out import HeldOut
 from marlin_sdk.training.pretrain.initialise import initialise_from
 from marlin_sdk.training.pretrain.learner import Batch, Learner, build_networks
 from marlin_sdk.training.pretrain.publish import Card, export_model, licence_of
 from marlin_sdk.training.pretrain.state import load_learner, save_learner
-from marlin_sdk.training.pretrain.stream import BatchStream, Dataset, mask_seed
+from marlin_sdk.training.pretrain.stream import BatchStream
 from marlin_sdk.training.probe import LabelledClips, probe_accuracy, probe_features
 from marlin_sdk.training.run_folder import RunFolder
 from marlin_sdk.training.schedule import learning_rate, total_steps
-from marlin_sdk.training.strategy import any_process, gather, launch
+from marlin_sdk.training.settings import save_settings
+from marlin_sdk.training.strategy import gather, launch
+from marlin_sdk.training.stream import Dataset, seed_of
 from marlin_sdk.weights.checkpoints import from_published_keys
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ _MAY_CHANGE = frozenset(
     | {"base_lr", "base_min_lr", "clip_norm", "gradient_penalty"}  # and remedies for a loss that is not finite
 )
 _ADDED = {"visible_weight": 0.0}
+_REMEDY = "continue with --resume and a lower base_lr, or with clip_norm or gradient_penalty set"
 
 
 @dataclass(frozen=True)
@@ -142,8 +145,7 @@ class _Training:
             self._resume(learner, stream)
         held_out = HeldOut(val, train, self.config, self.fabric)  # before the stream sets the position
         if self.fabric.is_global_zero:
-            save_config(self.config, self.files.settings_file)
-        loss = math.nan
+            save_settings(self.config.to_dict(), self.files.settings_file)
         monitor = Monitor(
             self.folder,
             self.fabric,
@@ -154,33 +156,10 @@ class _Training:
             gflop_per_step=step_gflop(self.config),
             progress=self.options.progress,
         )
-        with monitor, stop_on_signals(_announce_stop) as stop:
-            self._probe(learner, monitor, self.first_step)
-            batches = iter(stream)
-            for step in range(self.first_step, self.steps):
-                with monitor.waiting_for_data():
-                    loaded = [next(batches) for _ in range(self.config.accumulate)]
-                rate = learning_rate(step, self.steps, self.config)
-                seed = mask_seed(self.config.seed, step, self.fabric.global_rank)
-                try:
-                    losses = learner.step([batch for batch, _ in loaded], learning_rate=rate, seed=seed)
-                except FloatingPointError as error:
-                    raise self._save_bad_batch(step, loaded, error) from error
-                done = step + 1
-                monitor.log_step(done, partial(losses.numbers, self.config), rate)
-                loss = float(losses.reconstruction)
-                improved = self._validate(learner, held_out, monitor, done)
-                self._probe(learner, monitor, done)
-                with monitor.not_training():
-                    if improved:
-                        self._save(learner, stream, done, self.files.best)
-                    is_due = done % self.config.save_every == 0 or done == self.steps
-                    is_stopped = any_process(stop.is_set()) and done < self.steps
-                    if is_due or is_stopped:
-                        self._save(learner, stream, done, self.files.last)
-                if is_stopped:
-                    raise KeyboardInterrupt(f"stopped after step {done} of {self.steps}")
-        return PretrainResult(self.folder, self.steps, loss, None if math.isinf(self.best) else self.best)
+        plan = Plan(self.first_step, self.steps, self.config.accumulate, self.config.save_every, _REMEDY)
+        task = _Steps(self, learner, stream, held_out)
+        run_steps(task, stream, plan, fabric=self.fabric, files=self.files, monitor=monitor)
+        return PretrainResult(self.folder, self.steps, task.loss, None if math.isinf(self.best) else self.best)
 
     def _learner(self) -> Learner:
         autoencoder, discriminator = build_networks(self.config)
@@ -209,47 +188,7 @@ class _Training:
             raise ConfigError(f"the run in {self.folder} has already done {self.first_step} of {self.steps} steps")
         logger.info("resuming after step %d of %d", self.first_step, self.steps)
 
-    def _validate(self, learner: Learner, held_out: HeldOut, monitor: Monitor, done: int) -> bool:
-        """Held-out losses and pictures, when they are due; returns whether the loss was the best so far."""
-        last, improved = done == self.steps, False
-        if held_out and (last or done % self.config.val_every == 0):
-            metrics = held_out.metrics(learner)
-            loss = metrics["reconstruction"]
-            improved, self.best = loss < self.best, min(self.best, loss)
-            self.metrics = {f"val/{name}": value for name, value in metrics.items()}
-            monitor.log_validation(done, self.metrics)
-        if held_out and (last or done % self.config.picture_every == 0):
-            monitor.log_picture(done, "reconstruction", held_out.picture(learner))
-        return improved
-
-    def _probe(self, learner: Learner, monitor: Monitor, done: int) -> None:
-        """Probe the encoder when it is due, at the very start too: random features are the first thing to beat."""
-        clips, last = self.options.probe, done == self.steps
-        is_due = done % self.config.probe_every == 0 or last
-        if clips is None or not is_due or (done == self.first_step and done):
-            return
-        if self.fabric.is_global_zero:
-            features = probe_features(learner.encode, clips, self.config.model)
-            found = {f"probe/{pool}": float(probe_accuracy(values, clips).mean()) for pool, values in features.items()}
-            monitor.log_validation(done, {**found, "probe/majority": clips.majority})
-        self.fabric.barrier()
-
-    def _save(self, learner: Learner, stream: BatchStream, done: int, path: Path) -> None:
-        """Write a checkpoint, and export the model: that of the best weights if there are held-out clips."""
-        progress = {
-            "step": done,
-            "epoch": stream.epoch,
-            "places": gather([stream.epoch, stream.batch_index]),
-            "best": self.best,
-            "metrics": self.metrics,
-            "init": self.init or "",
-        }
-        save_learner(learner, path, progress)
-        if self.fabric.is_global_zero and (path == self.files.best or math.isinf(self.best)):
-            self._export(path, done)
-        self.fabric.barrier()
-
-    def _export(self, checkpoint: Path, done: int) -> None:
+    def export(self, checkpoint: Path, done: int) -> None:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         card = Card(
             name=self.options.name or self.folder.resolve().name,
@@ -267,29 +206,79 @@ class _Training:
                 "Marlin.from_pretrained can load it"
             ) from error
 
-    def _save_bad_batch(
-        self, step: int, loaded: list[tuple[Batch, dict[str, Any]]], error: FloatingPointError
-    ) -> TrainingError:
-        """Save the batches of a failed step, and return an error that says where."""
-        path = self.folder / f"bad-batch-step{step + 1}-rank{self.fabric.global_rank}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        batches = [
-            {"clips": batch.clips, "mask": batch.mask, **{key: items[key] for key in items if key != "clip"}}
-            for batch, items in loaded
-        ]
-        try:
-            torch.save({"step": step + 1, "batches": batches}, path)
-            saved = f"the batch is saved as {path}"
-        except (OSError, RuntimeError) as full:  # torch's zip writer reports a full disk as a RuntimeError
-            saved = f"the batch cannot be saved as {path} ({str(full).partition(chr(10))[0]})"
-        return TrainingError(
-            f"step {step + 1} stopped: {error}; {saved}. Inspect its clips, then continue with --resume and a lower "
-            "base_lr, or with clip_norm or gradient_penalty set"
-        )
 
+class _Steps:
+    """The task of `run_steps`."""
 
-def _announce_stop(signal_name: str) -> None:
-    logger.warning("%s: finishing the step and writing a checkpoint; once more stops immediately", signal_name)
+    def __init__(self, training: _Training, learner: Learner, stream: BatchStream, held_out: HeldOut) -> None:
+        self.training, self.learner, self.stream, self.held_out = training, learner, stream, held_out
+        self.config, self.fabric, self.steps = training.config, training.fabric, training.steps
+        self.loss = math.nan
+
+    def begin(self, monitor: Monitor) -> None:
+        """Probe at the very start too: random features are the first thing to beat."""
+        self._probe(monitor, self.training.first_step)
+
+    def learning_rate(self, step: int) -> float:
+        """By the schedule."""
+        return learning_rate(step, self.steps, self.config)
+
+    def step(self, step: int, loaded: Sequence[dict[str, Any]], rate: float) -> Callable[[], Mapping[str, float]]:
+        """Both networks, once."""
+        batches = [Batch(items["clip"], items["mask"]) for items in loaded]
+        seed = seed_of(self.config.seed, step, self.fabric.global_rank)
+        losses = self.learner.step(batches, learning_rate=rate, seed=seed)
+        self.loss = float(losses.reconstruction)
+        return partial(losses.numbers, self.config)
+
+    def after(self, done: int, monitor: Monitor) -> Verdict:
+        """Held-out losses, pictures and probes, when they are due."""
+        improved = self._validate(monitor, done)
+        self._probe(monitor, done)
+        return Verdict(improved=improved)
+
+    def save(self, done: int, path: Path) -> None:
+        """Write a checkpoint, and export the model: that of the best weights if there are held-out clips."""
+        training = self.training
+        progress = {
+            "step": done,
+            "epoch": self.stream.epoch,
+            "places": gather([self.stream.epoch, self.stream.batch_index]),
+            "best": training.best,
+            "metrics": training.metrics,
+            "init": training.init or "",
+        }
+        save_learner(self.learner, path, progress)
+        if self.fabric.is_global_zero and (path == training.files.best or math.isinf(training.best)):
+            training.export(path, done)
+        self.fabric.barrier()
+
+    def _validate(self, monitor: Monitor, done: int) -> bool:
+        """Returns whether the loss was the best so far."""
+        training, held_out = self.training, self.held_out
+        last, improved = done == self.steps, False
+        if held_out and (last or done % self.config.val_every == 0):
+            metrics = held_out.metrics(self.learner)
+            loss = metrics["reconstruction"]
+            improved, training.best = loss < training.best, min(training.best, loss)
+            training.metrics = {f"val/{name}": value for name, value in metrics.items()}
+            monitor.log_validation(done, training.metrics)
+        if held_out and (last or done % self.config.picture_every == 0):
+            monitor.log_picture(done, "reconstruction", held_out.picture(self.learner))
+        return improved
+
+    def _probe(self, monitor: Monitor, done: int) -> None:
+        """Probe the encoder when it is due."""
+        training = self.training
+        clips, last = training.options.probe, done == self.steps
+        is_due = done % self.config.probe_every == 0 or last
+        if clips is None or not is_due or (done == training.first_step and done):
+            return
+        if self.fabric.is_global_zero:
+            features = probe_features(self.learner.encode, clips, self.config.model)
+            found = {f"probe/{pool}": float(probe_accuracy(values, clips).mean()) for pool, values in features.items()}
+            monitor.log_validation(done, {**found, "probe/majority": clips.majority})
+        self.fabric.barrier()
 
 
 def _count_steps(config: PretrainConfig, train: Iterable[Any]) -> int:

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from tests.making import noise, write_video
 from tests.unit.datasets.trees import note, plant
 
-from marlin_sdk.batch.tables import read_table
 from marlin_sdk.cli.evaluation.data import command
 from marlin_sdk.datasets.catalogue import DATA_SETS
+from marlin_sdk.inputs.tables import read_table
 
 
 def run(*arguments: str | Path) -> Result:

@@ -10,7 +10,8 @@ from tests.making import TINY, lay
 
 from marlin_sdk.config import PRESETS
 from marlin_sdk.errors import ConfigError
-from marlin_sdk.training.pretrain.config import PretrainConfig, load_config, save_config
+from marlin_sdk.training.pretrain.config import PretrainConfig
+from marlin_sdk.training.settings import load_settings, save_settings
 
 
 def test_preset_marlin_is_the_published_configuration() -> None:
@@ -43,13 +44,13 @@ def test_defaults_are_the_preset_marlin() -> None:
 
 def test_yaml_is_a_round_trip(tmp_path: Path) -> None:
     config = PretrainConfig.from_preset("videomae", TINY, batch_size=3, max_steps=7, betas=(0.5, 0.6))
-    save_config(config, tmp_path / "run.yaml")
-    assert PretrainConfig.from_dict(load_config(tmp_path / "run.yaml")) == config
+    save_settings(config.to_dict(), tmp_path / "run.yaml")
+    assert PretrainConfig.from_dict(load_settings(tmp_path / "run.yaml")) == config
 
 
 def test_yaml_may_name_preset_and_model(tmp_path: Path) -> None:
     path = lay(tmp_path / "run.yaml", b"preset: videomae\nmodel: marlin_vit_large\nadv_weight: 0.1\n")
-    config = PretrainConfig.from_dict(load_config(path))
+    config = PretrainConfig.from_dict(load_settings(path))
     assert config.model is PRESETS["marlin_vit_large_ytf"]
     assert (config.masking, config.adv_weight) == ("tube", 0.1)
 
@@ -68,12 +69,12 @@ def test_yaml_may_name_preset_and_model(tmp_path: Path) -> None:
 )
 def test_file_that_is_not_a_config_is_refused(tmp_path: Path, text: bytes, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_config(lay(tmp_path / "run.yaml", text))
+        load_settings(lay(tmp_path / "run.yaml", text))
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run\.yaml"):
-        load_config(tmp_path / "run.yaml")
+        load_settings(tmp_path / "run.yaml")
 
 
 @pytest.mark.parametrize(

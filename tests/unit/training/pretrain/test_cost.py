@@ -6,8 +6,9 @@ import pytest
 from tests.making import TINY
 
 from marlin_sdk.config import PRESETS
+from marlin_sdk.training.cost import model_gmac
 from marlin_sdk.training.pretrain.config import PretrainConfig
-from marlin_sdk.training.pretrain.cost import model_gmac, step_gflop
+from marlin_sdk.training.pretrain.cost import step_gflop
 
 
 def test_arithmetic_of_the_encoder_is_that_of_the_published_table() -> None:

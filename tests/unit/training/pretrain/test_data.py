@@ -108,13 +108,13 @@ def test_epoch_resumes_at_any_step(data: Path, step: int, workers: int) -> None:
 
 def test_skipped_step_is_not_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    cut = ClipDataset._load_clip
+    cut = ClipDataset.load
 
     def counted(self: ClipDataset, index: int, epoch: int) -> ClipItem:
         reads.append(str(index))
         return cut(self, index, epoch)
 
-    monkeypatch.setattr(ClipDataset, "_load_clip", counted)
+    monkeypatch.setattr(ClipDataset, "load", counted)
     dataset = ClipDataset(data, batch_size=4)
     dataset.set_epoch(0, 4)
     loaded(dataset, 4)

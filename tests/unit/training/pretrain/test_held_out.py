@@ -19,10 +19,11 @@ from marlin_sdk.errors import TrainingError
 from marlin_sdk.training.pretrain.baselines import mean_face, still_face_tubelets, sum_frames
 from marlin_sdk.training.pretrain.config import PretrainConfig
 from marlin_sdk.training.pretrain.held_out import MEAN_FACE_CLIPS, HeldOut
-from marlin_sdk.training.pretrain.learner import Learner, build_networks
+from marlin_sdk.training.pretrain.learner import Batch, Learner, build_networks
 from marlin_sdk.training.pretrain.losses import masked_tubelets, normalise_tubelets
 from marlin_sdk.training.pretrain.run import Run, pretrain
-from marlin_sdk.training.pretrain.stream import BatchStream, collate, first_clips, mask_seed, masks_for
+from marlin_sdk.training.pretrain.stream import BatchStream, collate, first_clips, masks_for
+from marlin_sdk.training.stream import seed_of
 
 NAMES = ["reconstruction", "mean_face", "still_face"]
 MOVING = [f"{name}_moving" for name in NAMES]
@@ -51,7 +52,7 @@ def metrics(made: HeldOut, own: PretrainConfig) -> dict[str, float]:
 
 def clips_and_masks(own: PretrainConfig, val: GeneratedClips) -> tuple[Tensor, Tensor]:
     items = collate(list(islice(val, own.val_clips)))
-    mask = masks_for(items, own, [mask_seed(own.seed, 2**31, 0, index) for index in range(own.val_clips)])
+    mask = masks_for(items, own, [seed_of(own.seed, 2**31, 0, index) for index in range(own.val_clips)])
     return items["clip"].permute(0, 4, 1, 2, 3).float() / 255, mask
 
 
@@ -95,9 +96,9 @@ def test_training_goes_on_where_it_was_to() -> None:
     for each in (stream, alone):
         each.seek(2, 1)
     held_out(own, GeneratedClips(8, seed=1), train)
-    for (got, _), (expected, _) in islice(zip(stream, alone, strict=True), 4):
-        assert torch.equal(got.clips, expected.clips)
-        assert torch.equal(got.mask, expected.mask)
+    for got, expected in islice(zip(stream, alone, strict=True), 4):
+        assert torch.equal(got["clip"], expected["clip"])
+        assert torch.equal(got["mask"], expected["mask"])
 
 
 def test_baselines_do_not_depend_on_the_model() -> None:
@@ -105,8 +106,8 @@ def test_baselines_do_not_depend_on_the_model() -> None:
     made = held_out(own, GeneratedClips(8, seed=1))
     learner = Learner(own, *build_networks(own), Fabric(accelerator="cpu", devices=1))
     before = made.metrics(learner)
-    batch, _ = next(iter(BatchStream(GeneratedClips(), own)))
-    learner.step([batch], learning_rate=0.01, seed=0)
+    items = next(iter(BatchStream(GeneratedClips(), own)))
+    learner.step([Batch(items["clip"], items["mask"])], learning_rate=0.01, seed=0)
     after = made.metrics(learner)
     assert {name for name in before if before[name] != after[name]} == {"reconstruction", "reconstruction_moving"}
 

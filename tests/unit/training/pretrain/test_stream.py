@@ -12,7 +12,8 @@ from tests.making import TINY
 
 from marlin_sdk.errors import TrainingError
 from marlin_sdk.training.pretrain.config import PretrainConfig
-from marlin_sdk.training.pretrain.stream import BatchStream, mask_seed
+from marlin_sdk.training.pretrain.stream import BatchStream
+from marlin_sdk.training.stream import seed_of
 
 
 def stream(num_clips: int = 10, rank: int = 0, **settings: Any) -> BatchStream:
@@ -21,7 +22,7 @@ def stream(num_clips: int = 10, rank: int = 0, **settings: Any) -> BatchStream:
 
 
 def ids(made: BatchStream, count: int) -> list[list[str]]:
-    return [items["id"] for _, items in islice(made, count)]
+    return [items["id"] for items in islice(made, count)]
 
 
 def test_each_epoch_has_full_batches_and_its_own_order() -> None:
@@ -32,37 +33,37 @@ def test_each_epoch_has_full_batches_and_its_own_order() -> None:
 
 
 def test_batch_holds_clips_and_masks_of_the_ratio() -> None:
-    batch, items = next(iter(stream(mask_ratio=0.75)))
-    assert batch.clips.shape == (4, 16, 32, 32, 3)
-    assert batch.clips.dtype == torch.uint8
-    assert batch.mask.sum(1).tolist() == [8] * 4
+    items = next(iter(stream(mask_ratio=0.75)))
+    assert items["clip"].shape == (4, 16, 32, 32, 3)
+    assert items["clip"].dtype == torch.uint8
+    assert items["mask"].sum(1).tolist() == [8] * 4
     assert len(items["identity"]) == 4
 
 
 def test_resuming_in_the_middle_of_an_epoch_gives_the_same_batches() -> None:
-    straight = [(batch.clips, batch.mask) for batch, _ in islice(stream(), 6)]
+    straight = [(items["clip"], items["mask"]) for items in islice(stream(), 6)]
     first = stream()
     list(islice(first, 3))
     place = (first.epoch, first.batch_index)
     assert place == (1, 1)
     second = stream()
     second.seek(*place)
-    rest = [(batch.clips, batch.mask) for batch, _ in islice(second, 3)]
+    rest = [(items["clip"], items["mask"]) for items in islice(second, 3)]
     for (clips, mask), (again, same) in zip(straight[3:], rest, strict=True):
         assert torch.equal(clips, again)
         assert torch.equal(mask, same)
 
 
 def test_masks_differ_between_processes_epochs_and_positions() -> None:
-    masks = [batch.mask for rank in (0, 1) for batch, _ in islice(stream(rank=rank, masking="random"), 4)]
+    masks = [items["mask"] for rank in (0, 1) for items in islice(stream(rank=rank, masking="random"), 4)]
     rows = {tuple(row.tolist()) for mask in masks for row in mask}
     assert len(rows) == 32
-    assert len({mask_seed(a, b, c) for a in range(5) for b in range(5) for c in range(5)}) == 125
+    assert len({seed_of(a, b, c) for a in range(5) for b in range(5) for c in range(5)}) == 125
 
 
 def test_strategy_without_regions_needs_none() -> None:
-    batch, _ = next(iter(stream(masking="tube")))
-    assert batch.mask.sum(1).tolist() == [3] * 4
+    items = next(iter(stream(masking="tube")))
+    assert items["mask"].sum(1).tolist() == [3] * 4
 
 
 def test_less_than_one_batch_is_an_error() -> None:

@@ -128,11 +128,11 @@ def _run(
 
 def _settings(config_file: str | None, given: dict[str, Any], resumed: Path | None) -> dict[str, Any]:
     """Merge settings: options override the file, which overrides the preset or the resumed run."""
-    from marlin_sdk.training.pretrain.config import load_config
     from marlin_sdk.training.pretrain.presets import recipe
     from marlin_sdk.training.pretrain.run import run_folder
+    from marlin_sdk.training.settings import load_settings
 
-    values = {**({} if config_file is None else load_config(config_file)), **given}
+    values = {**({} if config_file is None else load_settings(config_file)), **given}
     if resumed is None:
         return {"preset": "marlin", "model": "marlin_vit_small", **values}
     preset = recipe(str(values.pop("preset"))) if "preset" in values else {}

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from marlin_sdk.batch.inputs import VideoInput, check_id, distinct_ids, name_below
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.inputs.videos import VideoInput, check_id, distinct_ids, name_below
 from marlin_sdk.labels import Label, parse_column
 
 __all__ = ["KNOWN_COLUMNS", "read_list", "read_table", "videos_of_rows"]

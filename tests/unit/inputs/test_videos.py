@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.making import lay
 
-from marlin_sdk.batch.inputs import VideoInput, check_id, deduplicate, find_videos, select
-from marlin_sdk.batch.tables import read_list
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.inputs.tables import read_list
+from marlin_sdk.inputs.videos import VideoInput, check_id, deduplicate, find_videos, select
 
 
 def names(*inputs: str) -> list[str]:

@@ -34,7 +34,7 @@ _CROP_FACE = {"auto": "auto", "yes": True, "no": False}
     "--parser",
     default="landmarks",
     show_default=True,
-    help="Face parser: landmarks, landmarks68, segformer (or NAME:FILE), or precomputed:DIR of .npy label maps.",
+    help="Face parser: landmarks, landmarks68, segformer (or NAME:FILE), precomputed:DIR of .npy label maps, or none.",
 )
 @click.option(
     "--crop-face",

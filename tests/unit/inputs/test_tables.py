@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.making import lay
 
-from marlin_sdk.batch.inputs import VideoInput
-from marlin_sdk.batch.tables import read_list, read_table, videos_of_rows
 from marlin_sdk.errors import ConfigError
+from marlin_sdk.inputs.tables import read_list, read_table, videos_of_rows
+from marlin_sdk.inputs.videos import VideoInput
 
 
 def table(text: str, name: str = "data/segments.csv") -> list[VideoInput]:

@@ -1,0 +1,3 @@
+"""The commands that train."""
+
+__all__ = ["finetune", "prepare", "pretrain"]

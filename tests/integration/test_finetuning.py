@@ -1,0 +1,204 @@
+"""`marlin-sdk finetune`: from a table of videos to a model that predicts; in two processes too."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import ROOT
+from tests.making import TINY, write_checkpoint, write_video
+from tests.patience import HANG_S
+from tests.unit.training.finetune.labelling import SETTINGS, clips, write_table
+
+from marlin_sdk import Marlin, Predictor
+from marlin_sdk.errors import TrainingError
+from marlin_sdk.evaluation.predictions import read_predictions
+from marlin_sdk.inputs.tables import read_table
+from marlin_sdk.training.finetune.config import FinetuneConfig
+from marlin_sdk.training.finetune.data.placing import WindowRule
+from marlin_sdk.training.finetune.data.preparing import prepare_rows, settings_for
+from marlin_sdk.training.finetune.run import Start, finetune
+from marlin_sdk.training.settings import load_settings
+from marlin_sdk.video.reader import open_video
+
+COMMAND = "from marlin_sdk.cli.main import main\n\nif __name__ == '__main__':\n    main()\n"
+
+
+def marlin_sdk(folder: Path, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    script = folder / "command.py"
+    script.write_text(COMMAND)
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), *map(str, arguments)],
+        env=environment, cwd=folder, capture_output=True, text=True, timeout=HANG_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory, astronaut: Path, tiny: Marlin) -> Path:
+    """Eight copies of a part of a real video with labels, one broken, one missing, and a tiny model."""
+    folder = tmp_path_factory.mktemp("videos")
+    with open_video(astronaut) as reader:
+        part = write_video(folder / "part.mp4", [frame.rgb for frame in islice(reader, 36)], options={"qp": "0"})
+    rows = []
+    for index in range(10):
+        name = f"v{index}.mp4"
+        if index < 8:
+            shutil.copy(part, folder / name)
+        elif index == 8:
+            (folder / name).write_bytes(b"no video")
+        rows.append({"path": name, "id": f"c{index}", "mood": "ab"[index % 2], "group": f"p{index}", "split": ""})
+        rows[-1]["split"] = "test" if index in (4, 5) else "val" if index in (6, 7) else "train"
+    write_table(folder / "clips.csv", rows)
+    write_checkpoint(folder / "model", tiny)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(videos: Path) -> Path:
+    """A run from videos."""
+    (videos / "settings.yaml").write_text("epochs: 2\nmax_broken: 0.5\npatience: 0\ncolour: 0.1\n")
+    said = marlin_sdk(
+        videos, "finetune", "--table", "clips.csv", "--label", "mood", "-o", "run", "--model", "model", "--detector",
+        "lbp", "--config", "settings.yaml", "--batch-size", 2, "--num-workers", 0, "--accelerator", "cpu",
+        "--workers", 1, "--base-lr", 0.01,
+    )  # fmt: skip
+    assert "v8.mp4: broken" in said.stderr
+    assert "note: 1 videos do not exist, such as" in said.stderr
+    assert "note: 1 clips are left out (c8): broken video" in said.stderr
+    assert "balanced_accuracy" in said.stdout
+    return videos / "run"
+
+
+def test_run_leaves_a_model_a_head_predictions_a_card_and_a_page(done: Path) -> None:
+    names = {path.name for path in done.iterdir()}
+    assert names >= {
+        "config.json", "model.safetensors", "SHA256SUMS", "head.json", "head.safetensors", "predictions.parquet",
+        "predictions-against.parquet", "predictions-majority.parquet", "predictions-windows.parquet", "results.json",
+        "README.md", "report.html", "finetune.yaml", "shards",
+    }  # fmt: skip
+    assert Marlin.from_pretrained(done, device="cpu").config == TINY.without_decoder()
+    results = json.loads((done / "results.json").read_text())
+    assert results["data"]["clips"] == {"train": 4, "val": 2, "test": 2}
+    assert results["data"]["crops"]["parser"] == "none"
+    assert results["data"]["speed"]["speed/clips_per_s"] > 0
+    assert results["paired"] is not None
+    card = (done / "README.md").read_text()
+    assert "| a linear probe of the encoder as it was |" in card
+    assert "1 clips are left out (c9): its video is not in" in card
+    assert load_settings(done / "finetune.yaml")["label"] == "mood"
+    assert "a linear probe of the encoder as it was" in (done / "report.html").read_text()
+
+
+def test_prediction_of_a_tested_video_is_what_was_tested(done: Path) -> None:
+    """From the video, with crops of its own; they differ a little from those of the shards."""
+    said = Predictor.from_head(done, device="cpu", detector="lbp").predict(done.parent / "v4.mp4").labels["mood"]
+    tested = read_predictions(done / "predictions.parquet")
+    row = next(index for index in range(len(tested)) if tested.id[index] == "c4")
+    assert said.scores["b"] == pytest.approx(float(tested.scores[row, 0]), abs=0.02)
+    windows = read_predictions(done / "predictions-windows.parquet")
+    own = [index for index in range(len(windows)) if windows.id[index] == "c4"]
+    assert [int(windows.window[index]) for index in own] == [0, 1]
+
+
+def test_predict_evaluate_and_audit_take_the_run(done: Path) -> None:
+    said = marlin_sdk(done.parent, "predict", "v4.mp4", "--head", "run", "--detector", "lbp", "--device", "cpu")
+    assert "mood" in said.stdout
+    said = marlin_sdk(done.parent, "evaluate", "run/predictions.parquet")
+    assert "balanced_accuracy" in said.stdout
+
+
+def test_finished_run_is_refused_and_resumed_without_a_step(done: Path) -> None:
+    options = ("--table", "clips.csv", "--label", "mood", "-o", "run", "--model", "model", "--detector", "lbp")
+    said = marlin_sdk(done.parent, "finetune", *options, status=2)
+    assert "already holds a run; continue it with --resume" in said.stderr
+    before = read_predictions(done / "predictions.parquet").scores
+    marlin_sdk(done.parent, "finetune", *options, "--resume", "--workers", 1)
+    assert np.array_equal(read_predictions(done / "predictions.parquet").scores, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--label", "mod"), "no label column is named or matches 'mod'"),
+        ((), "--label is missing"),
+        (("--label", "mood", "--ratios", "0.5,2"), "expected different numbers of more than 0, up to 1"),
+        (("--label", "mood", "--epochs", "0"), "epochs is 0; expected an integer of at least 1"),
+    ],
+)
+def test_wrong_usage_says_what_is_wrong(done: Path, options: tuple[str, ...], message: str) -> None:
+    said = marlin_sdk(
+        done.parent, "finetune", "--table", "clips.csv", "-o", "other", "--model", "model", "--shards", "run/shards",
+        *options, status=2,
+    )  # fmt: skip
+    assert message in said.stderr
+
+
+def test_many_broken_videos_stop_before_training(done: Path) -> None:
+    """Nothing is prepared twice: the broken one is known."""
+    settings = settings_for(TINY, WindowRule(), detector="lbp")
+    with pytest.raises(TrainingError, match=r"2 of 10 videos are broken or missing \(v8\.mp4, .*v9\.mp4\), more than"):
+        prepare_rows(read_table(done.parent / "clips.csv"), done / "shards", settings, max_broken=0.1)
+
+
+def test_shares_of_the_training_part_are_runs_of_their_own(tmp_path: Path, tiny: Marlin) -> None:
+    torch.set_num_threads(1)
+    table, faces = clips(tmp_path, count=30)
+    write_checkpoint(tmp_path / "model", tiny)
+    config = FinetuneConfig.from_dict({**SETTINGS, "epochs": 1})
+    outcome, _ = finetune(
+        config, tmp_path / "run", table=table, start=Start(tmp_path / "model"), shards=faces, ratios=(0.5, 1.0)
+    )
+    assert outcome is not None
+    assert (tmp_path / "run/ratio-0.5/checkpoints/last.ckpt").is_file()
+    assert "| share of the training groups | draws |" in (tmp_path / "run/README.md").read_text()
+    for arm in ("", "-against"):
+        found = read_predictions(tmp_path / f"run/predictions{arm}.parquet")
+        assert sorted(set(found.ratio.tolist())) == [0.5, 1.0]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def test_two_processes_learn_alike(tmp_path: Path, tiny: Marlin) -> None:
+    """Both have half of each batch, so that together they take the steps of one process; and they resume."""
+    table, faces = clips(tmp_path)
+    write_checkpoint(tmp_path / "model", tiny)
+    shared: list[Any] = [
+        "--table",
+        table,
+        "--label",
+        "mood",
+        "--model",
+        "model",
+        "--shards",
+        faces,
+        "--accelerator",
+        "cpu",
+    ]
+    shared += ["--epochs", 2, "--num-workers", 0, "--no-flip", "--base-lr", 0.05, "--config", "plain.yaml"]
+    (tmp_path / "plain.yaml").write_text("colour: 0.0\ncrop_jitter: 0.0\nopening: 0.5\nclip_norm: 1.0\n")
+    marlin_sdk(tmp_path, "finetune", *shared, "-o", "one", "--batch-size", 4)
+    marlin_sdk(tmp_path, "finetune", *shared, "-o", "two", "--batch-size", 2, "--devices", 2)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert max(float((one[key] - two[key]).abs().max()) for key in one) < 2e-3
+    places = torch.load(tmp_path / "two/checkpoints/last.ckpt", weights_only=True)["progress"]["places"]
+    assert len(places) == 2
+    first, second = (read_predictions(tmp_path / name / "predictions.parquet").scores for name in ("one", "two"))
+    assert first == pytest.approx(second, abs=0.05)
+    marlin_sdk(tmp_path, "finetune", *shared, "-o", "two", "--batch-size", 2, "--devices", 2, "--resume")
