@@ -26,7 +26,7 @@ from marlin_sdk.evaluation.probe.card import write_card
 from marlin_sdk.evaluation.probe.outcome import measure_probe, write_results
 from marlin_sdk.evaluation.probe.run import ProbeSettings, run_probe
 from marlin_sdk.evaluation.probe.samples import read_samples
-from marlin_sdk.report.probe import write_probe_page
+from marlin_sdk.report.probe import strips_of, write_probe_page
 
 __all__ = ["main"]
 
