@@ -57,7 +57,7 @@ class Result:
     Attributes:
         folder: of the run.
         steps: steps done.
-        best_epoch: epoch of the best weights; 0 is the linear probe.
+        best_epoch: epoch of the best weights, without a validation part the last; 0 is the linear probe.
         network: with the best weights, on the CPU.
         objective: what was learned.
         targets: the labels.
@@ -141,11 +141,12 @@ class FineTuning:
             speed = monitor.last_speed
         best = self.files.best if self.files.best.is_file() else self.files.last
         load_weights(self.learner.network, best)
+        taken = self.selection.best_epoch if len(self.division.val) else self.selection.step // self.epoch_steps
         tested = np.union1d(self.division.test, self.division.val)
         found = self._features(tested, test=True)
         notes += [*_said(self.table, found.broken), *self._said_broken()]
         return Result(
-            self.files.path, self.selection.step or self.steps, self.selection.best_epoch, self.learner.network.cpu(),
+            self.files.path, self.selection.step or self.steps, taken, self.learner.network.cpu(),
             self.objective, self.targets, self.division, frozen, rows, found, tuple(dict.fromkeys(notes)), speed,
         )  # fmt: skip
 
