@@ -70,6 +70,10 @@ NOT_RUN_BLOCKS = [
         "marlin-sdk data ravdess RAVDESS/ -o clips.csv                 # sixteen public data sets, or your own folders",
     ),
     ("README.md", "marlin-sdk prepare videos/ -o data/"),
+    (
+        "docs/explanation/fine-tuning.md",
+        "python -m benchmarks.finetune --shared ../shared --pretrained runs/learning/main -o runs/finetune",
+    ),
     ("docs/explanation/real-clips.md", "marlin-sdk data grid GRID/ -o words.csv --task words --group sentence"),
     ("docs/explanation/real-clips.md", "marlin-sdk data mead MEAD/ -o mead.csv"),
     ("docs/explanation/real-clips.md", "marlin-sdk data faceforensics FFPP/ -o ffpp.csv"),
