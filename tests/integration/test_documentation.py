@@ -97,6 +97,7 @@ NOT_RUN_BLOCKS = [
     ("docs/how-to/live.md", 'for row in model.stream("rtsp://camera.example/stream1"):'),
     ("docs/how-to/offline.md", "marlin-sdk download"),
     ("docs/how-to/offline.md", "marlin-sdk download --model marlin_vit_base_ytf -o weights/"),
+    ("docs/how-to/own-loop.md", "marlin-sdk prepare videos/ -o faces/"),
     ("docs/how-to/own-loop.md", "from marlin_pytorch import Marlin"),
     ("docs/how-to/own-loop.md", "from transformers import AutoModel"),
     ("docs/how-to/own-loop.md", 'print(model.push_to_hub("lab/tuned"))  # after `hf auth login`, or with token='),

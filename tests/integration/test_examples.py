@@ -16,7 +16,9 @@ from tests.integration.conftest import Command
 from tests.integration.warm import WarmServer
 from tests.making import noise, write_video
 from tests.patience import HANG_S
+from tests.unit.training.finetune.labelling import clips as labelled_clips
 
+from marlin_sdk import Marlin
 from marlin_sdk.dump.reading import FeatureDump
 
 EXAMPLES = ROOT / "examples"
@@ -142,6 +144,19 @@ def test_a_probe_trained_on_a_dump_tells_dark_from_bright(tmp_path: Path, clips:
     done = run("train_on_dump.py", tmp_path / "dump", "--label", "mood", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "2 classes, 8 videos to train on, 2 of 2 others right"
+
+
+def test_loop_of_ones_own_trains_the_encoder_and_saves_it(tmp_path: Path, tiny: Marlin, tiny_folder: Path) -> None:
+    table, faces = labelled_clips(tmp_path / "clips")
+    settings = ("--label", "mood", "--model", tiny_folder, "--epochs", "6", "--lr", "0.003")
+    done = run("finetune_loop.py", table, faces, *settings, "-o", tmp_path / "tuned")
+    assert done.returncode == 0, done.stderr
+    *losses, result = done.stdout.splitlines()
+    assert len(losses) == 6
+    assert result == f"{tmp_path / 'tuned'}: 16 of 16 windows of the test clips right"
+    tuned = Marlin.from_pretrained(tmp_path / "tuned", device="cpu", detector="lbp")
+    clip = noise(16, 32, 32)
+    assert not np.allclose(tuned.extract_clip(clip), tiny.extract_clip(clip), atol=1e-3)
 
 
 def test_ray_example_makes_a_dump_of_a_table(tmp_path: Path, clips: Path, tiny_folder: Path) -> None:
