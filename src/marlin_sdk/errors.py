@@ -11,6 +11,7 @@ A message names the subject, the value received, the value expected, and the rem
       VideoDecodeError(OSError)            a video without a decodable frame
         VideoNotFoundError(FileNotFoundError)
       NoFaceError(RuntimeError)            a video in which no window shows a face
+      NoSoundError(RuntimeError)           a video without sound, or with nothing but silence
       DeviceMemoryError(MemoryError)       a device without enough memory for the model or for one clip
       FeatureFileError(OSError)            a feature file that cannot be written or read
       PredictionsError(ValueError)         predictions that cannot be read or scored
@@ -28,6 +29,7 @@ __all__ = [
     "MarlinError",
     "MissingExtraError",
     "NoFaceError",
+    "NoSoundError",
     "PredictionsError",
     "ShapeError",
     "TrainingError",
@@ -67,6 +69,10 @@ class VideoNotFoundError(VideoDecodeError, FileNotFoundError):
 
 class NoFaceError(MarlinError, RuntimeError):
     """A video in which no window shows a face."""
+
+
+class NoSoundError(MarlinError, RuntimeError):
+    """A video without sound that can be decoded, or with nothing but silence."""
 
 
 class DeviceMemoryError(MarlinError, MemoryError):

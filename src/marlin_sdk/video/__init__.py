@@ -1,3 +1,3 @@
-"""Reading video frames with their times, and writing videos."""
+"""Reading video frames and sound with their times, and writing videos."""
 
-__all__ = ["folders", "reader", "sources", "writer"]
+__all__ = ["folders", "reader", "sound", "sources", "writer"]

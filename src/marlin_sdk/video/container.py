@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,14 @@ from marlin_sdk.errors import ConfigError, VideoDecodeError
 from marlin_sdk.video.clock import DEFAULT_FPS, Moment, PictureClock
 from marlin_sdk.video.decoding import StreamDecoder
 from marlin_sdk.video.frames import MAX_PIXELS, Frame, check_pixels
-from marlin_sdk.video.opening import choose_stream, declared_end_s, declared_fps, open_container, packet_rate
+from marlin_sdk.video.opening import (
+    choose_stream,
+    declared_end_s,
+    declared_fps,
+    open_container,
+    origin_s,
+    packet_rate,
+)
 from marlin_sdk.video.orientation import Orientation, orientation_of
 from marlin_sdk.video.truncation import describe_truncation
 
@@ -157,11 +164,7 @@ class ContainerReader:
 
     @property
     def _origin_s(self) -> float:
-        """The file's start time on its own clock: that of its earliest stream, so that audio stays in sync."""
-        start = cast("int | None", self._container.start_time)
-        if start is not None:
-            return start / 1_000_000
-        return float((self._stream.start_time or 0) * self._time_base)
+        return origin_s(self._container, self._stream)
 
     @property
     def _start_s(self) -> float | None:

@@ -13,6 +13,7 @@ from marlin_sdk.video.frames import MAX_PIXELS, check_pixels
 from marlin_sdk.video.sources import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.container.core import Container
     from av.video.stream import VideoStream
@@ -24,6 +25,7 @@ __all__ = [
     "describe_error",
     "is_playlist",
     "open_container",
+    "origin_s",
     "packet_rate",
 ]
 
@@ -117,6 +119,14 @@ def choose_stream(container: InputContainer, name: str) -> VideoStream:
         raise VideoDecodeError(f"{name} uses a codec that this build of FFmpeg cannot decode")
     check_pixels(name, stream.codec_context.width, stream.codec_context.height)
     return stream
+
+
+def origin_s(container: InputContainer, stream: VideoStream | AudioStream) -> float:
+    """The file's start time on its own clock: that of its earliest stream, so that sound and pictures stay in sync."""
+    start = cast("int | None", container.start_time)
+    if start is not None:
+        return start / 1_000_000
+    return float((stream.start_time or 0) * (stream.time_base or Fraction(1)))
 
 
 def declared_end_s(container: InputContainer, stream: VideoStream) -> float | None:
