@@ -24,7 +24,8 @@ from benchmarks.learning import PLACES, prepare_grid
 from marlin_sdk.evaluation.evaluate import evaluate
 from marlin_sdk.evaluation.predictions import Predictions, read_predictions
 from marlin_sdk.training.finetune.config import FinetuneConfig
-from marlin_sdk.training.finetune.run import Start, finetune
+from marlin_sdk.training.finetune.run import finetune
+from marlin_sdk.training.start import Start
 
 __all__ = ["main", "write_words"]
 

@@ -26,8 +26,9 @@ from marlin_sdk.inputs.tables import read_table
 from marlin_sdk.training.finetune.config import FinetuneConfig
 from marlin_sdk.training.finetune.data.placing import WindowRule
 from marlin_sdk.training.finetune.data.preparing import prepare_rows, settings_for
-from marlin_sdk.training.finetune.run import Start, finetune
+from marlin_sdk.training.finetune.run import finetune
 from marlin_sdk.training.settings import load_settings
+from marlin_sdk.training.start import Start
 from marlin_sdk.video.reader import open_video
 
 COMMAND = "from marlin_sdk.cli.main import main\n\nif __name__ == '__main__':\n    main()\n"

@@ -117,8 +117,9 @@ def command(
     stopped = "stopped by Ctrl-C; --resume continues from the last checkpoint"
     with ends_with_status(console, failed="fine-tuning", interrupted=stopped):
         from marlin_sdk.report.probe import write_probe_page
-        from marlin_sdk.training.finetune.run import Start, finetune
+        from marlin_sdk.training.finetune.run import finetune
         from marlin_sdk.training.prepare.folder import Outcome
+        from marlin_sdk.training.start import Start
 
         config = _config(config_file, given, output if resume else None, protocol)
 

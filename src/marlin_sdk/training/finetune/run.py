@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError, MarlinError
 from marlin_sdk.evaluation.probe.outcome import Outcome as Numbers
 from marlin_sdk.evaluation.probe.protocol import check_marlin
@@ -26,13 +24,13 @@ from marlin_sdk.training.finetune.publish import publish
 from marlin_sdk.training.finetune.task import FineTuning, Result
 from marlin_sdk.training.prepare.folder import Outcome
 from marlin_sdk.training.run_folder import RunFolder
+from marlin_sdk.training.start import Start
 from marlin_sdk.training.strategy import is_first_process, launch
-from marlin_sdk.weights.loading import load_network, make_network
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-__all__ = ["Start", "fine_tune", "finetune", "run_folder"]
+__all__ = ["fine_tune", "finetune", "run_folder"]
 
 _MAY_CHANGE = frozenset(
     {"num_workers", "log_every", "save_every", "test_batch", "checkpoint_blocks", "accelerator", "max_broken"}
@@ -43,45 +41,6 @@ _MAY_CHANGE = frozenset(
 def run_folder(path: str | Path) -> RunFolder:
     """The folder of a run."""
     return RunFolder(Path(path), task=TASK, settings_name="finetune.yaml", may_change=_MAY_CHANGE, added={})
-
-
-@dataclass(frozen=True)
-class Start:
-    """The weights to start from.
-
-    Attributes:
-        model: as in `Marlin.from_pretrained`; or a published name or a folder, of whose size random weights are.
-        untrained: take random weights.
-        cache_dir: folder of downloads.
-        local_files_only: do not use the network.
-    """
-
-    model: str | Path | ModelConfig = "marlin_vit_base_ytf"
-    untrained: bool = False
-    cache_dir: str | None = None
-    local_files_only: bool = False
-
-    def load(self, seed: int) -> tuple[Encoder, dict[str, Any]]:
-        """The encoder, and the identity of its weights.
-
-        Raises:
-            MarlinError: as `Marlin.from_pretrained`.
-        """
-        if self.untrained or isinstance(self.model, ModelConfig):
-            size = self.model if isinstance(self.model, ModelConfig) else str(self.model)
-            network, identity = make_network(size, seed=seed, decoder=False)
-        else:
-            network, identity = load_network(
-                self.model,
-                decoder=False,
-                revision=None,
-                token=None,
-                cache_dir=self.cache_dir,
-                local_files_only=self.local_files_only,
-                config=None,
-            )
-        assert isinstance(network, Encoder)
-        return network, json.loads(json.dumps(identity, default=str))
 
 
 def finetune(
