@@ -12,7 +12,9 @@ __all__ = [
     "run_folder",
     "schedule",
     "settings",
+    "start",
     "stepping",
     "strategy",
     "stream",
+    "sync",
 ]

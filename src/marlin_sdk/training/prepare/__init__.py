@@ -1,3 +1,3 @@
 """Prepare videos for training: shards of cropped and parsed faces."""
 
-__all__ = ["config", "folder", "run", "shards", "split"]
+__all__ = ["config", "folder", "run", "shards", "sources", "split"]

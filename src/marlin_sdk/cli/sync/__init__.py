@@ -1,0 +1,3 @@
+"""The commands of `marlin-sdk sync`."""
+
+__all__ = ["group", "score", "train"]
