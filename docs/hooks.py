@@ -9,6 +9,7 @@ import click
 
 from marlin_sdk.cli import doctor, download, extract, reconstruct, report
 from marlin_sdk.cli.evaluation import audit, data, evaluate, predict, probe
+from marlin_sdk.cli.sync import score, train
 from marlin_sdk.cli.training import finetune, prepare, pretrain
 
 PLACES = {
@@ -23,6 +24,8 @@ PLACES = {
     "<!-- options of marlin-sdk probe -->": probe.command,
     "<!-- options of marlin-sdk evaluate -->": evaluate.main,
     "<!-- options of marlin-sdk audit -->": audit.command,
+    "<!-- options of marlin-sdk sync train -->": train.command,
+    "<!-- options of marlin-sdk sync score -->": score.command,
     "<!-- options of marlin-sdk download -->": download.command,
     "<!-- options of marlin-sdk doctor -->": doctor.main,
 }

@@ -45,6 +45,8 @@ from marlin_sdk.cli.evaluation.probe import command as probe
 from marlin_sdk.cli.extract import main as marlin_extract
 from marlin_sdk.cli.reconstruct import command as reconstruct
 from marlin_sdk.cli.report import main as report
+from marlin_sdk.cli.sync.score import command as sync_score
+from marlin_sdk.cli.sync.train import command as sync_train
 from marlin_sdk.cli.training.finetune import command as finetune
 from marlin_sdk.cli.training.prepare import command as prepare
 from marlin_sdk.cli.training.pretrain import command as pretrain
@@ -121,6 +123,11 @@ NOT_RUN_BLOCKS = [
     ("docs/how-to/reconstruct.md", "marlin-sdk reconstruct talk.mp4 -o out.mp4 --model marlin_vit_small_ytf"),
     ("docs/how-to/reconstruct.md", "from marlin_sdk import Marlin"),
     ("docs/how-to/several-faces.md", 'model = Marlin.from_pretrained("marlin_vit_small_ytf")'),
+    ("docs/how-to/sync.md", "pip install 'marlin-sdk[train,report]'   # report: for pictures"),
+    ("docs/how-to/sync.md", "marlin-sdk sync train videos/ -o runs/sync"),
+    ("docs/how-to/sync.md", "marlin-sdk sync score talk.mp4 --model runs/sync"),
+    ("docs/how-to/sync.md", "from marlin_sdk.sync.scorer import SyncScorer"),
+    ("docs/how-to/sync.md", "marlin-sdk sync score talk.mp4 --syncnet syncnet_v2.model"),
     ("docs/reference/published.md", "marlin-sdk data cmu-mosei MOSEI/ -o mosei.csv"),
     ("docs/reference/published.md", "marlin-sdk data faceforensics FFPP/ -o ffpp.csv --compression c40"),
     ("docs/reference/published.md", "marlin-sdk data celebv-hq CELEBVHQ/ -o celebv.csv"),
@@ -431,7 +438,7 @@ def test_reference_of_the_command_has_every_option() -> None:
         parameter
         for command in (
             *(marlin_extract, data, probe, evaluate, predict, audit),
-            *(report, doctor, prepare, pretrain, finetune, reconstruct),
+            *(report, doctor, prepare, pretrain, finetune, reconstruct, sync_train, sync_score),
         )
         for parameter in command.params
         if isinstance(parameter, click.Option)
