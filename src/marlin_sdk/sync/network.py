@@ -15,7 +15,7 @@ from marlin_sdk.errors import ConfigError
 from marlin_sdk.model import Encoder
 from marlin_sdk.sync.mel import BANDS, STEPS_PER_S
 
-__all__ = ["FPS", "SyncConfig", "SyncNetwork", "distances", "sample_steps", "step_places"]
+__all__ = ["FPS", "SoundEncoder", "SyncConfig", "SyncNetwork", "distances", "sample_steps", "step_places"]
 
 FPS = 25.0
 """Frames a second of the windows; other videos are resampled by time."""
@@ -84,7 +84,7 @@ class SyncNetwork(nn.Module):
         self.config = config
         self.encoder = encoder
         self.face = _FaceHead(config)
-        self.sound = _SoundEncoder(config)
+        self.sound = SoundEncoder(config.channels, config.depth, config.dim)
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def forward(self, clips: Tensor, log_mel: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,19 +129,25 @@ class _FaceHead(nn.Module):
         return out
 
 
-class _SoundEncoder(nn.Module):
-    """Convolutions over time; norms are of single steps, so that a sound's length changes nothing."""
+class SoundEncoder(nn.Module):
+    """Convolutions over time; norms are of single steps, so that a sound's length changes nothing.
 
-    def __init__(self, config: SyncConfig) -> None:
+    Args:
+        width: channels.
+        depth: convolutions, after the first; with three, a step sees 17 steps, 0.21 s.
+        dim: values of each step.
+    """
+
+    def __init__(self, width: int, depth: int, dim: int) -> None:
         super().__init__()
-        width = config.channels
         self.first = nn.Conv1d(BANDS, width, _KERNEL, padding=_KERNEL // 2)
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.depth))
-        self.layers = nn.ModuleList(nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2) for _ in range(config.depth))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+        self.layers = nn.ModuleList(nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.project = nn.Linear(width, config.dim)
+        self.project = nn.Linear(width, dim)
 
     def forward(self, log_mel: Tensor) -> Tensor:
+        """The log-mel spectrogram (B, T, 80) to (B, T, dim)."""
         x = self.first(log_mel.transpose(1, 2)).transpose(1, 2)
         for norm, layer in zip(self.norms, self.layers, strict=True):
             x = x + layer(F.gelu(norm(x)).transpose(1, 2)).transpose(1, 2)

@@ -24,7 +24,7 @@ from marlin_sdk.training.sync.augment import augment_sound, augment_windows
 from marlin_sdk.training.sync.config import SyncTrainConfig
 from marlin_sdk.training.sync.sounds import SoundFolder, SoundOutcome
 
-__all__ = ["SyncDataset", "SyncItem", "collate", "open_tracks"]
+__all__ = ["SyncDataset", "SyncItem", "collate", "excerpt", "open_tracks", "usable_samples"]
 
 _SPAN_FRAMES = 75  # of a track, from which the windows of an item are taken
 _VAL_WINDOWS = 12
@@ -78,7 +78,7 @@ class SyncDataset(EpochDataset[SyncItem]):
         config: SyncTrainConfig,
         training: bool = True,
     ) -> None:
-        self._samples = _samples(DataFolder(Path(folder)), split, outcomes, model.n_frames)
+        self._samples = usable_samples(DataFolder(Path(folder)), split, outcomes, model.n_frames)
         self._sounds, self._outcomes, self._model = sounds, outcomes, model
         self._windows = config.windows if training else _VAL_WINDOWS
         self._training, self._augment = training, training and config.augment
@@ -109,7 +109,7 @@ class SyncDataset(EpochDataset[SyncItem]):
         places = step_places(shifted_s, heard.start_s, self._model)
         valid = (places.amin(-1) >= 0) & (places.amax(-1) <= len(heard.values) - 1)
         origin_s = sample.times_us[first] / 1e6 + SHIFTS[0] / FPS
-        values, origin = _excerpt(heard, origin_s)
+        values, origin = excerpt(heard, origin_s)
         if self._augment:
             windows, values = augment_windows(windows, rng), augment_sound(values, rng)
         return SyncItem(
@@ -140,7 +140,7 @@ class SyncDataset(EpochDataset[SyncItem]):
         return windows
 
 
-def _excerpt(heard: LogMel, origin_s: float) -> tuple[NDArray[np.float32], int]:
+def excerpt(heard: LogMel, origin_s: float) -> tuple[NDArray[np.float32], int]:
     """A spectrogram from a moment on, of the same length for all; silent where the video has no sound.
 
     Returns:
@@ -193,7 +193,7 @@ def open_tracks(
     return train, val, about
 
 
-def _samples(
+def usable_samples(
     data: DataFolder, split: Split, outcomes: Mapping[str, SoundOutcome], min_frames: int
 ) -> list[tuple[Shard, Sample]]:
     shards = data.shards()

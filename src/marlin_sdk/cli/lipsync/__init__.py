@@ -1,0 +1,3 @@
+"""The commands of `marlin-sdk lipsync`."""
+
+__all__ = ["group", "train"]
