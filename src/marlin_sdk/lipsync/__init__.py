@@ -1,3 +1,15 @@
 """Lips made for a sound: the network, its files, and films with it: `marlin-sdk lipsync generate`."""
 
-__all__ = ["files", "mouth", "network"]
+__all__ = [
+    "beside",
+    "clips",
+    "faces",
+    "files",
+    "film",
+    "likeness",
+    "maker",
+    "measuring",
+    "mouth",
+    "network",
+    "paste",
+]

@@ -30,7 +30,7 @@ class LipsConfig:
 
     Attributes:
         model: the size of the MARLIN encoder.
-        size_px: side of the faces that are made: the encoder's grid (14 for the published models), doubled once or more.
+        size_px: side of the faces that are made: the encoder's grid (14 for the published models), doubled n times.
         width: channels after the first doubling; each further doubling halves them, down to 16.
         sound_channels: of the sound's encoder.
         sound_depth: its convolutions, after the first.
@@ -101,8 +101,8 @@ class LipsNetwork(nn.Module):
     which the decoder makes 224 x 224 pixels. At each doubling the given picture, at that size, is inserted again, in
     place of Wav2Lip's skip connections.
 
-    Unlike there, the last step also says for each pixel how much of the reference is kept, so that a network begins with
-    a face, and not with noise.
+    Unlike there, the last step also says for each pixel how much of the reference is kept, so that a network begins
+    with a face, and not with noise.
 
     The given picture is the face without its lower half, beside the reference. The encoder sees both in one clip: the
     upper half of the face, which has the pose, above the lower half of the reference, which has the identity.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from marlin_sdk.errors import NoSoundError
 from marlin_sdk.video.sound import SOUND_RATE, Sound
 
-__all__ = ["BANDS", "SILENCE", "STEPS_PER_S", "LogMel", "check_audible", "log_mel", "mel_filters"]
+__all__ = ["BANDS", "SILENCE", "STEPS_PER_S", "LogMel", "check_audible", "cut_steps", "log_mel", "mel_filters"]
 
 # Those of Wav2Lip (Prajwal et al. 2020), but for the scale of the result.
 BANDS = 80
@@ -20,6 +20,7 @@ _HOP, _WINDOW = 200, 800
 _LOW_HZ, _HIGH_HZ = 55.0, 7600.0
 _PREEMPHASIS = 0.97
 _FLOOR = 1e-5
+_SILENT = -2.0
 
 STEPS_PER_S = SOUND_RATE // _HOP
 SILENCE = -0.5
@@ -44,6 +45,23 @@ class LogMel:
     def end_s(self) -> float:
         """Time of the centre of the last step."""
         return self.start_s + (len(self.values) - 1) / STEPS_PER_S
+
+
+def cut_steps(heard: LogMel, first: int, count: int) -> NDArray[np.float32]:
+    """Some steps of a spectrogram, silent where it has none.
+
+    Args:
+        heard: the whole.
+        first: step; may be negative.
+        count: steps.
+    Returns:
+        float32 (count, 80).
+    """
+    values = np.full((count, BANDS), _SILENT, dtype=np.float32)
+    begin, end = max(first, 0), min(first + count, len(heard.values))
+    if begin < end:
+        values[begin - first : end - first] = heard.values[begin:end]
+    return values
 
 
 def log_mel(sound: Sound) -> LogMel:

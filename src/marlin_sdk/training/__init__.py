@@ -4,6 +4,7 @@ __all__ = [
     "checkpoint",
     "cost",
     "finetune",
+    "lipsync",
     "loop",
     "monitor",
     "prepare",

@@ -36,22 +36,24 @@ class Sound:
     """The sound of a video, mixed to one channel.
 
     Attributes:
-        samples: float32 (N,) in [-1, 1], at `SOUND_RATE`; zero where the file has none.
+        samples: float32 (N,) in [-1, 1]; zero where the file has none.
         start_s: time of the first sample, in seconds from the start of the file, as the times of the pictures.
         warnings: what is wrong with it.
+        rate: samples a second.
     """
 
     samples: NDArray[np.float32]
     start_s: float = 0.0
     warnings: tuple[str, ...] = ()
+    rate: int = SOUND_RATE
 
     @property
     def end_s(self) -> float:
         """Where it ends."""
-        return self.start_s + len(self.samples) / SOUND_RATE
+        return self.start_s + len(self.samples) / self.rate
 
 
-def read_sound(video: str | Path | bytes) -> Sound:
+def read_sound(video: str | Path | bytes, *, rate: int = SOUND_RATE) -> Sound:
     """Decode the default sound stream of a file, or the first, as players play it.
 
     Edit lists and start offsets of the container are honoured, the samples that an encoder adds at the start are left
@@ -59,6 +61,7 @@ def read_sound(video: str | Path | bytes) -> Sound:
 
     Args:
         video: a file, or its bytes.
+        rate: samples a second.
     Raises:
         NoSoundError: the file has no sound stream, or none that can be decoded.
         VideoDecodeError: it cannot be opened, or its sound is longer than a day.
@@ -69,7 +72,7 @@ def read_sound(video: str | Path | bytes) -> Sound:
     container = open_container(BytesIO(video) if isinstance(video, bytes) else f"file:{video}", name, is_url=False)
     with container:
         stream = _choose(container, name)
-        line = _TimeLine(name)
+        line = _TimeLine(name, rate)
         warnings: list[str] = []
         for frame in _frames(container, stream, warnings):
             time_s = None if frame.pts is None or frame.time_base is None else float(frame.pts * frame.time_base)
@@ -77,7 +80,7 @@ def read_sound(video: str | Path | bytes) -> Sound:
         samples, start = line.joined()
     if not len(samples):
         raise NoSoundError(f"{name} has no sound that can be decoded{''.join(f' ({one})' for one in warnings)}")
-    return Sound(samples, start / SOUND_RATE, tuple(warnings))
+    return Sound(samples, start / rate, tuple(warnings), rate)
 
 
 def _check_head(video: str | Path | bytes, name: str) -> None:
@@ -132,8 +135,8 @@ def _frames(container: InputContainer, stream: AudioStream, warnings: list[str])
 class _TimeLine:
     """Runs of samples without a jump, each resampled by itself, at their places."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, rate: int) -> None:
+        self._name, self._rate = name, rate
         self._runs: list[tuple[int, list[NDArray[np.float32]]]] = []
         self._resampler: Any = None
         self._layout: tuple[Any, ...] = ()
@@ -175,9 +178,9 @@ class _TimeLine:
 
         self._finish()
         # FFmpeg scales the mixture of channels to what a sample can hold, but not that of floats.
-        self._resampler = av.AudioResampler("s16", "mono", SOUND_RATE)
+        self._resampler = av.AudioResampler("s16", "mono", self._rate)
         self._layout = layout
-        self._runs.append((round(self._end_s * SOUND_RATE), []))
+        self._runs.append((round(self._end_s * self._rate), []))
 
     def _finish(self) -> None:
         if self._resampler is not None and self._runs[-1][1]:

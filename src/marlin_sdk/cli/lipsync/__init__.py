@@ -1,3 +1,3 @@
 """The commands of `marlin-sdk lipsync`."""
 
-__all__ = ["group", "train"]
+__all__ = ["evaluate", "generate", "group", "lse", "train"]

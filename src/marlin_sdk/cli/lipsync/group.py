@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from marlin_sdk.cli.lipsync import train
+from marlin_sdk.cli.lipsync import evaluate, generate, train
 from marlin_sdk.cli.options import CONTEXT
 
 __all__ = ["command"]
@@ -25,3 +25,5 @@ def command() -> None:
 
 
 command.add_command(train.command)
+command.add_command(generate.command)
+command.add_command(evaluate.command)

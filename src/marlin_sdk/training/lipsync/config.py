@@ -117,8 +117,8 @@ class LipsTrainConfig:
             check_number(name, getattr(self, name), low, high, closed=closed)
         if self.sync_weight + self.adversarial_weight >= 1:
             raise ConfigError(
-                f"sync_weight {self.sync_weight} and adversarial_weight {self.adversarial_weight} leave nothing for the "
-                "picture; expected a sum below 1"
+                f"sync_weight {self.sync_weight} and adversarial_weight {self.adversarial_weight} leave nothing "
+                "for the picture; expected a sum below 1"
             )
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, float("inf"))

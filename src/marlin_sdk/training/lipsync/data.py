@@ -161,9 +161,7 @@ def open_lips(
     train = LipsDataset(folder, "train", sounds=sounds, outcomes=outcomes, model=model, config=config)
     val = None
     if any(shard.split == "val" for shard in data.shards()):
-        val = LipsDataset(
-            folder, "val", sounds=sounds, outcomes=outcomes, model=model, config=config, training=False
-        )
+        val = LipsDataset(folder, "val", sounds=sounds, outcomes=outcomes, model=model, config=config, training=False)
     about = (
         f"{train.num_clips} face tracks with sound, {train.num_frames} frames at {FPS:g} a second; "
         f"{val.num_clips if val else 0} tracks held out, by identity. Faces found by {Path(settings.detector).name}."

@@ -144,9 +144,7 @@ def train_lips(
         try:
             if shards is None:
                 prepared = _prepare_config(config, encoder, detector, val_share)
-                prepare(
-                    list(videos), output / "shards", prepared, workers=workers, table=table, on_outcome=on_outcome
-                )
+                prepare(list(videos), output / "shards", prepared, workers=workers, table=table, on_outcome=on_outcome)
             sounds.fill(sources)
         except MarlinError as error:
             failure = error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import ConfigError, VideoDecodeError
 from marlin_sdk.sync.curve import SHIFTS
-from marlin_sdk.sync.mel import BANDS, STEPS_PER_S, LogMel
+from marlin_sdk.sync.mel import STEPS_PER_S, LogMel, cut_steps
 from marlin_sdk.sync.network import FPS, step_places
 from marlin_sdk.training.prepare.folder import DataFolder
 from marlin_sdk.training.prepare.shards import Sample, Shard, read_clip
@@ -28,7 +28,6 @@ __all__ = ["SyncDataset", "SyncItem", "collate", "excerpt", "open_tracks", "usab
 
 _SPAN_FRAMES = 75  # of a track, from which the windows of an item are taken
 _VAL_WINDOWS = 12
-_SILENT = -2.0
 _RATE_TOLERANCE = 0.01
 _MARGIN = 16  # steps at either end that the sound's encoder sees
 
@@ -148,11 +147,7 @@ def excerpt(heard: LogMel, origin_s: float) -> tuple[NDArray[np.float32], int]:
     """
     first = int((origin_s - heard.start_s) * STEPS_PER_S) - _MARGIN
     steps = int((_SPAN_FRAMES + len(SHIFTS)) / FPS * STEPS_PER_S) + 2 * _MARGIN
-    values = np.full((steps, BANDS), _SILENT, dtype=np.float32)
-    begin, end = max(first, 0), min(first + steps, len(heard.values))
-    if begin < end:
-        values[begin - first : end - first] = heard.values[begin:end]
-    return values, first
+    return cut_steps(heard, first, steps), first
 
 
 def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
