@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +15,9 @@ from marlin_sdk.clips.windows import sample_by_time
 from marlin_sdk.errors import ConfigError, NoFaceError
 from marlin_sdk.face.cropping import crop_square, square_box
 from marlin_sdk.face.detections import FaceDetector
-from marlin_sdk.face.tracking import FaceTracker
+from marlin_sdk.face.tracking import FaceTracker, TrackedFace
 from marlin_sdk.sync.network import FPS
-from marlin_sdk.video.reader import open_video
+from marlin_sdk.video.reader import Frame, open_video
 
 __all__ = ["MAX_FRAMES", "FaceOfVideo", "read_face"]
 
@@ -61,6 +63,8 @@ class _Track:
 def read_face(video: str | Path, size_px: int, detector: FaceDetector, *, progress: bool = False) -> FaceOfVideo:
     """Find, follow and crop the most prominent face of a video: the largest, for the longest time.
 
+    Frames of the size of a crop are taken for crops, as in `marlin-sdk prepare`.
+
     Args:
         video: a file.
         size_px: side of the crops.
@@ -77,8 +81,7 @@ def read_face(video: str | Path, size_px: int, detector: FaceDetector, *, progre
         open_video(video) as reader,
         bar_class()(unit="frame", desc=reader.name[-40:], leave=False, disable=not progress) as bar,
     ):
-        followed = FaceTracker(detector, detect_every=_DETECT_EVERY).follow(sample_by_time(reader, FPS))
-        for frame, faces in followed:
+        for frame, faces in _follow(sample_by_time(reader, FPS), size_px, detector):
             if not count:
                 start_s = frame.time_s
             if count == MAX_FRAMES:
@@ -107,3 +110,16 @@ def read_face(video: str | Path, size_px: int, detector: FaceDetector, *, progre
         others=len(tracks) - 1,
         warnings=warnings,
     )
+
+
+def _follow(frames: Iterable[Frame], size_px: int, detector: FaceDetector) -> Iterator[tuple[Frame, list[TrackedFace]]]:
+    """Each frame with its faces."""
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        return
+    if (first.height, first.width) == (size_px, size_px):
+        whole = TrackedFace(0, np.array([0.0, 0.0, size_px, size_px]), 1.0)
+        yield from ((frame, [whole]) for frame in chain([first], frames))
+        return
+    yield from FaceTracker(detector, detect_every=_DETECT_EVERY).follow(chain([first], frames))

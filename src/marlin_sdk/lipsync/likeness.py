@@ -43,7 +43,7 @@ def likeness(made: NDArray[np.uint8], true: NDArray[np.uint8]) -> dict[str, floa
         from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
     except ImportError as error:
         raise MissingExtraError("Comparing pictures", "train") from error
-    a, b = (torch.from_numpy(x).permute(0, 3, 1, 2).float().div(255) for x in (made, true))
+    a, b = (torch.from_numpy(x).permute(0, 3, 1, 2).double().div(255) for x in (made, true))
     large = min(a.shape[-2:]) >= _SSIM_KERNEL
     ssim = structural_similarity_index_measure(a, b, data_range=1.0, kernel_size=_SSIM_KERNEL) if large else torch.nan
     return {

@@ -122,7 +122,7 @@ class LipsNetwork(nn.Module):
         steps = []
         for width in config.widths:
             steps.append(_Doubling(inputs, width))
-            inputs = width
+            inputs = width + _GIVEN_CHANNELS
         self.steps = nn.ModuleList(steps)
         self.paint = nn.Conv2d(inputs, 4, 3, padding=1)  # the last: how much of the reference is kept
         with torch.no_grad():
@@ -173,13 +173,10 @@ class _Doubling(nn.Module):
         super().__init__()
         self.up = nn.ConvTranspose2d(inputs, width, 4, stride=2, padding=1)
         self.norm = nn.GroupNorm(_GROUPS, width)
-        self.mix = nn.Conv2d(width + _GIVEN_CHANNELS, width, 3, padding=1)
-        self.mixed_norm = nn.GroupNorm(_GROUPS, width)
 
     def forward(self, x: Tensor, given: Tensor) -> Tensor:
         x = F.gelu(self.norm(self.up(x)))
-        x = torch.cat([x, _resized(given, x.shape[-1])], dim=1)
-        return F.gelu(self.mixed_norm(self.mix(x)))
+        return torch.cat([x, _resized(given, x.shape[-1])], dim=1)
 
 
 def first_made_row(size_px: int) -> int:

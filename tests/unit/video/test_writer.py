@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from tests.making import noise
 
 from marlin_sdk.errors import ConfigError, FeatureFileError, NoFaceError, VideoDecodeError
 from marlin_sdk.video.reader import open_video
+from marlin_sdk.video.sound import SOUND_RATE, Sound, read_sound
 from marlin_sdk.video.writer import write_video
 
 
@@ -51,3 +53,22 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FeatureFileError, match=r"cannot write .*out\.mp4"):
         write_video(noise(2, 32, 32), tmp_path / "file" / "out.mp4", fps=25)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
+def test_sound_is_written_on_the_clock_of_the_frames(tmp_path: Path, suffix: str) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000).astype(np.float32)
+    path = tmp_path / f"out.{suffix}"
+    write_video(noise(50, 32, 32), path, fps=25, sound=Sound(tone, 0.5, rate=48_000), metadata={"comment": "made"})
+    read = read_sound(path)
+    loud = np.flatnonzero(np.abs(read.samples) > 0.2) / SOUND_RATE + read.start_s
+    assert loud[0] == pytest.approx(0.5, abs=0.02)
+    assert loud[-1] == pytest.approx(1.5, abs=0.02)
+    with av.open(str(path)) as container:
+        metadata = {key.lower(): value for key, value in container.metadata.items()}
+    assert metadata["comment"] == "made"
+
+
+def test_sound_ends_with_the_frames(tmp_path: Path) -> None:
+    write_video(noise(25, 32, 32), tmp_path / "out.mp4", fps=25, sound=Sound(np.full(80_000, 0.3, np.float32)))
+    assert read_sound(tmp_path / "out.mp4").end_s == pytest.approx(1.0, abs=0.07)

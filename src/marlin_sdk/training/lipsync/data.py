@@ -37,8 +37,8 @@ class LipsItem(TypedDict):
         clips: uint8 (W, 16, S, S, 3), RGB.
         log_mel: float32 (T, 80).
         frame_places: float32 (W, 16), where the sound of each frame lies in it.
-        places: float32 (31, W, 8), where the sound of each window lies at each shift, for the synchronisation model.
-        valid: bool (31, W), whether the video has sound there.
+        places: float32 (W, 8), where the sound of each token of a window lies, for the synchronisation model.
+        heard: bool (W,), whether the video has sound there.
         id: of the sample.
     """
 
@@ -46,7 +46,7 @@ class LipsItem(TypedDict):
     log_mel: torch.Tensor
     frame_places: torch.Tensor
     places: torch.Tensor
-    valid: torch.Tensor
+    heard: torch.Tensor
     id: str
 
 
@@ -106,15 +106,14 @@ class LipsDataset(EpochDataset[LipsItem]):
         heard = self._sounds.read(self._outcomes[sample.source])
         start_s = torch.tensor([sample.times_us[start] for start in starts.tolist()], dtype=torch.float64) / 1e6
         values, origin = excerpt(heard, sample.times_us[first] / 1e6 + SHIFTS[0] / FPS)
-        shifted_s = start_s + torch.tensor(SHIFTS, dtype=torch.float64)[:, None] / FPS
-        places = step_places(shifted_s, heard.start_s, self._model)
-        valid = (places.amin(-1) >= 0) & (places.amax(-1) <= len(heard.values) - 1)
+        places = step_places(start_s, heard.start_s, self._model)
+        there = (places.amin(-1) >= 0) & (places.amax(-1) <= len(heard.values) - 1)
         return LipsItem(
             clips=torch.from_numpy(pixels.reshape(*frames.shape, *pixels.shape[1:])),
             log_mel=torch.from_numpy(values),
             frame_places=(frame_places(start_s, heard.start_s, self._model.n_frames) - origin).float(),
             places=(places - origin).float(),
-            valid=valid,
+            heard=there,
             id=sample.id,
         )
 

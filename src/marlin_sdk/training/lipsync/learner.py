@@ -126,8 +126,7 @@ class Learner:
         self.module.train()
         if self.judge is None:
             return true, made, None
-        device = self.fabric.device
-        return true, made, sync_loss(self.judge, made, mel, batch["places"].to(device), batch["valid"].to(device))
+        return true, made, self._judge(self.judge, batch, made, mel)
 
     def _make(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         device = self.fabric.device
@@ -140,11 +139,14 @@ class Learner:
         nothing = made.new_zeros(())
         in_time, fooling = nothing, nothing
         if self.judge is not None and sync_weight > 0:
-            device = made.device
-            in_time = sync_loss(self.judge, made, mel, batch["places"].to(device), batch["valid"].to(device))
+            in_time = self._judge(self.judge, batch, made, mel)
         if self.critic is not None:
             fooling = fooling_loss(self.critic(made_halves(made)))
         return torch.stack([pixel_loss(made, true), in_time, fooling])
+
+    @staticmethod
+    def _judge(judge: SyncNetwork, batch: Mapping[str, Any], made: Tensor, mel: Tensor) -> Tensor:
+        return sync_loss(judge, made, mel, batch["places"].to(made.device), batch["heard"].to(made.device))
 
     def _criticise(self, made: Tensor, true: Tensor, learning_rate: float) -> Tensor:
         """A step of the critic; its loss."""

@@ -8,13 +8,12 @@ from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 from marlin_sdk.lipsync.network import first_made_row
 from marlin_sdk.sync.network import SyncNetwork, sample_steps
-from marlin_sdk.training.sync.learner import contrast
 
 __all__ = ["PictureCritic", "critic_loss", "fooling_loss", "judged_faces", "made_halves", "pixel_loss", "sync_loss"]
 
 _CRITIC_WIDTHS = (16, 32, 64)
 _SLOPE = 0.2
-_MAX_LOG_SCALE = 5.0  # of the synchronisation model in its own training
+_LEAST_SHARE = 1e-4
 
 
 def made_halves(faces: Tensor) -> Tensor:
@@ -28,22 +27,26 @@ def pixel_loss(made: Tensor, true: Tensor) -> Tensor:
     return F.l1_loss(made_halves(made), made_halves(true))
 
 
-def sync_loss(judge: SyncNetwork, made: Tensor, log_mel: Tensor, places: Tensor, valid: Tensor) -> Tensor:
-    """The loss with which a synchronisation model was trained, of made faces: is their sound the one at shift 0?
+def sync_loss(judge: SyncNetwork, made: Tensor, log_mel: Tensor, places: Tensor, heard: Tensor) -> Tensor:
+    """How far made faces are from their sound, as Wav2Lip measures it: cross entropy of the cosine of the two.
+
+    Its expert's cosines are of 0 to 1; these are of -1 to 1, and moved there. Real lips have about 0.2, those of
+    another sound 0.7. (The loss of the judge's own training, over all shifts, is much steeper: with it, a network learns
+    to deceive the judge before it makes lips.)
 
     Args:
-        judge: its weights do not change.
+        judge: the synchronisation model; its weights do not change.
         made: (B, W, 3, 16, S, S).
         log_mel: (B, T, 80).
-        places: (B, 31, W, 8), see `step_places`, at each shift.
-        valid: bool (B, 31, W), whether there is sound.
+        places: (B, W, 8), see `step_places`.
+        heard: bool (B, W), whether there is sound; other windows do not count.
     """
     faces = judged_faces(judge, made)
     with torch.no_grad():
-        sounds = judge.embed_sound(log_mel)
-    scale = judge.log_scale.clamp(max=_MAX_LOG_SCALE).exp()
-    loss, _ = contrast(faces, sample_steps(sounds, places), valid, scale)
-    return loss
+        sounds = sample_steps(judge.embed_sound(log_mel), places)
+    cosines = F.cosine_similarity(faces.flatten(-2), sounds.flatten(-2), dim=-1)
+    losses = -((1 + cosines) / 2).clamp_min(_LEAST_SHARE).log()
+    return losses.where(heard, 0).sum() / heard.sum().clamp_min(1)
 
 
 def judged_faces(judge: SyncNetwork, faces: Tensor) -> Tensor:
