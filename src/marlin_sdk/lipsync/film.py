@@ -33,6 +33,7 @@ COMMENT = f"SYNTHETIC MEDIA: the lips of this film were made by marlin-sdk lipsy
 """The comment in the metadata of every film."""
 
 _SOUND_RATE = 48_000  # of the film
+_SLACK_FRAMES = 3  # by which encoders lengthen a sound
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def write_lips(
     if total < 1:
         raise NoSoundError(f"{audio} has {sound.end_s * 1000:.0f} ms of sound; a frame lasts {1000 / FPS:.0f} ms")
     notes = [*found.warnings, *sound.warnings]
+    if 0 < total - found.num_frames <= _SLACK_FRAMES:
+        total = found.num_frames
     if total > found.num_frames:
         picture_s = found.num_frames / FPS
         if longer == "stop":
@@ -105,7 +108,7 @@ def write_lips(
                 f"the picture, {picture_s:.2f} s, is shorter than the sound, {sound.end_s:.2f} s, and starts again "
                 f"{math.ceil(total / found.num_frames) - 1} times"
             )
-    elif total < found.num_frames:
+    elif total < found.num_frames - _SLACK_FRAMES:
         notes.append(f"the film ends with the sound, at {sound.end_s:.2f} of {found.num_frames / FPS:.2f} s")
     if found.others:
         notes.append(f"{found.others} other faces, or tracks of this face, are left as they are")

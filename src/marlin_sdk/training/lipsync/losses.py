@@ -31,8 +31,8 @@ def sync_loss(judge: SyncNetwork, made: Tensor, log_mel: Tensor, places: Tensor,
     """How far made faces are from their sound, as Wav2Lip measures it: cross entropy of the cosine of the two.
 
     Its expert's cosines are of 0 to 1; these are of -1 to 1, and moved there. Real lips have about 0.2, those of
-    another sound 0.7. (The loss of the judge's own training, over all shifts, is much steeper: with it, a network learns
-    to deceive the judge before it makes lips.)
+    another sound 0.7. (The loss of the judge's own training, over all shifts, is much steeper: with it, a network
+    learns to deceive the judge before it makes lips.)
 
     Args:
         judge: the synchronisation model; its weights do not change.
