@@ -29,8 +29,9 @@ from marlin_sdk.sync.files import SyncFacts, save_sync
 from marlin_sdk.sync.mel import log_mel
 from marlin_sdk.sync.network import SyncConfig, SyncNetwork
 from marlin_sdk.training.lipsync.config import LipsTrainConfig
-from marlin_sdk.training.lipsync.run import LipsResult, train_lips
-from marlin_sdk.training.sync.run import Start
+from marlin_sdk.training.lipsync.run import train_lips
+from marlin_sdk.training.lipsync.task import LipsResult
+from marlin_sdk.training.start import Start
 from marlin_sdk.video.reader import open_video
 from marlin_sdk.video.sound import read_sound
 

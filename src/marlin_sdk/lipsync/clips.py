@@ -14,9 +14,9 @@ from marlin_sdk.errors import NoFaceError
 from marlin_sdk.face.detections import FaceDetector
 from marlin_sdk.lipsync.faces import read_face
 from marlin_sdk.sync.curve import Reading, read_curve
-from marlin_sdk.sync.mel import LogMel, log_mel
+from marlin_sdk.sync.mel import LogMel, check_audible, log_mel
 from marlin_sdk.sync.network import FPS, SyncNetwork
-from marlin_sdk.sync.scorer import FaceWindows, check_sound, shift_distances, silent_windows
+from marlin_sdk.sync.windows import FaceWindows, shift_distances, silent_windows
 from marlin_sdk.video.sound import read_sound
 
 __all__ = ["TalkingClip", "read_clip", "read_timing"]
@@ -62,7 +62,7 @@ def read_clip(video: str | Path, size_px: int, detector: FaceDetector, *, min_fr
     """
     sound = read_sound(video)
     heard = log_mel(sound)
-    check_sound(sound, heard, video)
+    check_audible(sound, heard, str(video))
     face = read_face(video, size_px, detector)
     runs = np.split(np.arange(len(face.frames)), np.flatnonzero(np.diff(face.frames) > 1) + 1)
     longest = max(runs, key=len)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,9 @@ def likeness(made: NDArray[np.uint8], true: NDArray[np.uint8]) -> dict[str, floa
         raise MissingExtraError("Comparing pictures", "train") from error
     a, b = (torch.from_numpy(x).permute(0, 3, 1, 2).double().div(255) for x in (made, true))
     large = min(a.shape[-2:]) >= _SSIM_KERNEL
-    ssim = structural_similarity_index_measure(a, b, data_range=1.0, kernel_size=_SSIM_KERNEL) if large else torch.nan
+    ssim: Any = torch.nan
+    if large:
+        ssim = structural_similarity_index_measure(a, b, data_range=1.0, kernel_size=_SSIM_KERNEL)
     return {
         "error": float((a - b).abs().mean()),
         "psnr": float(peak_signal_noise_ratio(a, b, data_range=1.0)),

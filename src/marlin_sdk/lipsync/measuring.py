@@ -174,7 +174,8 @@ def _references(crops: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
     starts = np.arange(len(crops)) // length * length
     starts = np.minimum(starts, max(len(crops) - length, 0))
     begun = np.array([reference_start(int(start), len(crops), length) for start in starts])
-    return crops[np.minimum(begun + np.arange(len(crops)) - starts, len(crops) - 1)]
+    references: NDArray[np.uint8] = crops[np.minimum(begun + np.arange(len(crops)) - starts, len(crops) - 1)]
+    return references
 
 
 def _timing(reading: Reading | None) -> dict[str, float]:

@@ -150,17 +150,17 @@ class LipsNetwork(nn.Module):
         x = torch.cat([x, spread, _resized(given, self.config.grid)], dim=1)
         for step in self.steps:
             x = step(x, given)
-        painted, kept = torch.sigmoid(self.paint(x)).split([3, 1], dim=1)
+        painted, kept = torch.sigmoid(self.paint(x)).tensor_split([3], dim=1)
         mixed = torch.lerp(painted, given[:, 3:].to(painted.dtype), kept)
-        made = mixed.unflatten(0, (len(flat), -1)).transpose(1, 2)
+        made = _by_clip(mixed, len(flat))
         whole = torch.cat([flat[..., :first, :], made[..., first:, :].to(flat.dtype)], dim=-2)
         return whole.reshape(faces.shape)
 
     def _tokens(self, clips: Tensor) -> Tensor:
         """Clips (N, 3, 16, S, S) to what the encoder says of each frame, (16 N, D / 2, 14, 14)."""
         model = self.config.model
-        small = _resized(_by_frame(clips), model.img_size).unflatten(0, (len(clips), -1)).transpose(1, 2)
-        tokens = self.encoder(small, pool="none")
+        small = _by_clip(_resized(_by_frame(clips), model.img_size), len(clips))
+        tokens: Tensor = self.encoder(small, pool="none")
         times, rows, columns = model.grid
         by_frame = tokens.reshape(len(clips), times, rows, columns, model.tubelet_size, -1)
         return by_frame.permute(0, 1, 4, 5, 2, 3).flatten(0, 2)
@@ -201,6 +201,11 @@ def frame_places(start_s: Tensor, sound_start_s: Tensor | float, num_frames: int
 def _by_frame(clips: Tensor) -> Tensor:
     """(N, C, T, S, S) to (N T, C, S, S)."""
     return clips.transpose(1, 2).flatten(0, 1)
+
+
+def _by_clip(frames: Tensor, clips: int) -> Tensor:
+    """(N T, C, S, S) to (N, C, T, S, S)."""
+    return frames.reshape(clips, -1, *frames.shape[1:]).transpose(1, 2)
 
 
 def _resized(pictures: Tensor, size_px: int) -> Tensor:

@@ -29,7 +29,8 @@ def soft_edge(size_px: int) -> NDArray[np.float32]:
     across = np.minimum(middle, size_px - middle) / ramp
     down = np.minimum(middle - first_made_row(size_px), size_px - middle) / ramp
     shares = np.clip(np.minimum(down[:, None], across[None]), 0, 1)
-    return (shares * shares * (3 - 2 * shares)).astype(np.float32)
+    smooth: NDArray[np.float32] = (shares * shares * (3 - 2 * shares)).astype(np.float32)
+    return smooth
 
 
 def paste_face(frame: NDArray[np.uint8], face: NDArray[np.uint8], square: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -48,7 +49,7 @@ def paste_face(frame: NDArray[np.uint8], face: NDArray[np.uint8], square: NDArra
     scaled = cv2.resize(face, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
     height, width = frame.shape[:2]
     top, bottom, left, right = max(y1, 0), min(y2, height), max(x1, 0), min(x2, width)
-    pasted = frame.copy()
+    pasted: NDArray[np.uint8] = frame.copy()
     if top >= bottom or left >= right:
         return pasted
     inside = slice(top - y1, bottom - y1), slice(left - x1, right - x1)

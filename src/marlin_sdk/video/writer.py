@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +102,7 @@ class _SoundTrack:
         self._samples = np.concatenate([np.zeros(start, dtype=np.float32), sound.samples])
         self._done = 0
 
-    def packets(self, end_s: float) -> Iterator[Packet]:
+    def packets(self, end_s: float) -> Iterator[Packet[Any]]:
         """What can be written up to a time."""
         import av
 
@@ -114,6 +114,6 @@ class _SoundTrack:
             self._done += len(samples)
             yield from self._stream.encode(frame)
 
-    def last_packets(self) -> list[Packet]:
+    def last_packets(self) -> list[Packet[Any]]:
         """What the encoder still holds."""
         return list(self._stream.encode())

@@ -40,7 +40,7 @@ def lse_of_films(
         film = Path(folder) / "film.mp4"
         for index, video in enumerate(videos):
             write_lips(video, videos[(index + 1) % len(videos)], film, maker, detector, mark=False)
-            for name, judged in zip(found, (video, film), strict=True):
+            for name, judged in zip(found, (Path(video), film), strict=True):
                 scores = lse_of_video(judged, network, detector, device=device)
                 found[name].append(max(scores, key=lambda score: score.lse_c))
     return {

@@ -91,8 +91,8 @@ def command(
     with ends_with_status(console, interrupted="stopped by Ctrl-C; --resume continues from the last checkpoint"):
         from marlin_sdk.training.lipsync.config import LipsTrainConfig
         from marlin_sdk.training.lipsync.run import train_lips
+        from marlin_sdk.training.start import Start
         from marlin_sdk.training.strategy import is_first_process
-        from marlin_sdk.training.sync.run import Start
 
         def report(outcome: Outcome, to_do: int) -> None:
             if outcome.reason:

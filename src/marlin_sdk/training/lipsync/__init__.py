@@ -1,3 +1,3 @@
 """Training a network that makes lips for a sound: `marlin-sdk lipsync train`."""
 
-__all__ = ["config", "data", "held_out", "learner", "losses", "run", "seen"]
+__all__ = ["config", "data", "held_out", "learner", "losses", "run", "seen", "task"]

@@ -35,7 +35,8 @@ def measure(learner: Learner, tracks: LipsDataset, *, most: int) -> tuple[dict[s
         the synchronisation model's by its weight. And uint8 (H, W, 3): true faces above made ones.
     """
     config = learner.config
-    errors, kept = [], []
+    errors: list[torch.Tensor] = []
+    kept: list[torch.Tensor] = []
     for first in range(0, min(most, tracks.num_clips), _BATCH):
         items = [tracks.load(index, 0) for index in range(first, min(most, tracks.num_clips, first + _BATCH))]
         true, made, sync = learner.make(collate(items))

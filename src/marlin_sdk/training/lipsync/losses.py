@@ -57,8 +57,9 @@ def judged_faces(judge: SyncNetwork, faces: Tensor) -> Tensor:
     if flat.shape[-1] != side:
         mode = "area" if flat.shape[-1] > side else "bilinear"
         flat = F.interpolate(flat, size=(side, side), mode=mode)
-    clips = flat.unflatten(0, frames.shape[:2]).transpose(1, 2)
-    return judge.embed_faces(clips).unflatten(0, faces.shape[:2])
+    clips = flat.reshape(*frames.shape[:2], *flat.shape[1:]).transpose(1, 2)
+    found = judge.embed_faces(clips)
+    return found.reshape(*faces.shape[:2], *found.shape[1:])
 
 
 class PictureCritic(nn.Module):
