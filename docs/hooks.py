@@ -9,6 +9,9 @@ import click
 
 from marlin_sdk.cli import doctor, download, extract, reconstruct, report
 from marlin_sdk.cli.evaluation import audit, data, evaluate, predict, probe
+from marlin_sdk.cli.lipsync import evaluate as lipsync_evaluate
+from marlin_sdk.cli.lipsync import generate as lipsync_generate
+from marlin_sdk.cli.lipsync import train as lipsync_train
 from marlin_sdk.cli.sync import score, train
 from marlin_sdk.cli.training import finetune, prepare, pretrain
 
@@ -26,6 +29,9 @@ PLACES = {
     "<!-- options of marlin-sdk audit -->": audit.command,
     "<!-- options of marlin-sdk sync train -->": train.command,
     "<!-- options of marlin-sdk sync score -->": score.command,
+    "<!-- options of marlin-sdk lipsync train -->": lipsync_train.command,
+    "<!-- options of marlin-sdk lipsync generate -->": lipsync_generate.command,
+    "<!-- options of marlin-sdk lipsync evaluate -->": lipsync_evaluate.command,
     "<!-- options of marlin-sdk download -->": download.command,
     "<!-- options of marlin-sdk doctor -->": doctor.main,
 }

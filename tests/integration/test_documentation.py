@@ -43,6 +43,9 @@ from marlin_sdk.cli.evaluation.evaluate import main as evaluate
 from marlin_sdk.cli.evaluation.predict import command as predict
 from marlin_sdk.cli.evaluation.probe import command as probe
 from marlin_sdk.cli.extract import main as marlin_extract
+from marlin_sdk.cli.lipsync.evaluate import command as lipsync_evaluate
+from marlin_sdk.cli.lipsync.generate import command as lipsync_generate
+from marlin_sdk.cli.lipsync.train import command as lipsync_train
 from marlin_sdk.cli.reconstruct import command as reconstruct
 from marlin_sdk.cli.report import main as report
 from marlin_sdk.cli.sync.score import command as sync_score
@@ -96,6 +99,17 @@ NOT_RUN_BLOCKS = [
     ("docs/how-to/finetune.md", "import torch"),
     ("docs/how-to/gpu.md", "marlin-extract talk.mp4 -o features/ --device cuda --dtype bfloat16 --batch-size 32"),
     ("docs/how-to/gpu.md", 'model.to("cuda:0", dtype="bfloat16")'),
+    ("docs/how-to/lipsync.md", "pip install 'marlin-sdk[train]'"),
+    ("docs/how-to/lipsync.md", "marlin-sdk sync train videos/ -o runs/sync"),
+    (
+        "docs/how-to/lipsync.md",
+        "marlin-sdk lipsync generate --face talk.mp4 --audio speech.wav --model runs/lips -o dubbed.mp4",
+    ),
+    ("docs/how-to/lipsync.md", "from marlin_sdk.face.detectors import load_detector"),
+    (
+        "docs/how-to/lipsync.md",
+        "marlin-sdk lipsync evaluate held-out/ --model runs/lips --sync runs/sync -o report.json",
+    ),
     ("docs/how-to/live.md", 'for row in model.stream("rtsp://camera.example/stream1"):'),
     ("docs/how-to/offline.md", "marlin-sdk download"),
     ("docs/how-to/offline.md", "marlin-sdk download --model marlin_vit_base_ytf -o weights/"),
@@ -439,6 +453,7 @@ def test_reference_of_the_command_has_every_option() -> None:
         for command in (
             *(marlin_extract, data, probe, evaluate, predict, audit),
             *(report, doctor, prepare, pretrain, finetune, reconstruct, sync_train, sync_score),
+            *(lipsync_train, lipsync_generate, lipsync_evaluate),
         )
         for parameter in command.params
         if isinstance(parameter, click.Option)
