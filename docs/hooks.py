@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from marlin_sdk.cli import doctor, download, extract, reconstruct, report
-from marlin_sdk.cli.evaluation import audit, data, evaluate, predict, probe
+from marlin_sdk.cli.evaluation import audit, data, evaluate, frechet, predict, probe
 from marlin_sdk.cli.training import finetune, prepare, pretrain
 
 PLACES = {
@@ -23,6 +23,7 @@ PLACES = {
     "<!-- options of marlin-sdk probe -->": probe.command,
     "<!-- options of marlin-sdk evaluate -->": evaluate.main,
     "<!-- options of marlin-sdk audit -->": audit.command,
+    "<!-- options of marlin-sdk frechet -->": frechet.command,
     "<!-- options of marlin-sdk download -->": download.command,
     "<!-- options of marlin-sdk doctor -->": doctor.main,
 }

@@ -191,7 +191,7 @@ class Inception(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-def load_inception(path: Path, *, device: str = "auto") -> Inception:
+def load_inception(path: str | Path, *, device: str = "auto") -> Inception:
     """Load the network with weights of your own; no code in the file is executed.
 
     Args:
@@ -202,7 +202,7 @@ def load_inception(path: Path, *, device: str = "auto") -> Inception:
         ConfigError: an unknown device, or one that is not there.
         WeightsError: not a state dict, unsafe to open, not finite, or of another network.
     """
-    resolved = resolve_device(device)
+    path, resolved = Path(path), resolve_device(device)
     state, _ = read_tensors(path)
     classifier = state.get("fc.weight")
     if classifier is not None and len(classifier) != _CLASSES:

@@ -13,7 +13,7 @@ from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import FeatureFileError
 from marlin_sdk.evaluation.frechet.results import Frechet
 from marlin_sdk.evaluation.intervals import CONFIDENCE
-from marlin_sdk.report.charts import DATA, FAINT, TEXT, Chart, draw_axes
+from marlin_sdk.report.charts import DATA, TEXT, Chart, draw_axes
 from marlin_sdk.report.rendering import page_template, write_page
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def draw_bias(found: Frechet) -> Chart:
         if found.low is not None and found.high is not None:
             axes.plot([0, 0], [found.low, found.high], color=DATA, linewidth=3, solid_capstyle="butt", clip_on=False)
         if found.floor is not None:
-            axes.axhline(found.floor.value, color=FAINT, linewidth=1.2, linestyle="--")
+            axes.plot([1 / found.floor.rows], [found.floor.value], color=TEXT, marker="x", markersize=5, linestyle="")
         sizes = [point for point in found.curve if point.share in (0.25, 0.5, 1.0)]
         axes.set_xticks([0, *(point.per_row for point in sizes)], ["∞", *(f"{1 / p.per_row:,.0f}" for p in sizes)])
         axes.set_xlabel(f"{found.unit} of each, as one by their number")
@@ -76,5 +76,5 @@ def draw_bias(found: Frechet) -> Chart:
     if found.extrapolated is not None:
         words += f", {found.extrapolated:.4g} extrapolated to infinitely many"
     if found.floor is not None:
-        words += f"; dashed: two halves of A, {found.floor.value:.4g}"
+        words += f"; cross: two halves of A, {found.floor.value:.4g}"
     return Chart("Distance and number", draw_axes(paint), words)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from marlin_sdk.inception.network import FEATURES, Inception
 
@@ -18,7 +20,7 @@ def random_state(*, classes: int = 1008) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(_draw(name, shape)) for name, shape in shapes.items()}
 
 
-def _draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _draw(name: str, shape: tuple[int, ...]) -> NDArray[Any]:
     if not shape:
         return np.array(0)  # num_batches_tracked
     drawn = np.random.default_rng(list(name.encode())).standard_normal(shape).astype(np.float32)
@@ -26,7 +28,8 @@ def _draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return 1 + 0.1 * np.abs(drawn)
     if len(shape) == 1:
         return 0.1 * drawn
-    return drawn * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+    drawn *= np.float32(np.sqrt(2 / np.prod(shape[1:])))
+    return drawn
 
 
 def write_weights(path: Path, **options: int) -> Path:

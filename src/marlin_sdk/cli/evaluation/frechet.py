@@ -93,14 +93,14 @@ def command(
                 sets = _frames(a, b, inception, every or 1, device, advance)
             found = frechet(*sets, draws=draws, seed=seed, progress=advance)
         values = {"version": __version__, "inception": _identity(inception), **found.to_json()}
-        if output is not None:
-            from marlin_sdk.report.frechet import write_frechet
-
-            console.note(f"{write_frechet(output, found, values)}: the page; {output / 'frechet.json'}: the numbers")
         if as_json:
             click.echo(json.dumps(values))
         elif not quiet:
             click.echo("\n".join(map(escape_controls, found.table().split("\n"))))
+        if output is not None:
+            from marlin_sdk.report.frechet import write_frechet
+
+            console.note(f"{write_frechet(output, found, values)}: the page; {output / 'frechet.json'}: the numbers")
 
 
 def _windows(a: Path, b: Path, group: str | None, advance: Advance) -> tuple[FeatureSet, FeatureSet]:

@@ -59,8 +59,10 @@ def frechet(
     low, high = None, None
     if fewest > a.width:  # of fewer groups, what differs between them fills only some of the dimensions
         low, high = _interval(groups, whole.value, draws, rng, advance)
-    times = None  # how many times as many rows it takes; not known where there may be no distance at all
-    if line is not None and line[0] > 0 and low != 0:
+    floor = _floor(groups, rng, advance) if fewest >= _FEWEST_GROUPS else None
+    is_apart = low > 0 if low is not None else floor is not None and floor.above_low > 0
+    times = None  # how many times as many rows it takes
+    if line is not None and line[0] > 0 and is_apart:
         times = max(0.0, line[1] * curve[-1].per_row) / (TOLERANCE * line[0])
     sides = [
         Side(one.name, len(one), one.num_groups, None if times is None else int(np.ceil(times * len(one))))
@@ -78,7 +80,8 @@ def frechet(
         unit=a.unit,
         a=sides[0],
         b=sides[1],
-        floor=_floor(groups, rng, advance) if fewest >= _FEWEST_GROUPS else None,
+        is_apart=is_apart,
+        floor=floor,
         curve=curve,
         draws=draws,
         seed=seed,

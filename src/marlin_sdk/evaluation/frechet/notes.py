@@ -49,8 +49,8 @@ def _on_curve(found: Frechet) -> Iterator[str]:
     everything, most = found.extrapolated, found.extrapolated_from_most
     if everything is None:
         return
-    if found.low == 0:
-        yield f"without its bias the distance cannot be told from none: of so few {found.unit}, a small one is not seen"
+    if not found.is_apart:
+        yield f"the distance cannot be told from none: of so few {found.unit}, a small one is not seen"
     elif found.a.rows_needed is not None and found.a.rows_needed > found.a.rows:
         yield (
             f"too few {found.unit}: by the curve {(found.value - everything) / found.value:.0%} of the distance is "

@@ -102,6 +102,8 @@ class Frechet:
             the draws (the basic bootstrap), at least 0; None where there are no more groups than dimensions, of which
             it would miss the truth.
         high: upper end.
+        is_apart: whether it can be told from no distance: its interval, or without one that of what lies above the
+            floor, is above 0.
         width: dimensions of the features.
         unit: what a row is.
         a: the first set.
@@ -120,6 +122,7 @@ class Frechet:
     extrapolated_from_most: float | None
     low: float | None
     high: float | None
+    is_apart: bool
     width: int
     unit: Literal["windows", "frames"]
     a: Side

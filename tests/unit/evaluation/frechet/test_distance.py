@@ -23,7 +23,8 @@ def whitened(seed: int, count: int, scale: np.ndarray, mean: np.ndarray) -> np.n
     """Rows that have exactly this mean, and a diagonal covariance of these scales squared."""
     drawn = np.random.default_rng(seed).standard_normal((count, len(scale)))
     drawn -= drawn.mean(axis=0)
-    return np.linalg.qr(drawn)[0] * np.sqrt(count - 1) * scale + mean
+    made: np.ndarray = np.linalg.qr(drawn)[0] * np.sqrt(count - 1) * scale + mean
+    return made
 
 
 def by_root(a: np.ndarray, b: np.ndarray) -> float:
