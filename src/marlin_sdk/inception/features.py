@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.evaluation.frechet.sets import FeatureSet
-from marlin_sdk.inception.network import FEATURES, Inception
+from marlin_sdk.inception.network import FEATURES, Inception, resize
 from marlin_sdk.video.folders import videos_below
 from marlin_sdk.video.reader import open_video
 
@@ -62,7 +61,7 @@ def inception_features(
             count = len(rows) - before
             if reader.is_damaged:
                 notes.append(f"{video} is damaged, {count} frames of it are used: {'; '.join(reader.warnings[:1])}")
-        groups += [video if len(videos) > 1 else f"{video}#{at // _BLOCK}" for at in range(count)]
+        groups += [video if len(videos) > 1 else f"{video}#{at * every // _BLOCK}" for at in range(count)]
         if progress is not None:
             progress(str(source), done, len(videos))
     if len(videos) == 1:
@@ -90,10 +89,8 @@ def _batches(reader: VideoReader, every: int, batch_size: int) -> Iterator[list[
 
 @torch.inference_mode()
 def _embed(network: Inception, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """Pictures of one size at a time, as images of a folder may differ."""
     device = next(network.parameters()).device
-    if len({picture.shape for picture in pictures}) > 1:
-        return np.concatenate([_embed(network, [picture]) for picture in pictures])
-    pixels: Tensor = torch.from_numpy(np.stack(pictures)).to(device).permute(0, 3, 1, 2).float() / 255
-    found: NDArray[np.float32] = network(pixels).cpu().numpy()
+    # one by one: the pictures of a folder may differ in size, and large ones take much memory as floats
+    small = [resize(torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 255) for picture in pictures]
+    found: NDArray[np.float32] = network(torch.cat(small)).cpu().numpy()
     return found

@@ -17,7 +17,7 @@ from marlin_sdk.errors import WeightsError
 from marlin_sdk.runtime.torch import resolve_device
 from marlin_sdk.weights.tensors import read_tensors
 
-__all__ = ["FEATURES", "Inception", "load_inception"]
+__all__ = ["FEATURES", "Inception", "load_inception", "resize"]
 
 FEATURES = 2048
 """Numbers that it makes of a picture."""
@@ -175,20 +175,31 @@ class Inception(nn.Module):
             channels = block.channels
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Embed pictures, resized as pytorch-fid does: bilinear, without smoothing.
+        """Embed pictures.
 
         Args:
-            pictures: float (B, 3, H, W), RGB, range [0, 1].
+            pictures: float (B, 3, H, W), RGB, range [0, 1]; they are resized, unless they have been.
         Returns:
             (B, 2048), the mean over the last block's positions.
         """
-        x = functional.interpolate(pictures, size=(_SIDE_PX, _SIDE_PX), mode="bilinear", align_corners=False)
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(2 * x - 1)))
+        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(2 * resize(pictures) - 1)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(_pooled("halve", x)))
         x = _pooled("halve", x)
         for name in _BLOCKS:
             x = self.get_submodule(name)(x)
         return x.mean(dim=(2, 3))
+
+
+def resize(pictures: Tensor) -> Tensor:
+    """Resize pictures as pytorch-fid does: bilinear, without smoothing.
+
+    Args:
+        pictures: float (B, 3, H, W).
+    Returns:
+        (B, 3, 299, 299).
+    """
+    resized: Tensor = functional.interpolate(pictures, size=(_SIDE_PX, _SIDE_PX), mode="bilinear", align_corners=False)
+    return resized
 
 
 def load_inception(path: str | Path, *, device: str = "auto") -> Inception:

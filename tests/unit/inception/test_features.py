@@ -41,6 +41,8 @@ def test_all_frames_of_a_video_in_stretches_of_a_second(tmp_path: Path, mean: In
     found = inception_features(video, mean, batch_size=7)
     assert (found.features.shape, found.unit) == ((60, FEATURES), "frames")
     assert [found.groups.tolist().count(name) for name in sorted(set(found.groups))] == [25, 25, 10]
+    some = inception_features(video, mean, every=5)
+    assert [some.groups.tolist().count(name) for name in sorted(set(some.groups))] == [5, 5, 2]
     assert any("one video" in note for note in found.notes)
 
 

@@ -29,7 +29,7 @@ def _on_numbers(found: Frechet) -> Iterator[str]:
         if side.rows <= found.width:
             yield (
                 f"{letter} has {side.rows:,} {found.unit} of {found.width:,} dimensions: its covariance has at most "
-                f"{side.rows - 1:,} of {found.width:,} directions, and most of the distance is bias"
+                f"{side.rows - 1:,} of {found.width:,} directions, and what the covariances add is mostly bias"
             )
     fewest = min(found.a.groups, found.b.groups)
     if fewest == 1:
