@@ -182,7 +182,7 @@ class Inception(nn.Module):
         Returns:
             (B, 2048), the mean over the last block's positions.
         """
-        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(2 * resize(pictures) - 1)))
+        x: Tensor = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(2 * resize(pictures) - 1)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(_pooled("halve", x)))
         x = _pooled("halve", x)
         for name in _BLOCKS:
