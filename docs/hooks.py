@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from marlin_sdk.cli import doctor, download, extract, reconstruct, report
-from marlin_sdk.cli.evaluation import audit, data, evaluate, predict, probe
+from marlin_sdk.cli.evaluation import audit, data, evaluate, frechet, predict, probe
 from marlin_sdk.cli.lipsync import evaluate as lipsync_evaluate
 from marlin_sdk.cli.lipsync import generate as lipsync_generate
 from marlin_sdk.cli.lipsync import train as lipsync_train
@@ -27,6 +27,7 @@ PLACES = {
     "<!-- options of marlin-sdk probe -->": probe.command,
     "<!-- options of marlin-sdk evaluate -->": evaluate.main,
     "<!-- options of marlin-sdk audit -->": audit.command,
+    "<!-- options of marlin-sdk frechet -->": frechet.command,
     "<!-- options of marlin-sdk sync train -->": train.command,
     "<!-- options of marlin-sdk sync score -->": score.command,
     "<!-- options of marlin-sdk lipsync train -->": lipsync_train.command,
