@@ -253,7 +253,8 @@ def test_commands_train_the_control_generate_and_evaluate(folder: Path, trained:
     assert film.exit_code == 0, film.output
     assert "60 of 60 frames with made lips: f.mp4" in film.stderr
     measured = runner.invoke(
-        main, ["lipsync", "evaluate", str(new), *base, "--sync", str(folder / "sync"), "-o", "r.json", "--films", "see"]
+        main,
+        ["lipsync", "evaluate", str(new), *base, *options[:4], "-o", "r.json", "--films", "see"],
     )
     assert measured.exit_code == 0, measured.output
     (report,) = json.loads(Path("r.json").read_text())
@@ -263,6 +264,8 @@ def test_commands_train_the_control_generate_and_evaluate(folder: Path, trained:
     assert errors["made lips"] < errors["mouth of the reference"]
     assert errors["nearest seen mouth (knows the answer)"] < errors["mean seen mouth"]
     assert len(report["timing"]) == 5
+    assert report["frechet"]["a"]["rows"] == report["frechet"]["b"]["rows"] == 12
+    assert report["frechet"]["value"] > 0
     assert sorted(path.name for path in Path("see").iterdir()) == ["50.mp4", "51.mp4", "52.mp4"]
     write_talk(new / "mute.mp4", mouth_frames(2.4, 1), None)
     partly = runner.invoke(main, ["lipsync", "evaluate", str(new), *base])

@@ -3,6 +3,7 @@
 __all__ = [
     "beside",
     "clips",
+    "distance",
     "faces",
     "files",
     "film",

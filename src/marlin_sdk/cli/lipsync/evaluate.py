@@ -14,6 +14,7 @@ from marlin_sdk.cli.output import Console
 from marlin_sdk.errors import ConfigError, MarlinError
 
 if TYPE_CHECKING:
+    from marlin_sdk.evaluation.frechet.results import Frechet
     from marlin_sdk.face.detections import FaceDetector
     from marlin_sdk.lipsync.clips import TalkingClip
     from marlin_sdk.lipsync.maker import LipMaker
@@ -28,6 +29,7 @@ __all__ = ["command"]
 @click.option("--sync", metavar="DIR", help="Output of marlin-sdk sync train, which says whether lips are in time.")
 @click.option("--seen", metavar="DIR", help="Shards of the training, for baselines that copy.  [default: MODEL/shards]")
 @click.option("--syncnet", metavar="FILE", help="Your own SyncNet v2 weights, for LSE-D and LSE-C.")
+@click.option("--encoder", metavar="MODEL", help="MARLIN encoder, for a Fréchet distance of real and made faces.")
 @click.option("-o", "--output", metavar="FILE", help="All numbers, .json.")
 @click.option("--films", metavar="DIR", help="Keep films of the first 8 clips: real above made.")
 @click.option("--detector", default="yunet", show_default=True, help="As for marlin-extract.")
@@ -39,6 +41,7 @@ def command(
     sync: str | None,
     seen: str | None,
     syncnet: str | None,
+    encoder: str | None,
     output: str | None,
     films: str | None,
     detector: str,
@@ -91,6 +94,8 @@ def command(
             from marlin_sdk.cli.lipsync.lse import lse_of_films
 
             values["lse"] = lse_of_films([path for path, _ in found], maker, finder, syncnet, device=device)
+        distance = None if encoder is None else _distance(clips, maker, encoder, device)
+        values["frechet"] = None if distance is None else distance.to_json()
         if films is not None:
             from marlin_sdk.lipsync.beside import write_beside
 
@@ -102,6 +107,8 @@ def command(
             write_json([values], Path(output))
         if not quiet:
             _say(report, values.get("lse"))
+            if distance is not None:
+                click.echo(f"\nFréchet distance of real and made faces by {encoder}:\n{distance.table()}")
     if failed:
         sys.exit(1)
 
@@ -122,6 +129,17 @@ def _read(
             failed += 1
             console.failure(path, error)
     return found, failed
+
+
+def _distance(clips: Sequence[TalkingClip], maker: LipMaker, encoder: str, device: str) -> Frechet:
+    """Between the faces of the clips and those made for their own sound."""
+    from marlin_sdk.lipsync.distance import frechet_of_faces
+    from marlin_sdk.runtime.torch import resolve_device
+    from marlin_sdk.training.start import Start
+
+    network, _ = Start(encoder).load(0)
+    network.to(resolve_device(device)).eval()
+    return frechet_of_faces(clips, lambda clip: maker.make(clip.crops, clip.heard, start_s=clip.start_s), network)
 
 
 def _say(report: LipsReport, lse: Mapping[str, Any] | None) -> None:
