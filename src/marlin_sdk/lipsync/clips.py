@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marlin_sdk.config import ModelConfig
 from marlin_sdk.errors import NoFaceError
 from marlin_sdk.face.detections import FaceDetector
 from marlin_sdk.lipsync.faces import read_face
@@ -19,7 +18,7 @@ from marlin_sdk.sync.network import FPS, SyncNetwork
 from marlin_sdk.sync.windows import FaceWindows, shift_distances, silent_windows
 from marlin_sdk.video.sound import read_sound
 
-__all__ = ["TalkingClip", "read_clip", "read_timing"]
+__all__ = ["TalkingClip", "read_clip", "read_timing", "scaled"]
 
 _STRIDE = 4  # frames from one judged window to the next, as `marlin-sdk sync score`
 _BATCH = 16
@@ -83,12 +82,8 @@ def read_timing(crops: NDArray[np.uint8], start_s: float, heard: LogMel, judge: 
     Returns:
         None if there is too little sound.
     """
-    import cv2
-
-    model: ModelConfig = judge.config.model
-    side = model.img_size
-    way = cv2.INTER_AREA if side < crops.shape[1] else cv2.INTER_LINEAR
-    small = np.stack([cv2.resize(one, (side, side), interpolation=way) for one in crops])
+    model = judge.config.model
+    small = scaled(crops, model.img_size)
     starts = np.arange(0, len(crops) - model.n_frames + 1, _STRIDE)
     windows = small[starts[:, None] + np.arange(model.n_frames)]
     device = judge.log_scale.device
@@ -102,3 +97,11 @@ def read_timing(crops: NDArray[np.uint8], start_s: float, heard: LogMel, judge: 
     found = shift_distances(face, sound, heard, model)
     found[silent_windows(face.start_s, heard)] = np.nan
     return read_curve(found)
+
+
+def scaled(crops: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
+    """Crops (T, S, S, 3) at another size; averages where they become smaller."""
+    import cv2
+
+    way = cv2.INTER_AREA if side_px < crops.shape[1] else cv2.INTER_LINEAR
+    return np.stack([np.asarray(cv2.resize(one, (side_px, side_px), interpolation=way), np.uint8) for one in crops])

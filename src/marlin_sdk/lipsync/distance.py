@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from marlin_sdk.evaluation.frechet.compare import frechet
 from marlin_sdk.evaluation.frechet.results import Frechet
 from marlin_sdk.evaluation.frechet.sets import FeatureSet
-from marlin_sdk.lipsync.clips import TalkingClip
+from marlin_sdk.lipsync.clips import TalkingClip, scaled
 from marlin_sdk.lipsync.maker import window_starts
 from marlin_sdk.model import Encoder
 
@@ -44,12 +44,8 @@ def frechet_of_faces(
 
 def _embed(crops: NDArray[np.uint8], encoder: Encoder) -> NDArray[np.float32]:
     """One row a window, float32 (N, D)."""
-    import cv2
-
     model = encoder.config
-    side = model.img_size
-    way = cv2.INTER_AREA if side < crops.shape[1] else cv2.INTER_LINEAR
-    small = np.stack([cv2.resize(one, (side, side), interpolation=way) for one in crops])
+    small = scaled(crops, model.img_size)
     starts = np.array(window_starts(len(small), model.n_frames))
     rows = np.minimum(starts[:, None] + np.arange(model.n_frames), len(small) - 1)
     device = next(encoder.parameters()).device

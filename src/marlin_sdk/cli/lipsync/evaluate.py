@@ -63,6 +63,7 @@ def command(
     console = Console(quiet=quiet, debug=debug)
     set_up_logging(quiet=quiet)
     with ends_with_status(console, interrupted="stopped by Ctrl-C; nothing was written"):
+        from marlin_sdk.bars import bar_class
         from marlin_sdk.face.detectors import load_detector
         from marlin_sdk.lipsync.maker import LipMaker
         from marlin_sdk.lipsync.measuring import measure_lips
@@ -88,7 +89,8 @@ def command(
             "judged_in_training": facts is not None and facts.weights_sha256 == maker.facts.sync,
         }
         judge = None if judge is None else judge.to(resolve_device(device))
-        report = measure_lips(clips, maker, judge=judge, seen=mouths, meta=meta)
+        with bar_class()(total=len(clips), unit="clip", leave=False, disable=not console.bars) as bar:
+            report = measure_lips(clips, maker, judge=judge, seen=mouths, meta=meta, advance=bar.update)
         values: dict[str, Any] = report.to_dict()
         if syncnet is not None:
             from marlin_sdk.cli.lipsync.lse import lse_of_films

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marlin_sdk.lipsync.network import LipsConfig, LipsNetwork
 from marlin_sdk.model import Encoder
@@ -20,7 +20,7 @@ from marlin_sdk.training.lipsync.losses import (
     pixel_loss,
     sync_loss,
 )
-from marlin_sdk.training.stepping import clip_gradients, no_sync
+from marlin_sdk.training.stepping import adamw_around, clip_gradients, no_sync
 from marlin_sdk.training.strategy import average
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Learner:
         self.config, self.fabric = config, fabric
         self.module = fabric.setup_module(network)
         self.network = cast(LipsNetwork, self.module.module)
-        self.adamw = _adamw(self.network, config)
+        self.adamw = adamw_around(self.network, config)
         self.optimizer = cast("_FabricOptimizer", fabric.setup_optimizers(self.adamw))
         self.critic = None if critic is None else critic.to(fabric.device)
         self.critic_optimizer = (
@@ -163,15 +163,3 @@ class Learner:
         if loss.isfinite():
             self.critic_optimizer.step()
         return loss.detach()
-
-
-def _adamw(network: nn.Module, config: LipsTrainConfig) -> torch.optim.AdamW:
-    """AdamW without weight decay of vectors; the encoder has a smaller learning rate."""
-    groups = []
-    for of_encoder, share in ((False, 1.0), (True, config.encoder_lr)):
-        named = [p for name, p in network.named_parameters() if name.startswith("encoder.") == of_encoder]
-        for are_matrices, decay in ((True, config.weight_decay), (False, 0.0)):
-            parameters = [p for p in named if p.requires_grad and (p.ndim > 1) == are_matrices]
-            if parameters:
-                groups.append({"params": parameters, "weight_decay": decay, "share": share})
-    return torch.optim.AdamW(groups, lr=config.base_lr, betas=config.betas)

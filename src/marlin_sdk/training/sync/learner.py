@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the usual alias
 
 from marlin_sdk.model import Encoder
 from marlin_sdk.sync.curve import MAX_SHIFT
 from marlin_sdk.sync.network import SyncConfig, SyncNetwork, distances
-from marlin_sdk.training.stepping import clip_gradients, no_sync
+from marlin_sdk.training.stepping import adamw_around, clip_gradients, no_sync
 from marlin_sdk.training.strategy import average
 from marlin_sdk.training.sync.config import SyncTrainConfig
 
@@ -79,7 +79,7 @@ class Learner:
         self.config, self.fabric = config, fabric
         self.module = fabric.setup_module(network)
         self.network = cast(SyncNetwork, self.module.module)
-        self.adamw = _adamw(self.network, config)
+        self.adamw = adamw_around(self.network, config)
         self.optimizer = cast("_FabricOptimizer", fabric.setup_optimizers(self.adamw))
 
     def step(self, batches: Sequence[Mapping[str, Any]], *, learning_rate: float) -> Tensor:
@@ -142,15 +142,3 @@ class Learner:
         clips = batch["clips"].to(device, non_blocking=True).permute(0, 1, 5, 2, 3, 4).float().div_(255)
         faces, sounds = self.module(clips, batch["log_mel"].to(device), batch["places"].to(device))
         return faces.float(), sounds.float()
-
-
-def _adamw(network: nn.Module, config: SyncTrainConfig) -> torch.optim.AdamW:
-    """AdamW without weight decay of vectors; the encoder has a smaller learning rate."""
-    groups = []
-    for of_encoder, share in ((False, 1.0), (True, config.encoder_lr)):
-        named = [p for name, p in network.named_parameters() if name.startswith("encoder.") == of_encoder]
-        for are_matrices, decay in ((True, config.weight_decay), (False, 0.0)):
-            parameters = [p for p in named if p.requires_grad and (p.ndim > 1) == are_matrices]
-            if parameters:
-                groups.append({"params": parameters, "weight_decay": decay, "share": share})
-    return torch.optim.AdamW(groups, lr=config.base_lr, betas=config.betas)
