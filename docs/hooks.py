@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from marlin_sdk.cli import doctor, download, extract, reconstruct, report
-from marlin_sdk.cli.evaluation import audit, data, evaluate, predict, probe
+from marlin_sdk.cli.evaluation import audit, data, evaluate, frechet, predict, probe
 from marlin_sdk.cli.sync import score, train
 from marlin_sdk.cli.training import finetune, prepare, pretrain
 
@@ -26,6 +26,7 @@ PLACES = {
     "<!-- options of marlin-sdk audit -->": audit.command,
     "<!-- options of marlin-sdk sync train -->": train.command,
     "<!-- options of marlin-sdk sync score -->": score.command,
+    "<!-- options of marlin-sdk frechet -->": frechet.command,
     "<!-- options of marlin-sdk download -->": download.command,
     "<!-- options of marlin-sdk doctor -->": doctor.main,
 }

@@ -40,6 +40,7 @@ from marlin_sdk.cli.doctor import main as doctor
 from marlin_sdk.cli.evaluation.audit import command as audit
 from marlin_sdk.cli.evaluation.data import command as data
 from marlin_sdk.cli.evaluation.evaluate import main as evaluate
+from marlin_sdk.cli.evaluation.frechet import command as frechet
 from marlin_sdk.cli.evaluation.predict import command as predict
 from marlin_sdk.cli.evaluation.probe import command as probe
 from marlin_sdk.cli.extract import main as marlin_extract
@@ -94,6 +95,9 @@ NOT_RUN_BLOCKS = [
     ("docs/how-to/finetune.md", "marlin-sdk finetune --table clips.csv --label emotion -o runs/emotion"),
     ("docs/how-to/finetune.md", "printf 'mixup: 0.2\\nlayer_decay: 0.65\\ntrain_windows: 4\\n' > settings.yaml"),
     ("docs/how-to/finetune.md", "import torch"),
+    ("docs/how-to/frechet.md", "marlin-sdk frechet real/ fake/"),
+    ("docs/how-to/frechet.md", "marlin-sdk frechet real.mp4 fake.mp4 --inception pt_inception-2015-12-05-6726825d.pth"),
+    ("docs/how-to/frechet.md", "from marlin_sdk.inception.features import inception_features"),
     ("docs/how-to/gpu.md", "marlin-extract talk.mp4 -o features/ --device cuda --dtype bfloat16 --batch-size 32"),
     ("docs/how-to/gpu.md", 'model.to("cuda:0", dtype="bfloat16")'),
     ("docs/how-to/live.md", 'for row in model.stream("rtsp://camera.example/stream1"):'),
@@ -437,7 +441,7 @@ def test_reference_of_the_command_has_every_option() -> None:
     options = [
         parameter
         for command in (
-            *(marlin_extract, data, probe, evaluate, predict, audit),
+            *(marlin_extract, data, probe, evaluate, predict, audit, frechet),
             *(report, doctor, prepare, pretrain, finetune, reconstruct, sync_train, sync_score),
         )
         for parameter in command.params

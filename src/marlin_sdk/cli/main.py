@@ -34,6 +34,10 @@ _COMMANDS = {
         "Show where faces, features and a head lose, and for whom.",
     ),
     "sync": ("marlin_sdk.cli.sync.group:command", "Say whether the sound of a video is in time with the mouth."),
+    "frechet": (
+        "marlin_sdk.cli.evaluation.frechet:command",
+        "Tell how far two dumps, or two videos, are apart.",
+    ),
     "download": ("marlin_sdk.cli.download:command", "Fetch all that a machine without a network needs."),
     "doctor": ("marlin_sdk.cli.doctor:main", "Check this machine, and say how to fix what is missing."),
 }

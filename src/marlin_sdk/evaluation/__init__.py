@@ -6,6 +6,7 @@ __all__ = [
     "corrections",
     "evaluate",
     "fidelity",
+    "frechet",
     "intervals",
     "levels",
     "metrics",

@@ -1,3 +1,3 @@
-"""Pages of dumps, probes and audits, each one HTML file."""
+"""Pages of dumps, probes, audits and distances, each one HTML file."""
 
-__all__ = ["audit", "crops", "page", "probe"]
+__all__ = ["audit", "crops", "frechet", "page", "probe"]

@@ -1,3 +1,3 @@
 """The commands from labelled videos to numbers."""
 
-__all__ = ["audit", "data", "evaluate", "predict", "probe"]
+__all__ = ["audit", "data", "evaluate", "frechet", "predict", "probe"]

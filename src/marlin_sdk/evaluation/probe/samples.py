@@ -106,10 +106,10 @@ def pool_rows(features: VideoFeatures, pooling: Pooling) -> NDArray[np.float32]:
     if features.is_reduced:
         rows = rows[None]
     if not len(rows):
-        raise ConfigError("no windows; a probe needs at least one")
+        raise ConfigError("no windows; at least one is needed")
     if rows.ndim > 2 and rows.shape[1] > _MAX_VECTORS:
         raise ConfigError(
-            f"features of shape {rows.shape} hold every token of a window, which is too much for a probe; extract "
+            f"features of shape {rows.shape} hold every token of a window, which is too much for a row; extract "
             "without keep_seq, or with pool='time' or 'regions'"
         )
     flat = rows.reshape(len(rows), -1)
@@ -142,7 +142,7 @@ def read_samples(
     ids = sorted((id for id in dump if dump.entries[id].rows), key=lambda id: dump.entries[id].file or "")
     without = [id for id in dump.entries if id not in dump or not dump.entries[id].rows]
     if not ids:
-        raise ConfigError(f"{dump.folder} holds no features of any video; a probe needs some")
+        raise ConfigError(f"{dump.folder} holds no features of any video")
     weights = sorted({dump.entries[id].weights for id in ids})
     if len(weights) > 1:
         raise ConfigError(
