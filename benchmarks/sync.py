@@ -200,15 +200,17 @@ def main() -> None:
     grid = options.shared / "media" / "grid"
     detector_file = options.shared / "weights" / "face_detection_yunet_2023mar.onnx"
     names = sorted(path.name for path in (grid / "s1").glob("*.mp4"))
-    held_out = sorted(np.random.default_rng(0).permutation(names)[: len(names) // 5].tolist())
+    order = np.random.default_rng(0).permutation(names).tolist()
+    held_out, rest = sorted(order[: len(names) // 5]), order[len(names) // 5 :]
+    validation = rest[: len(rest) // 5]
     options.output.mkdir(parents=True, exist_ok=True)
     with (options.output / "splits.csv").open("w", newline="") as file:
-        rows = [(name, "val" if name in held_out else "train") for name in names]
+        rows = [(name, "val" if name in validation else "train") for name in sorted(rest)]
         csv.writer(file).writerows([("source", "split"), *rows])
     run = options.output / "run"
     started = time.monotonic(), time.process_time()
     result = train_sync(
-        [grid / "s1"],
+        [grid / "s1" / name for name in sorted(rest)],
         run,
         SyncTrainConfig(max_steps=options.steps, seed=options.seed),
         start=Start(options.model, untrained=options.untrained),
@@ -219,12 +221,11 @@ def main() -> None:
         progress=True,
     )
     spent = {"minutes": (time.monotonic() - started[0]) / 60, "CPU minutes": (time.process_time() - started[1]) / 60}
-    print(
-        f"trained in {spent['minutes']:.1f} min ({spent['CPU minutes']:.1f} CPU min); held out: {dict(result.metrics)}"
-    )
+    minutes, cpu_minutes = spent.values()
+    print(f"trained in {minutes:.1f} min ({cpu_minutes:.1f} CPU min); validation: {dict(result.metrics)}")
     detector = load_detector(detector_file)
     scorer = SyncScorer.from_folder(run, detector=detector, device="cpu")
-    found: dict[str, Any] = {"steps": result.step, "seed": options.seed, **spent, "held out": dict(result.metrics)}
+    found: dict[str, Any] = {"steps": result.step, "seed": options.seed, **spent, "validation": dict(result.metrics)}
     parts = {
         "the speaker, held-out clips": [grid / "s1" / name for name in held_out],
         "other speakers": sorted((grid / "others").glob("*.mp4")),

@@ -33,11 +33,11 @@ _COMMANDS = {
         "marlin_sdk.cli.evaluation.audit:command",
         "Show where faces, features and a head lose, and for whom.",
     ),
+    "sync": ("marlin_sdk.cli.sync.group:command", "Say whether the sound of a video is in time with the mouth."),
     "frechet": (
         "marlin_sdk.cli.evaluation.frechet:command",
         "Tell how far two dumps, or two videos, are apart.",
     ),
-    "sync": ("marlin_sdk.cli.sync.group:command", "Say whether the sound of a video is in time with the mouth."),
     "lipsync": ("marlin_sdk.cli.lipsync.group:command", "Make the lips of a face video fit another sound."),
     "download": ("marlin_sdk.cli.download:command", "Fetch all that a machine without a network needs."),
     "doctor": ("marlin_sdk.cli.doctor:main", "Check this machine, and say how to fix what is missing."),

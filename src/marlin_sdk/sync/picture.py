@@ -50,7 +50,9 @@ def draw_score(score: SyncScore, path: Path) -> None:
             face = colour if is_sure else "white"
             times.plot([at_s], [part.offset_ms], marker="o", color=colour, markerfacecolor=face, markersize=5)
     if score.max_distance is not None:
-        curves.axhline(score.max_distance, color="#cccccc", linewidth=0.8, zorder=0)  # above it, nothing is sure
+        limit = score.max_distance
+        curves.axhline(limit, color="#cccccc", linewidth=0.8, zorder=0)
+        curves.annotate("sure below", (shifts_ms[0] + 15, limit), va="top", fontsize=8, color="#666666")
     curves.set(xlabel="shift of the sound, ms", ylabel="distance", title="Distance of lips and sound")
     curves.set_xlim(shifts_ms[0], shifts_ms[-1])
     times.set(xlabel="time, s", ylabel="sound is late by, ms", title="Offset over time (hollow: not sure)")
