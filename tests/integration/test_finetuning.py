@@ -114,6 +114,28 @@ def test_prediction_of_a_tested_video_is_what_was_tested(done: Path) -> None:
     assert [int(windows.window[index]) for index in own] == [0, 1]
 
 
+@pytest.fixture(scope="module")
+def in_time(done: Path) -> Path:
+    """A run whose head reads time steps, from the faces of the other."""
+    torch.set_num_threads(1)
+    folder = done.parent
+    config = FinetuneConfig.from_dict({**SETTINGS, "epochs": 1, "batch_size": 2, "pool": "time"})
+    start = Start(folder / "model")
+    finetune(
+        config, folder / "in-time", table=folder / "clips.csv", start=start, shards=done / "shards", detector="lbp"
+    )
+    return folder / "in-time"
+
+
+def test_head_that_reads_time_steps_predicts_what_was_tested(in_time: Path) -> None:
+    predictor = Predictor.from_head(in_time, device="cpu", detector="lbp")
+    assert (predictor.settings.pool, predictor.heads.width) == ("time", 8 * 32)
+    said = predictor.predict(in_time.parent / "v4.mp4").labels["mood"]
+    tested = read_predictions(in_time / "predictions.parquet")
+    row = next(index for index in range(len(tested)) if tested.id[index] == "c4")
+    assert said.scores["b"] == pytest.approx(float(tested.scores[row, 0]), abs=0.02)
+
+
 def test_predict_evaluate_and_audit_take_the_run(done: Path) -> None:
     said = marlin_sdk(done.parent, "predict", "v4.mp4", "--head", "run", "--detector", "lbp", "--device", "cpu")
     assert "mood" in said.stdout

@@ -46,6 +46,7 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
 @click.option("--resume", is_flag=True, help="Resume the run in the output folder, with its settings.")
 @click.option("--kind", type=click.Choice(["classification", "regression"]), help="Default: by the label's type.")
 @click.option("--head", type=click.Choice(["linear", "attentive"]), help="Head.  [default: linear]")
+@click.option("--pool", type=click.Choice(["mean", "time"]), help="What it reads of a window.  [default: mean]")
 @click.option("--protocol", type=click.Choice(["marlin"]), help="As MARLIN's published code, with what is unsound.")
 @click.option(
     "--ratios", default="1", callback=_ratios, metavar="R,R,...", help="Shares of the training groups, a run each."

@@ -9,15 +9,19 @@ from typing import Any, Literal, get_args
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.training.settings import check_choice, check_flag, check_integer, check_number, is_number
 
-__all__ = ["TASK", "FinetuneConfig", "HeadKind"]
+__all__ = ["TASK", "FinetuneConfig", "HeadKind", "WindowPool"]
 
 TASK = "finetuning"
 """The key of the settings in its checkpoints."""
 
 HeadKind = Literal["linear", "attentive"]
 
+WindowPool = Literal["mean", "time"]
+"""What the head reads of a window: the mean of its tokens, or of those of each time step; as extraction pools them."""
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "head": get_args(HeadKind),
+    "pool": get_args(WindowPool),
     "precision": ("auto", "32-true", "bf16-mixed"),
     "strategy": ("auto", "ddp"),
     "accelerator": ("auto", "cpu", "cuda"),
@@ -54,6 +58,8 @@ class FinetuneConfig:
         label: a label column, or a pattern of several ("appearance.*").
         kind: "classification" or "regression"; None decides by the label's type.
         head: "linear", on the mean of a clip's windows; or "attentive", which learns which windows matter.
+        pool: "mean", one vector a window; or "time", one for each of its 8 time steps, joined: for labels that are in
+            the order of events, such as words.
         sample_rate: source frames from one frame of a window to the next.
         stride: sampled frames from one window of a test clip to the next.
         jitter_s: a training window may begin so much before the labelled part, and end so much after it.
@@ -101,6 +107,7 @@ class FinetuneConfig:
     label: str
     kind: Literal["classification", "regression"] | None = None
     head: HeadKind = "linear"
+    pool: WindowPool = "mean"
     sample_rate: int = 2
     stride: int = 16
     jitter_s: float = 0.0
@@ -159,8 +166,8 @@ class FinetuneConfig:
         object.__setattr__(self, "betas", betas)  # a YAML list
         if self.train_windows > 1 and self.head != "attentive":
             raise ConfigError("train_windows > 1 is for the attentive head; the linear one learns from single windows")
-        if self.protocol == "marlin" and self.head != "linear":
-            raise ConfigError("MARLIN's protocol has a linear head; leave head out")
+        if self.protocol == "marlin" and (self.head, self.pool) != ("linear", "mean"):
+            raise ConfigError("MARLIN's protocol has a linear head on the mean of the tokens; leave head and pool out")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FinetuneConfig:

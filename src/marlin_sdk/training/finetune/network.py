@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,13 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual alias
 
+from marlin_sdk.config import ModelConfig
 from marlin_sdk.evaluation.probe.attentive import AttentiveHead, attention_module
 from marlin_sdk.evaluation.probe.heads import Head, LinearHead
 from marlin_sdk.model import Encoder
+from marlin_sdk.runtime.pooling import pool_time, pooled_shape
+from marlin_sdk.training.finetune.config import WindowPool
 from marlin_sdk.training.finetune.objective import Objective
 from marlin_sdk.training.strategy import average
 
-__all__ = ["AttentionHead", "FineTuned", "MeanHead", "Standard", "make_head"]
+__all__ = ["AttentionHead", "FineTuned", "MeanHead", "Standard", "feature_width", "make_head"]
 
 _MOMENTUM, _LEAST = 0.1, 1e-6
 
@@ -178,16 +182,18 @@ class FineTuned(nn.Module):
     Attributes:
         encoder: the encoder.
         head: the head.
+        pool: what the head reads of a window.
         first_open: the lowest layer that is trained; those below compute no gradients.
 
     Args:
         encoder: with the weights to start from.
-        head: from `make_head`.
+        head: from `make_head`, of the width of `feature_width`.
+        pool: see `WindowPool`.
     """
 
-    def __init__(self, encoder: Encoder, head: MeanHead | AttentionHead) -> None:
+    def __init__(self, encoder: Encoder, head: MeanHead | AttentionHead, *, pool: WindowPool = "mean") -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder, self.head, self.pool = encoder, head, pool
         self.first_open = 0
 
     @property
@@ -211,14 +217,11 @@ class FineTuned(nn.Module):
         for layer, block in enumerate(self.encoder.blocks, start=1):
             with self._closed(layer):
                 x = block(x)
+        norm = self.encoder.norm
         with self._closed(len(self.encoder.blocks)):
-            return F.layer_norm(
-                x.mean(dim=1).float(),
-                self.encoder.norm.normalized_shape,
-                self.encoder.norm.weight,
-                self.encoder.norm.bias,
-                self.encoder.norm.eps,
-            )
+            x = (x.mean(dim=1) if self.pool == "mean" else x).float()
+            x = F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            return x if self.pool == "mean" else pool_time(x, self.encoder.config).flatten(1)
 
     def layers(self) -> Iterator[list[nn.Parameter]]:
         """The trainable parameters of each layer, from below; the head's are the last."""
@@ -231,6 +234,11 @@ class FineTuned(nn.Module):
 
     def _closed(self, layer: int) -> AbstractContextManager[Any]:
         return torch.no_grad() if layer < self.first_open else nullcontext()
+
+
+def feature_width(config: ModelConfig, pool: WindowPool) -> int:
+    """Numbers that the head reads of a window."""
+    return math.prod(pooled_shape(pool, config))
 
 
 def _trainable(module: nn.Module) -> list[nn.Parameter]:

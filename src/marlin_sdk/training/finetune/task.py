@@ -26,7 +26,7 @@ from marlin_sdk.training.finetune.data.training_clips import TrainingClips, coll
 from marlin_sdk.training.finetune.features import WindowRows, window_rows
 from marlin_sdk.training.finetune.frozen import fit_frozen, load_rows, save_rows
 from marlin_sdk.training.finetune.learner import Learner
-from marlin_sdk.training.finetune.network import FineTuned, make_head
+from marlin_sdk.training.finetune.network import FineTuned, feature_width, make_head
 from marlin_sdk.training.finetune.objective import Objective
 from marlin_sdk.training.finetune.protocol import TEST_SEED, Plateau
 from marlin_sdk.training.finetune.selecting import Selection, raw_outputs, validate
@@ -118,6 +118,7 @@ class FineTuning:
         self.plateau, self.epoch_losses = Plateau(), [0.0, 0.0]
         self.broken: dict[str, str] = {}
         self.learner: Learner
+        self.frozen: list[Head]
 
     def run(self, encoder: Encoder, *, resume: bool, progress: bool, notes: list[str]) -> Result:
         encoder.requires_grad_()
@@ -125,9 +126,11 @@ class FineTuning:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             follow = self.config.linear_probe  # a head with random weights takes features as they are
-            head = make_head(self.config.head, encoder.config.encoder_embed_dim, self.objective, follow=follow)
-        self.learner = Learner(self.config, FineTuned(encoder, head), self.objective, self.fabric)
-        rows, frozen = self._frozen()
+            width = feature_width(encoder.config, self.config.pool)
+            head = make_head(self.config.head, width, self.objective, follow=follow)
+        network = FineTuned(encoder, head, pool=self.config.pool)
+        self.learner = Learner(self.config, network, self.objective, self.fabric)
+        rows, self.frozen = self._frozen()
         notes = [*notes, *_said(self.table, rows.broken)]
         if resume:
             self._resume()
@@ -147,15 +150,21 @@ class FineTuning:
         notes += [*_said(self.table, found.broken), *self._said_broken()]
         return Result(
             self.files.path, self.selection.step or self.steps, taken, self.learner.network.cpu(),
-            self.objective, self.targets, self.division, frozen, rows, found, tuple(dict.fromkeys(notes)), speed,
+            self.objective, self.targets, self.division, self.frozen, rows, found, tuple(dict.fromkeys(notes)), speed,
         )  # fmt: skip
 
     def begin(self, monitor: Monitor) -> None:
-        """The linear probe is the first candidate for the best weights."""
-        if self.first_step == 0 and len(self.division.val):
-            self._validate(0, monitor)
-            with monitor.not_training():
-                self.save(0, self.files.best)
+        """The linear probe is the first candidate for the best weights, whatever head training starts from."""
+        if self.first_step or not len(self.division.val):
+            return
+        head = self.learner.network.head
+        own = {key: tensor.clone() for key, tensor in head.state_dict().items()}
+        if self.config.protocol == "own":
+            head.start(self.frozen, self.objective)
+        self._validate(0, monitor)
+        with monitor.not_training():
+            self.save(0, self.files.best)
+        head.load_state_dict(own)
 
     def learning_rate(self, step: int) -> float:
         """By the schedule, or as the training loss rests."""

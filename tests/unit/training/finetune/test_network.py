@@ -13,7 +13,8 @@ from tests.unit.training.finetune.test_objective import LABELS, objective, targe
 from marlin_sdk.evaluation.probe import attentive
 from marlin_sdk.evaluation.probe.heads import Training, fit_head
 from marlin_sdk.model import Encoder
-from marlin_sdk.training.finetune.network import AttentionHead, FineTuned, MeanHead, Standard, make_head
+from marlin_sdk.runtime.pooling import pool_time
+from marlin_sdk.training.finetune.network import AttentionHead, FineTuned, MeanHead, Standard, feature_width, make_head
 
 FEATURES = (np.random.default_rng(0).normal(3, 2, (12, 32)) + LABELS[:, None]).astype(np.float32)
 ENDS = np.arange(1, 13) * 2
@@ -36,6 +37,15 @@ def network(kind: str = "linear") -> FineTuned:
 def test_features_are_those_of_the_encoder() -> None:
     made, clips = network(), torch.rand(3, *TINY.clip_shape)
     assert torch.allclose(made.features(clips), made.encoder(clips), atol=1e-6)
+
+
+def test_features_of_time_steps_are_those_of_an_extraction() -> None:
+    clips, width = torch.rand(3, *TINY.clip_shape), feature_width(TINY, "time")
+    made = FineTuned(Encoder(TINY), make_head("linear", width, objective(TARGETS["classes"])), pool="time")
+    expected = pool_time(made.encoder(clips, pool="none"), TINY)
+    assert expected.shape == (3, 8, 32)
+    assert torch.allclose(made.features(clips), expected.reshape(3, width), atol=1e-6)
+    assert made(clips[:, None]).shape == (3, 3)
 
 
 @pytest.mark.parametrize("first_open", [0, 1, 2, 3])

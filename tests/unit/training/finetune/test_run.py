@@ -67,9 +67,10 @@ def test_run_learns_what_shows_and_keeps_the_best_epoch(table: LabelledTable, tm
     }
 
 
-def test_head_of_the_linear_probe_is_the_first_candidate(table: LabelledTable, tmp_path: Path) -> None:
-    """A rate that ruins the weights leaves the linear probe as the best."""
-    result = run(table, tmp_path / "run", base_lr=500.0, warmup=0.0, clip_norm=None, epochs=2)
+@pytest.mark.parametrize("settings", [{}, {"linear_probe": False, "pool": "time"}], ids=["", "random-head"])
+def test_linear_probe_is_the_first_candidate(table: LabelledTable, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """A rate that ruins the weights leaves the linear probe as the best, whatever head training starts from."""
+    result = run(table, tmp_path / "run", base_lr=500.0, warmup=0.0, clip_norm=None, epochs=2, **settings)
     assert result.best_epoch == 0
     frozen, kept = result.frozen[0], result.rows
     rows = result.division.test
@@ -85,7 +86,9 @@ class _StoppedError(Exception):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, MIXED, {"head": "attentive", "train_windows": 2}], ids=["", "mixed", "attentive"]
+    "settings",
+    [{}, {**MIXED, "pool": "time"}, {"head": "attentive", "train_windows": 2}],
+    ids=["", "mixed", "attentive"],
 )
 def test_killed_run_that_goes_on_ends_where_a_straight_one_does(
     table: LabelledTable, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
