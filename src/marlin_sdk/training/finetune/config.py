@@ -29,7 +29,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _MINIMUM = {
     "sample_rate": 1, "stride": 1, "epochs": 1, "batch_size": 1, "accumulate": 1, "patience": 0, "devices": 1,
-    "num_nodes": 1, "seed": 0, "num_workers": 0, "log_every": 1, "save_every": 1, "train_windows": 1, "test_batch": 1,
+    "num_nodes": 1, "seed": 0, "log_every": 1, "save_every": 1, "train_windows": 1, "test_batch": 1,
 }  # fmt: skip
 _FLAGS = ("class_weights", "flip", "checkpoint_blocks", "linear_probe")
 # name: lowest, highest, and whether these are allowed
@@ -95,7 +95,8 @@ class FinetuneConfig:
         num_nodes: machines.
         accelerator: "auto", "cpu" or "cuda".
         seed: of the split, order, windows, augmentation and the head.
-        num_workers: data loader processes, for each device.
+        num_workers: data loader processes, for each device; None takes one on a CPU with several cores, and up to four
+            for a GPU. What is read, and so the result, does not depend on it.
         test_batch: windows in a batch of a test.
         log_every: steps between two log entries.
         save_every: steps between two checkpoints.
@@ -141,7 +142,7 @@ class FinetuneConfig:
     num_nodes: int = 1
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
-    num_workers: int = 2
+    num_workers: int | None = None
     test_batch: int = 16
     log_every: int = 10
     save_every: int = 200
@@ -158,6 +159,8 @@ class FinetuneConfig:
             check_flag(name, getattr(self, name))
         for name, (low, high, closed) in _RANGES.items():
             check_number(name, getattr(self, name), low, high, closed=closed)
+        if self.num_workers is not None:
+            check_integer("num_workers", self.num_workers, 0)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, float("inf"))
         betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()

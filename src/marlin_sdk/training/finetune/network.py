@@ -20,22 +20,24 @@ from marlin_sdk.model import Encoder
 from marlin_sdk.runtime.pooling import pool_time, pooled_shape
 from marlin_sdk.training.finetune.config import WindowPool
 from marlin_sdk.training.finetune.objective import Objective
-from marlin_sdk.training.strategy import average
+from marlin_sdk.training.strategy import joint_count, joint_mean
 
 __all__ = ["AttentionHead", "FineTuned", "MeanHead", "Standard", "feature_width", "make_head"]
 
-_MOMENTUM, _LEAST = 0.1, 1e-6
+_MOMENTUM, _LEAST, _FEW = 0.1, 1e-6, 4
 
 
 class Standard(nn.Module):
     """Standardises features; while the encoder learns, mean and scale follow what they become.
 
-    Without following, a head that starts as a probe is thrown off at once: features of a frozen encoder may vary by a
-    thousandth, and the first steps, or a mirrored face, move them by far more.
+    In training they are those of the batch, of all processes, and gradients flow through them; a test takes what they
+    were in the last batches. Features of an encoder may vary by a thousandth of their size, and a step moves them by
+    more than that: a head that kept the mean and scale of the frozen encoder, or features as they are, learns nothing.
+    A batch of fewer than 4 rows, of which mean and scale say little, is standardised by what they were too.
 
     Args:
         width: of the features.
-        follow: adapt to the features of each training step, over all processes, with a momentum of 0.1.
+        follow: False keeps mean and scale.
     """
 
     mean: Tensor
@@ -49,17 +51,17 @@ class Standard(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Float (..., F), of the same shape."""
-        if self.training and self._follow:
-            self._adapt(rows.detach().flatten(0, -2))
-        return (rows - self.mean) / self.scale
-
-    def _adapt(self, rows: Tensor) -> None:
-        apart = rows - self.mean
-        first, second = average(torch.stack([apart.mean(dim=0), apart.square().mean(dim=0)]))
-        shift = _MOMENTUM * first
-        variance = self.scale.square().lerp(second, _MOMENTUM) - shift.square()
-        self.mean.add_(shift)
-        self.scale.copy_(variance.clamp(min=_LEAST**2).sqrt())
+        if not (self.training and self._follow):
+            return (rows - self.mean) / self.scale
+        flat = rows.flatten(0, -2)
+        mean = joint_mean(flat.mean(dim=0))
+        scale = joint_mean((flat - mean).square().mean(dim=0)).clamp(min=_LEAST**2).sqrt()
+        with torch.no_grad():
+            self.mean.lerp_(mean, _MOMENTUM)
+            self.scale.lerp_(scale, _MOMENTUM)
+        if joint_count(len(flat)) < _FEW:
+            return (rows - self.mean) / self.scale
+        return (rows - mean) / scale
 
     def take(self, head: LinearHead | AttentiveHead) -> None:
         """Those of a probe."""

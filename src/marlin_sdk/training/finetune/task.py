@@ -36,7 +36,7 @@ from marlin_sdk.training.monitor import Monitor
 from marlin_sdk.training.run_folder import RunFolder
 from marlin_sdk.training.schedule import learning_rate
 from marlin_sdk.training.settings import save_settings
-from marlin_sdk.training.strategy import any_process, gather
+from marlin_sdk.training.strategy import any_process, gather, loader_workers
 from marlin_sdk.training.stream import Stream, seed_of
 
 if TYPE_CHECKING:
@@ -104,10 +104,11 @@ class FineTuning:
         )
         train = ClipDataset.of(table, targets, division.train, windows="random", seed=config.seed)
         self.data = TrainingClips(train, batch_size=config.batch_size, seed=config.seed, windows=config.train_windows)
+        self.workers = loader_workers(config.num_workers, fabric, devices=config.devices)
         self.stream = Stream(
             self.data,
             batch_size=config.batch_size,
-            num_workers=config.num_workers,
+            num_workers=self.workers,
             seed=config.seed,
             collate=collate_training,
             too_few=lambda: TrainingError("there is less than one batch of training clips"),
@@ -125,7 +126,7 @@ class FineTuning:
         encoder.positions.requires_grad = False  # a table
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            follow = self.config.linear_probe  # a head with random weights takes features as they are
+            follow = self.config.protocol == "own"
             width = feature_width(encoder.config, self.config.pool)
             head = make_head(self.config.head, width, self.objective, follow=follow)
         network = FineTuned(encoder, head, pool=self.config.pool)
@@ -249,7 +250,7 @@ class FineTuning:
             self.learner.features,
             self.fabric,
             batch_size=self.config.test_batch,
-            num_workers=self.config.num_workers,
+            num_workers=self.workers,
         )
 
     def _validate(self, done: int, monitor: Monitor) -> bool:

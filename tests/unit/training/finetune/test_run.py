@@ -133,7 +133,9 @@ def test_layers_open_from_the_last_one() -> None:
 
 def test_closed_layers_do_not_change(table: LabelledTable, tmp_path: Path) -> None:
     """In three steps the second block opens first; the patches would in the third, which is not taken."""
-    plain = run(table, tmp_path / "plain", epochs=1, base_lr=1e-30, weight_decay=0.0).network.state_dict()
+    plain = run(
+        table, tmp_path / "plain", epochs=1, base_lr=1e-30, base_min_lr=0.0, weight_decay=0.0
+    ).network.state_dict()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FineTuning, "after", lambda self, done, monitor: Verdict(finished=done == 2))
         run(table, tmp_path / "run", opening=1.0, epochs=1)
