@@ -117,14 +117,22 @@ def average(tensor: Tensor) -> Tensor:
     return total(tensor).div_(_processes()) if _processes() > 1 else tensor
 
 
+class _JointMean(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        return average(tensor.clone())
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return average(gradient.clone())
+
+
 def joint_mean(tensor: Tensor) -> Tensor:
     """The mean over all processes, through which gradients flow, to all of them."""
     if _processes() == 1:
         return tensor
-    from torch.distributed.nn.functional import all_reduce
-
-    summed: Tensor = all_reduce(tensor)
-    return summed / _processes()
+    mean: Tensor = _JointMean.apply(tensor)  # type: ignore[no-untyped-call]
+    return mean
 
 
 def joint_count(count: int) -> int:

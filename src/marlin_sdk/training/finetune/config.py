@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.training.settings import check_choice, check_flag, check_integer, check_number, is_number
 
-__all__ = ["TASK", "FinetuneConfig", "HeadKind", "WindowPool"]
+__all__ = ["FROM_RANDOM", "TASK", "FinetuneConfig", "HeadKind", "WindowPool"]
 
 TASK = "finetuning"
 """The key of the settings in its checkpoints."""
@@ -18,6 +18,9 @@ HeadKind = Literal["linear", "attentive"]
 
 WindowPool = Literal["mean", "time"]
 """What the head reads of a window: the mean of its tokens, or of those of each time step; as extraction pools them."""
+
+FROM_RANDOM: dict[str, Any] = {"linear_probe": False, "opening": 0.0, "layer_decay": 1.0}
+"""Settings for random weights, which have nothing to be preserved: all layers learn at once, and alike."""
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "head": get_args(HeadKind),
@@ -83,8 +86,8 @@ class FinetuneConfig:
         flip: mirror half of the clips.
         colour: largest relative change of brightness, contrast and saturation.
         crop_jitter: largest shift, and change of size, of the crop, as a share of its side.
-        linear_probe: start with the head of a linear probe of the frozen encoder, on standardised features; else with a
-            random one, on features as they are: better for an encoder with random weights, whose features hardly vary.
+        linear_probe: start with the head of a linear probe of the frozen encoder; else with a random one, better for an
+            encoder with random weights. Either way the probe is the first candidate for the best epoch.
         patience: epochs without improvement on the validation part after which the run ends; 0 goes on to the end.
         max_broken: share of the clips that may turn out to be damaged before the run stops.
         protocol: "marlin" trains as the published code does; see `marlin_sdk.training.finetune.protocol`.

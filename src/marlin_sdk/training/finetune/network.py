@@ -30,10 +30,10 @@ _MOMENTUM, _LEAST, _FEW = 0.1, 1e-6, 4
 class Standard(nn.Module):
     """Standardises features; while the encoder learns, mean and scale follow what they become.
 
-    In training they are those of the batch, of all processes, and gradients flow through them; a test takes what they
-    were in the last batches. Features of an encoder may vary by a thousandth of their size, and a step moves them by
+    In training they are those of the batch, of all processes, and gradients flow through them; a test needs `settle`.
+    Features of an encoder may vary by a thousandth of their size, and a step moves them by
     more than that: a head that kept the mean and scale of the frozen encoder, or features as they are, learns nothing.
-    A batch of fewer than 4 rows, of which mean and scale say little, is standardised by what they were too.
+    A batch of fewer than 4 rows, of which mean and scale say little, is standardised by those of the last batches.
 
     Args:
         width: of the features.
@@ -62,6 +62,16 @@ class Standard(nn.Module):
         if joint_count(len(flat)) < _FEW:
             return (rows - self.mean) / self.scale
         return (rows - mean) / scale
+
+    def settle(self, rows: NDArray[np.float32]) -> None:
+        """Take mean and scale of features (N, F) of the network as it is.
+
+        Those of the last batches are of weights that have moved on, by more than the features vary: judged by them, a
+        network that knows its labels can look as if it guessed.
+        """
+        scale = rows.std(axis=0, dtype=np.float64).clip(min=_LEAST)
+        self.mean.copy_(torch.from_numpy(rows.mean(axis=0, dtype=np.float64)))
+        self.scale.copy_(torch.from_numpy(scale))
 
     def take(self, head: LinearHead | AttentiveHead) -> None:
         """Those of a probe."""

@@ -121,6 +121,17 @@ def test_standardisation_of_a_batch_is_that_of_torch_with_its_gradients() -> Non
     assert torch.allclose(own, expected, atol=1e-4)
 
 
+def test_standardisation_settles_on_features_as_they_are() -> None:
+    standard = Standard(2)
+    rows = np.random.default_rng(0).normal([5, -3], [0.01, 20], (500, 2)).astype(np.float32)
+    standard.settle(rows)
+    out = standard.eval()(torch.from_numpy(rows))
+    assert out.mean(dim=0).tolist() == pytest.approx([0, 0], abs=1e-3)
+    assert out.std(dim=0, correction=0).tolist() == pytest.approx([1, 1], rel=1e-3)
+    standard.settle(np.ones((4, 2), np.float32))  # constant
+    assert torch.isfinite(standard(torch.from_numpy(rows))).all()
+
+
 def test_standardisation_of_few_rows_or_in_a_test_is_what_it_was() -> None:
     standard = Standard(1)
     standard.scale.fill_(0.001)

@@ -81,6 +81,19 @@ def test_linear_probe_is_the_first_candidate(table: LabelledTable, tmp_path: Pat
     )
 
 
+def test_weights_are_judged_by_how_their_own_features_vary(table: LabelledTable, tmp_path: Path) -> None:
+    """Mean and scale of the head are those of the training clips' features, not of weights of steps before."""
+    result = run(table, tmp_path / "run", epochs=2, base_lr=0.5, linear_probe=False)
+    load_weights(result.network, tmp_path / "run/checkpoints/last.ckpt")
+    data = ClipDataset.of(table, result.targets, result.division.train, windows="random")
+    with torch.no_grad():
+        clips = torch.stack([data[index]["clip"] for index in range(len(data))]).permute(0, 4, 1, 2, 3).float() / 255
+        rows = result.network.eval().features(clips)
+    standard = result.network.head.standard
+    assert torch.allclose(standard.mean, rows.mean(dim=0), atol=1e-4)
+    assert torch.allclose(standard.scale, rows.std(dim=0, correction=0), rtol=1e-2, atol=1e-5)
+
+
 class _StoppedError(Exception):
     """A run is killed here."""
 
@@ -134,7 +147,7 @@ def test_layers_open_from_the_last_one() -> None:
 def test_closed_layers_do_not_change(table: LabelledTable, tmp_path: Path) -> None:
     """In three steps the second block opens first; the patches would in the third, which is not taken."""
     plain = run(
-        table, tmp_path / "plain", epochs=1, base_lr=1e-30, base_min_lr=0.0, weight_decay=0.0
+        table, tmp_path / "plain", epochs=1, base_lr=1e-60, base_min_lr=0.0, weight_decay=0.0
     ).network.state_dict()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FineTuning, "after", lambda self, done, monitor: Verdict(finished=done == 2))
