@@ -197,14 +197,17 @@ def test_many_broken_videos_stop_before_training(done: Path) -> None:
 
 
 def test_shares_of_the_training_part_are_runs_of_their_own(tmp_path: Path, tiny: Marlin) -> None:
+    """From random weights, which have settings of their own."""
     torch.set_num_threads(1)
     table, faces = clips(tmp_path, count=30)
     write_checkpoint(tmp_path / "model", tiny)
-    config = FinetuneConfig.from_dict({**SETTINGS, "epochs": 1})
-    outcome, _ = finetune(
-        config, tmp_path / "run", table=table, start=Start(tmp_path / "model"), shards=faces, ratios=(0.5, 1.0)
-    )
-    assert outcome is not None
+    here(
+        tmp_path, "finetune", "--table", table, "--label", "mood", "-o", "run", "--model", "model", "--untrained",
+        "--shards", faces, "--ratios", "0.5,1", "--epochs", 1, "--batch-size", 4, "--accelerator", "cpu",
+        "--num-workers", 0, "--layer-decay", 0.9,
+    )  # fmt: skip
+    settings = load_settings(tmp_path / "run/finetune.yaml")
+    assert (settings["linear_probe"], settings["opening"], settings["layer_decay"]) == (False, 0.0, 0.9)
     assert (tmp_path / "run/ratio-0.5/checkpoints/last.ckpt").is_file()
     assert "| share of the training groups | draws |" in (tmp_path / "run/README.md").read_text()
     for arm in ("", "-against"):

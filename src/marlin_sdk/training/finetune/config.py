@@ -132,8 +132,8 @@ class FinetuneConfig:
     class_weights: bool = True
     mixup: float = 0.0
     flip: bool = True
-    colour: float = 0.2
-    crop_jitter: float = 0.05
+    colour: float = 0.1
+    crop_jitter: float = 0.0
     linear_probe: bool = True
     patience: int = 10
     max_broken: float = 0.05
