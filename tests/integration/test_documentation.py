@@ -97,7 +97,6 @@ NOT_RUN_BLOCKS = [
     ("docs/how-to/finetune.md", "pip install 'marlin-sdk[train,probe]'"),
     ("docs/how-to/finetune.md", "marlin-sdk finetune --table clips.csv --label emotion -o runs/emotion"),
     ("docs/how-to/finetune.md", "printf 'mixup: 0.2\\nlayer_decay: 0.65\\ntrain_windows: 4\\n' > settings.yaml"),
-    ("docs/how-to/finetune.md", "import torch"),
     ("docs/how-to/frechet.md", "marlin-sdk frechet real/ fake/"),
     ("docs/how-to/frechet.md", "marlin-sdk frechet real.mp4 fake.mp4 --inception pt_inception-2015-12-05-6726825d.pth"),
     ("docs/how-to/frechet.md", "from marlin_sdk.inception.features import inception_features"),

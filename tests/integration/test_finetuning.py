@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from tests.conftest import ROOT
 from tests.making import TINY, write_checkpoint, write_video
 from tests.patience import HANG_S
 from tests.unit.training.finetune.labelling import SETTINGS, clips, write_table
 
 from marlin_sdk import Marlin, Predictor
+from marlin_sdk.cli.main import main
 from marlin_sdk.errors import TrainingError
 from marlin_sdk.evaluation.predictions import read_predictions
 from marlin_sdk.inputs.tables import read_table
@@ -32,6 +34,15 @@ from marlin_sdk.training.start import Start
 from marlin_sdk.video.reader import open_video
 
 COMMAND = "from marlin_sdk.cli.main import main\n\nif __name__ == '__main__':\n    main()\n"
+
+
+def here(folder: Path, *arguments: object, status: int = 0) -> Result:
+    """The command in this process: starting one takes longer than most of what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        done = CliRunner().invoke(main, list(map(str, arguments)))
+    assert done.exit_code == status, done.output
+    return done
 
 
 def marlin_sdk(folder: Path, *arguments: object, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -114,19 +125,50 @@ def test_prediction_of_a_tested_video_is_what_was_tested(done: Path) -> None:
     assert [int(windows.window[index]) for index in own] == [0, 1]
 
 
-def test_predict_evaluate_and_audit_take_the_run(done: Path) -> None:
-    said = marlin_sdk(done.parent, "predict", "v4.mp4", "--head", "run", "--detector", "lbp", "--device", "cpu")
+@pytest.fixture(scope="module")
+def in_time(done: Path) -> Path:
+    """A run whose head reads time steps, from the faces of the other."""
+    torch.set_num_threads(1)
+    folder = done.parent
+    config = FinetuneConfig.from_dict({**SETTINGS, "epochs": 1, "batch_size": 2, "pool": "time"})
+    start = Start(folder / "model")
+    finetune(
+        config, folder / "in-time", table=folder / "clips.csv", start=start, shards=done / "shards", detector="lbp"
+    )
+    return folder / "in-time"
+
+
+def test_head_that_reads_time_steps_predicts_what_was_tested(in_time: Path) -> None:
+    predictor = Predictor.from_head(in_time, device="cpu", detector="lbp")
+    assert (predictor.settings.pool, predictor.heads.width) == ("time", 8 * 32)
+    said = predictor.predict(in_time.parent / "v4.mp4").labels["mood"]
+    tested = read_predictions(in_time / "predictions.parquet")
+    row = next(index for index in range(len(tested)) if tested.id[index] == "c4")
+    assert said.scores["b"] == pytest.approx(float(tested.scores[row, 0]), abs=0.02)
+
+
+def test_audit_takes_a_head_that_reads_time_steps(in_time: Path) -> None:
+    options = ("--detector", "lbp", "--device", "cpu", "--seconds", "1.3", "--only", "gamma", "-o", "audit")
+    here(in_time.parent, "audit", "v4.mp4", "--head", in_time, *options)
+    stress = json.loads((in_time.parent / "audit/audit.json").read_text())["stress"]
+    assert stress["head"]
+    unchanged = next(point for point in stress["curves"][0]["points"] if point["strength"] == 0)
+    assert unchanged["decisions_changed"]["value"] == 0
+
+
+def test_predict_and_evaluate_take_the_run(done: Path) -> None:
+    said = here(done.parent, "predict", "v4.mp4", "--head", "run", "--detector", "lbp", "--device", "cpu")
     assert "mood" in said.stdout
-    said = marlin_sdk(done.parent, "evaluate", "run/predictions.parquet")
+    said = here(done.parent, "evaluate", "run/predictions.parquet")
     assert "balanced_accuracy" in said.stdout
 
 
 def test_finished_run_is_refused_and_resumed_without_a_step(done: Path) -> None:
     options = ("--table", "clips.csv", "--label", "mood", "-o", "run", "--model", "model", "--detector", "lbp")
-    said = marlin_sdk(done.parent, "finetune", *options, status=2)
+    said = here(done.parent, "finetune", *options, status=2)
     assert "already holds a run; continue it with --resume" in said.stderr
     before = read_predictions(done / "predictions.parquet").scores
-    marlin_sdk(done.parent, "finetune", *options, "--resume", "--workers", 1)
+    here(done.parent, "finetune", *options, "--resume", "--workers", 1)
     assert np.array_equal(read_predictions(done / "predictions.parquet").scores, before)
 
 
@@ -140,7 +182,7 @@ def test_finished_run_is_refused_and_resumed_without_a_step(done: Path) -> None:
     ],
 )
 def test_wrong_usage_says_what_is_wrong(done: Path, options: tuple[str, ...], message: str) -> None:
-    said = marlin_sdk(
+    said = here(
         done.parent, "finetune", "--table", "clips.csv", "-o", "other", "--model", "model", "--shards", "run/shards",
         *options, status=2,
     )  # fmt: skip
@@ -155,14 +197,17 @@ def test_many_broken_videos_stop_before_training(done: Path) -> None:
 
 
 def test_shares_of_the_training_part_are_runs_of_their_own(tmp_path: Path, tiny: Marlin) -> None:
+    """From random weights, which have settings of their own."""
     torch.set_num_threads(1)
     table, faces = clips(tmp_path, count=30)
     write_checkpoint(tmp_path / "model", tiny)
-    config = FinetuneConfig.from_dict({**SETTINGS, "epochs": 1})
-    outcome, _ = finetune(
-        config, tmp_path / "run", table=table, start=Start(tmp_path / "model"), shards=faces, ratios=(0.5, 1.0)
-    )
-    assert outcome is not None
+    here(
+        tmp_path, "finetune", "--table", table, "--label", "mood", "-o", "run", "--model", "model", "--untrained",
+        "--shards", faces, "--ratios", "0.5,1", "--epochs", 1, "--batch-size", 4, "--accelerator", "cpu",
+        "--num-workers", 0, "--layer-decay", 0.9,
+    )  # fmt: skip
+    settings = load_settings(tmp_path / "run/finetune.yaml")
+    assert (settings["linear_probe"], settings["opening"], settings["layer_decay"]) == (False, 0.0, 0.9)
     assert (tmp_path / "run/ratio-0.5/checkpoints/last.ckpt").is_file()
     assert "| share of the training groups | draws |" in (tmp_path / "run/README.md").read_text()
     for arm in ("", "-against"):
@@ -175,31 +220,36 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_two_processes_learn_alike(tmp_path: Path, tiny: Marlin) -> None:
-    """Both have half of each batch, so that together they take the steps of one process; and they resume."""
-    table, faces = clips(tmp_path)
-    write_checkpoint(tmp_path / "model", tiny)
-    shared: list[Any] = [
-        "--table",
-        table,
-        "--label",
-        "mood",
-        "--model",
-        "model",
-        "--shards",
-        faces,
-        "--accelerator",
-        "cpu",
-    ]
-    shared += ["--epochs", 2, "--num-workers", 0, "--no-flip", "--base-lr", 0.05, "--config", "plain.yaml"]
-    (tmp_path / "plain.yaml").write_text("colour: 0.0\ncrop_jitter: 0.0\nopening: 0.5\nclip_norm: 1.0\n")
-    marlin_sdk(tmp_path, "finetune", *shared, "-o", "one", "--batch-size", 4)
-    marlin_sdk(tmp_path, "finetune", *shared, "-o", "two", "--batch-size", 2, "--devices", 2)
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, tiny: Marlin) -> tuple[Path, list[Any]]:
+    """The same run in one process and in two, which have half of each batch each; and the options of the latter."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("pair")
+    table, faces = clips(folder)
+    write_checkpoint(folder / "model", tiny)
+    (folder / "plain.yaml").write_text("opening: 0.5\nclip_norm: 1.0\nflip: false\ncolour: 0.0\ncrop_jitter: 0.0\n")
+    shared = ["finetune", "--table", table, "--label", "mood", "--model", "model", "--shards", faces, "--config",
+              "plain.yaml", "--accelerator", "cpu", "--epochs", 2, "--num-workers", 0, "--base-lr", 0.05]  # fmt: skip
+    here(folder, *shared, "-o", "one", "--batch-size", 4)
+    two = [*shared, "-o", "two", "--batch-size", 2, "--devices", 2]
+    marlin_sdk(folder, *two)
+    return folder, two
+
+
+def test_two_processes_learn_as_one_does(pair: tuple[Path, list[Any]]) -> None:
+    folder, _ = pair
+    one, two = weights(folder / "one"), weights(folder / "two")
     assert one.keys() == two.keys()
     assert max(float((one[key] - two[key]).abs().max()) for key in one) < 2e-3
-    places = torch.load(tmp_path / "two/checkpoints/last.ckpt", weights_only=True)["progress"]["places"]
+    places = torch.load(folder / "two/checkpoints/last.ckpt", weights_only=True)["progress"]["places"]
     assert len(places) == 2
-    first, second = (read_predictions(tmp_path / name / "predictions.parquet").scores for name in ("one", "two"))
+    first, second = (read_predictions(folder / name / "predictions.parquet").scores for name in ("one", "two"))
     assert first == pytest.approx(second, abs=0.05)
-    marlin_sdk(tmp_path, "finetune", *shared, "-o", "two", "--batch-size", 2, "--devices", 2, "--resume")
+
+
+@pytest.mark.long
+def test_two_processes_resume(pair: tuple[Path, list[Any]]) -> None:
+    folder, two = pair
+    before = read_predictions(folder / "two/predictions.parquet").scores
+    marlin_sdk(folder, *two, "--resume")
+    assert np.array_equal(read_predictions(folder / "two/predictions.parquet").scores, before)

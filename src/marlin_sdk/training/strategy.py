@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["DeviceSettings", "any_process", "average", "gather", "is_first_process", "launch", "total"]
+__all__ = [
+    "DeviceSettings",
+    "any_process",
+    "average",
+    "gather",
+    "is_first_process",
+    "joint_count",
+    "joint_mean",
+    "launch",
+    "loader_workers",
+    "total",
+]
 
 
 class DeviceSettings(Protocol):
@@ -105,12 +117,52 @@ def average(tensor: Tensor) -> Tensor:
     return total(tensor).div_(_processes()) if _processes() > 1 else tensor
 
 
+class _JointMean(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        return average(tensor.clone())
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return average(gradient.clone())
+
+
+def joint_mean(tensor: Tensor) -> Tensor:
+    """The mean over all processes, through which gradients flow, to all of them."""
+    if _processes() == 1:
+        return tensor
+    mean: Tensor = _JointMean.apply(tensor)  # type: ignore[no-untyped-call]
+    return mean
+
+
+def joint_count(count: int) -> int:
+    """Items of all processes, each of which has as many."""
+    return count * _processes()
+
+
 def gather(values: T) -> list[T]:
     """The values of each process, in the order of their ranks; anything that can be pickled. A collective call."""
     gathered: list[T] = [values] * _processes()
     if _processes() > 1:
         torch.distributed.all_gather_object(gathered, values)
     return gathered
+
+
+def loader_workers(asked: int | None, fabric: Fabric, *, devices: int) -> int:
+    """Data loader processes of each device.
+
+    Args:
+        asked: by the user; None leaves cores to the steps on a CPU, of which loading takes a seventh, and takes up to
+            four a GPU.
+        fabric: launched.
+        devices: of this machine.
+    """
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if fabric.device.type == "cpu":
+        return int(cores > devices)
+    return max(1, min(4, cores // devices - 1))
 
 
 def is_first_process() -> bool:

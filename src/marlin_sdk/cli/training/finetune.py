@@ -46,6 +46,7 @@ def _ratios(context: click.Context, parameter: click.Parameter, text: str) -> tu
 @click.option("--resume", is_flag=True, help="Resume the run in the output folder, with its settings.")
 @click.option("--kind", type=click.Choice(["classification", "regression"]), help="Default: by the label's type.")
 @click.option("--head", type=click.Choice(["linear", "attentive"]), help="Head.  [default: linear]")
+@click.option("--pool", type=click.Choice(["mean", "time"]), help="What it reads of a window.  [default: mean]")
 @click.option("--protocol", type=click.Choice(["marlin"]), help="As MARLIN's published code, with what is unsound.")
 @click.option(
     "--ratios", default="1", callback=_ratios, metavar="R,R,...", help="Shares of the training groups, a run each."
@@ -121,7 +122,7 @@ def command(
         from marlin_sdk.training.prepare.folder import Outcome
         from marlin_sdk.training.start import Start
 
-        config = _config(config_file, given, output if resume else None, protocol)
+        config = _config(config_file, given, output if resume else None, protocol, untrained=untrained)
 
         def report(outcome: Outcome, to_do: int) -> None:
             if outcome.status != "done":
@@ -153,9 +154,11 @@ def command(
         click.echo(f"{page}: the page; {output / 'README.md'}: the card", err=True)
 
 
-def _config(config_file: str | None, given: dict[str, Any], resumed: Path | None, protocol: str | None) -> Any:
-    """Merge settings: options override the file, which overrides those of the resumed run."""
-    from marlin_sdk.training.finetune.config import FinetuneConfig
+def _config(
+    config_file: str | None, given: dict[str, Any], resumed: Path | None, protocol: str | None, *, untrained: bool
+) -> Any:
+    """Merge settings: options override the file, which overrides those of the resumed run, or for random weights."""
+    from marlin_sdk.training.finetune.config import FROM_RANDOM, FinetuneConfig
     from marlin_sdk.training.finetune.protocol import as_published
     from marlin_sdk.training.finetune.run import run_folder
     from marlin_sdk.training.settings import load_settings
@@ -169,6 +172,8 @@ def _config(config_file: str | None, given: dict[str, Any], resumed: Path | None
     elif protocol is not None:
         published = {"epochs": 2000, "batch_size": 32}
         return as_published(FinetuneConfig.from_dict({**published, **values}))
+    elif untrained:
+        values = {**FROM_RANDOM, **values}
     return FinetuneConfig.from_dict(values)
 
 

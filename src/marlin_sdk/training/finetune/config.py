@@ -9,15 +9,22 @@ from typing import Any, Literal, get_args
 from marlin_sdk.errors import ConfigError
 from marlin_sdk.training.settings import check_choice, check_flag, check_integer, check_number, is_number
 
-__all__ = ["TASK", "FinetuneConfig", "HeadKind"]
+__all__ = ["FROM_RANDOM", "TASK", "FinetuneConfig", "HeadKind", "WindowPool"]
 
 TASK = "finetuning"
 """The key of the settings in its checkpoints."""
 
 HeadKind = Literal["linear", "attentive"]
 
+WindowPool = Literal["mean", "time"]
+"""What the head reads of a window: the mean of its tokens, or of those of each time step; as extraction pools them."""
+
+FROM_RANDOM: dict[str, Any] = {"linear_probe": False, "opening": 0.0, "layer_decay": 1.0}
+"""Settings for random weights, which have nothing to be preserved: all layers learn at once, and alike."""
+
 _CHOICES: dict[str, tuple[str, ...]] = {
     "head": get_args(HeadKind),
+    "pool": get_args(WindowPool),
     "precision": ("auto", "32-true", "bf16-mixed"),
     "strategy": ("auto", "ddp"),
     "accelerator": ("auto", "cpu", "cuda"),
@@ -25,7 +32,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _MINIMUM = {
     "sample_rate": 1, "stride": 1, "epochs": 1, "batch_size": 1, "accumulate": 1, "patience": 0, "devices": 1,
-    "num_nodes": 1, "seed": 0, "num_workers": 0, "log_every": 1, "save_every": 1, "train_windows": 1, "test_batch": 1,
+    "num_nodes": 1, "seed": 0, "log_every": 1, "save_every": 1, "train_windows": 1, "test_batch": 1,
 }  # fmt: skip
 _FLAGS = ("class_weights", "flip", "checkpoint_blocks", "linear_probe")
 # name: lowest, highest, and whether these are allowed
@@ -54,6 +61,8 @@ class FinetuneConfig:
         label: a label column, or a pattern of several ("appearance.*").
         kind: "classification" or "regression"; None decides by the label's type.
         head: "linear", on the mean of a clip's windows; or "attentive", which learns which windows matter.
+        pool: "mean", one vector a window; or "time", one for each of its 8 time steps, joined: for labels that are in
+            the order of events, such as words.
         sample_rate: source frames from one frame of a window to the next.
         stride: sampled frames from one window of a test clip to the next.
         jitter_s: a training window may begin so much before the labelled part, and end so much after it.
@@ -77,8 +86,8 @@ class FinetuneConfig:
         flip: mirror half of the clips.
         colour: largest relative change of brightness, contrast and saturation.
         crop_jitter: largest shift, and change of size, of the crop, as a share of its side.
-        linear_probe: start with the head of a linear probe of the frozen encoder, on standardised features; else with a
-            random one, on features as they are: better for an encoder with random weights, whose features hardly vary.
+        linear_probe: start with the head of a linear probe of the frozen encoder; else with a random one, better for an
+            encoder with random weights. Either way the probe is the first candidate for the best epoch.
         patience: epochs without improvement on the validation part after which the run ends; 0 goes on to the end.
         max_broken: share of the clips that may turn out to be damaged before the run stops.
         protocol: "marlin" trains as the published code does; see `marlin_sdk.training.finetune.protocol`.
@@ -89,7 +98,8 @@ class FinetuneConfig:
         num_nodes: machines.
         accelerator: "auto", "cpu" or "cuda".
         seed: of the split, order, windows, augmentation and the head.
-        num_workers: data loader processes, for each device.
+        num_workers: data loader processes, for each device; None takes one on a CPU with several cores, and up to four
+            for a GPU. What is read, and so the result, does not depend on it.
         test_batch: windows in a batch of a test.
         log_every: steps between two log entries.
         save_every: steps between two checkpoints.
@@ -101,6 +111,7 @@ class FinetuneConfig:
     label: str
     kind: Literal["classification", "regression"] | None = None
     head: HeadKind = "linear"
+    pool: WindowPool = "mean"
     sample_rate: int = 2
     stride: int = 16
     jitter_s: float = 0.0
@@ -121,8 +132,8 @@ class FinetuneConfig:
     class_weights: bool = True
     mixup: float = 0.0
     flip: bool = True
-    colour: float = 0.2
-    crop_jitter: float = 0.05
+    colour: float = 0.1
+    crop_jitter: float = 0.0
     linear_probe: bool = True
     patience: int = 10
     max_broken: float = 0.05
@@ -134,7 +145,7 @@ class FinetuneConfig:
     num_nodes: int = 1
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
-    num_workers: int = 2
+    num_workers: int | None = None
     test_batch: int = 16
     log_every: int = 10
     save_every: int = 200
@@ -151,6 +162,8 @@ class FinetuneConfig:
             check_flag(name, getattr(self, name))
         for name, (low, high, closed) in _RANGES.items():
             check_number(name, getattr(self, name), low, high, closed=closed)
+        if self.num_workers is not None:
+            check_integer("num_workers", self.num_workers, 0)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, float("inf"))
         betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
@@ -159,8 +172,8 @@ class FinetuneConfig:
         object.__setattr__(self, "betas", betas)  # a YAML list
         if self.train_windows > 1 and self.head != "attentive":
             raise ConfigError("train_windows > 1 is for the attentive head; the linear one learns from single windows")
-        if self.protocol == "marlin" and self.head != "linear":
-            raise ConfigError("MARLIN's protocol has a linear head; leave head out")
+        if self.protocol == "marlin" and (self.head, self.pool) != ("linear", "mean"):
+            raise ConfigError("MARLIN's protocol has a linear head on the mean of the tokens; leave head and pool out")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FinetuneConfig:

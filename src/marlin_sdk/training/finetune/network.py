@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,26 +13,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the usual alias
 
+from marlin_sdk.config import ModelConfig
 from marlin_sdk.evaluation.probe.attentive import AttentiveHead, attention_module
 from marlin_sdk.evaluation.probe.heads import Head, LinearHead
 from marlin_sdk.model import Encoder
+from marlin_sdk.runtime.pooling import pool_time, pooled_shape
+from marlin_sdk.training.finetune.config import WindowPool
 from marlin_sdk.training.finetune.objective import Objective
-from marlin_sdk.training.strategy import average
+from marlin_sdk.training.strategy import joint_count, joint_mean
 
-__all__ = ["AttentionHead", "FineTuned", "MeanHead", "Standard", "make_head"]
+__all__ = ["AttentionHead", "FineTuned", "MeanHead", "Standard", "feature_width", "make_head"]
 
-_MOMENTUM, _LEAST = 0.1, 1e-6
+_MOMENTUM, _LEAST, _FEW = 0.1, 1e-6, 4
 
 
 class Standard(nn.Module):
     """Standardises features; while the encoder learns, mean and scale follow what they become.
 
-    Without following, a head that starts as a probe is thrown off at once: features of a frozen encoder may vary by a
-    thousandth, and the first steps, or a mirrored face, move them by far more.
+    In training they are those of the batch, of all processes, and gradients flow through them; a test needs `settle`.
+    Features of an encoder may vary by a thousandth of their size, and a step moves them by
+    more than that: a head that kept the mean and scale of the frozen encoder, or features as they are, learns nothing.
+    A batch of fewer than 4 rows, of which mean and scale say little, is standardised by those of the last batches.
 
     Args:
         width: of the features.
-        follow: adapt to the features of each training step, over all processes, with a momentum of 0.1.
+        follow: False keeps mean and scale.
     """
 
     mean: Tensor
@@ -45,17 +51,27 @@ class Standard(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Float (..., F), of the same shape."""
-        if self.training and self._follow:
-            self._adapt(rows.detach().flatten(0, -2))
-        return (rows - self.mean) / self.scale
+        if not (self.training and self._follow):
+            return (rows - self.mean) / self.scale
+        flat = rows.flatten(0, -2)
+        mean = joint_mean(flat.mean(dim=0))
+        scale = joint_mean((flat - mean).square().mean(dim=0)).clamp(min=_LEAST**2).sqrt()
+        with torch.no_grad():
+            self.mean.lerp_(mean, _MOMENTUM)
+            self.scale.lerp_(scale, _MOMENTUM)
+        if joint_count(len(flat)) < _FEW:
+            return (rows - self.mean) / self.scale
+        return (rows - mean) / scale
 
-    def _adapt(self, rows: Tensor) -> None:
-        apart = rows - self.mean
-        first, second = average(torch.stack([apart.mean(dim=0), apart.square().mean(dim=0)]))
-        shift = _MOMENTUM * first
-        variance = self.scale.square().lerp(second, _MOMENTUM) - shift.square()
-        self.mean.add_(shift)
-        self.scale.copy_(variance.clamp(min=_LEAST**2).sqrt())
+    def settle(self, rows: NDArray[np.float32]) -> None:
+        """Take mean and scale of features (N, F) of the network as it is.
+
+        Those of the last batches are of weights that have moved on, by more than the features vary: judged by them, a
+        network that knows its labels can look as if it guessed.
+        """
+        scale = rows.std(axis=0, dtype=np.float64).clip(min=_LEAST)
+        self.mean.copy_(torch.from_numpy(rows.mean(axis=0, dtype=np.float64)))
+        self.scale.copy_(torch.from_numpy(scale))
 
     def take(self, head: LinearHead | AttentiveHead) -> None:
         """Those of a probe."""
@@ -178,16 +194,18 @@ class FineTuned(nn.Module):
     Attributes:
         encoder: the encoder.
         head: the head.
+        pool: what the head reads of a window.
         first_open: the lowest layer that is trained; those below compute no gradients.
 
     Args:
         encoder: with the weights to start from.
-        head: from `make_head`.
+        head: from `make_head`, of the width of `feature_width`.
+        pool: see `WindowPool`.
     """
 
-    def __init__(self, encoder: Encoder, head: MeanHead | AttentionHead) -> None:
+    def __init__(self, encoder: Encoder, head: MeanHead | AttentionHead, *, pool: WindowPool = "mean") -> None:
         super().__init__()
-        self.encoder, self.head = encoder, head
+        self.encoder, self.head, self.pool = encoder, head, pool
         self.first_open = 0
 
     @property
@@ -211,14 +229,11 @@ class FineTuned(nn.Module):
         for layer, block in enumerate(self.encoder.blocks, start=1):
             with self._closed(layer):
                 x = block(x)
+        norm = self.encoder.norm
         with self._closed(len(self.encoder.blocks)):
-            return F.layer_norm(
-                x.mean(dim=1).float(),
-                self.encoder.norm.normalized_shape,
-                self.encoder.norm.weight,
-                self.encoder.norm.bias,
-                self.encoder.norm.eps,
-            )
+            x = (x.mean(dim=1) if self.pool == "mean" else x).float()
+            x = F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+            return x if self.pool == "mean" else pool_time(x, self.encoder.config).flatten(1)
 
     def layers(self) -> Iterator[list[nn.Parameter]]:
         """The trainable parameters of each layer, from below; the head's are the last."""
@@ -231,6 +246,11 @@ class FineTuned(nn.Module):
 
     def _closed(self, layer: int) -> AbstractContextManager[Any]:
         return torch.no_grad() if layer < self.first_open else nullcontext()
+
+
+def feature_width(config: ModelConfig, pool: WindowPool) -> int:
+    """Numbers that the head reads of a window."""
+    return math.prod(pooled_shape(pool, config))
 
 
 def _trainable(module: nn.Module) -> list[nn.Parameter]:

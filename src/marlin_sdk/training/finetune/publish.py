@@ -23,6 +23,7 @@ from marlin_sdk.evaluation.probe.samples import Pooling
 from marlin_sdk.training.finetune.config import FinetuneConfig
 from marlin_sdk.training.finetune.data.table import LabelledTable
 from marlin_sdk.training.finetune.frozen import head_name, scores_of
+from marlin_sdk.training.finetune.network import feature_width
 from marlin_sdk.training.finetune.task import Result
 from marlin_sdk.weights.card import ModelCard, licence_of
 from marlin_sdk.weights.identity import describe_weights, file_sha256
@@ -188,10 +189,10 @@ def publish(
             dtype="float32",
             runtime={"name": "torch", "compiled": False},
             detector=detector,
-            settings=ExtractionConfig(sample_rate=config.sample_rate, stride=config.stride),
+            settings=ExtractionConfig(sample_rate=config.sample_rate, stride=config.stride, pool=config.pool),
         )
         heads = result.network.head.export(result.objective)
-        width = encoder.config.encoder_embed_dim
+        width = feature_width(encoder.config, config.pool)
         save_heads(folder, FittedHeads(heads, head, pooling, width, f"sha256:{sha256}", identity))
         write_results(outcome)
     except OSError as error:

@@ -40,7 +40,9 @@ _MAY_CHANGE = frozenset(
 
 def run_folder(path: str | Path) -> RunFolder:
     """The folder of a run."""
-    return RunFolder(Path(path), task=TASK, settings_name="finetune.yaml", may_change=_MAY_CHANGE, added={})
+    return RunFolder(
+        Path(path), task=TASK, settings_name="finetune.yaml", may_change=_MAY_CHANGE, added={"pool": "mean"}
+    )
 
 
 def finetune(

@@ -26,7 +26,7 @@ from marlin_sdk.training.finetune.data.training_clips import TrainingClips, coll
 from marlin_sdk.training.finetune.features import WindowRows, window_rows
 from marlin_sdk.training.finetune.frozen import fit_frozen, load_rows, save_rows
 from marlin_sdk.training.finetune.learner import Learner
-from marlin_sdk.training.finetune.network import FineTuned, make_head
+from marlin_sdk.training.finetune.network import FineTuned, feature_width, make_head
 from marlin_sdk.training.finetune.objective import Objective
 from marlin_sdk.training.finetune.protocol import TEST_SEED, Plateau
 from marlin_sdk.training.finetune.selecting import Selection, raw_outputs, validate
@@ -36,7 +36,7 @@ from marlin_sdk.training.monitor import Monitor
 from marlin_sdk.training.run_folder import RunFolder
 from marlin_sdk.training.schedule import learning_rate
 from marlin_sdk.training.settings import save_settings
-from marlin_sdk.training.strategy import any_process, gather
+from marlin_sdk.training.strategy import any_process, gather, loader_workers
 from marlin_sdk.training.stream import Stream, seed_of
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ logger = logging.getLogger("marlin_sdk")
 
 _REMEDY = "continue with --resume and a lower base_lr, or start again"
 _NAMED = 3
+_SETTLE_CLIPS = 256  # a mean is then off by a sixteenth of the standard deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +105,11 @@ class FineTuning:
         )
         train = ClipDataset.of(table, targets, division.train, windows="random", seed=config.seed)
         self.data = TrainingClips(train, batch_size=config.batch_size, seed=config.seed, windows=config.train_windows)
+        self.workers = loader_workers(config.num_workers, fabric, devices=config.devices)
         self.stream = Stream(
             self.data,
             batch_size=config.batch_size,
-            num_workers=config.num_workers,
+            num_workers=self.workers,
             seed=config.seed,
             collate=collate_training,
             too_few=lambda: TrainingError("there is less than one batch of training clips"),
@@ -118,16 +120,19 @@ class FineTuning:
         self.plateau, self.epoch_losses = Plateau(), [0.0, 0.0]
         self.broken: dict[str, str] = {}
         self.learner: Learner
+        self.frozen: list[Head]
 
     def run(self, encoder: Encoder, *, resume: bool, progress: bool, notes: list[str]) -> Result:
         encoder.requires_grad_()
         encoder.positions.requires_grad = False  # a table
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            follow = self.config.linear_probe  # a head with random weights takes features as they are
-            head = make_head(self.config.head, encoder.config.encoder_embed_dim, self.objective, follow=follow)
-        self.learner = Learner(self.config, FineTuned(encoder, head), self.objective, self.fabric)
-        rows, frozen = self._frozen()
+            follow = self.config.protocol == "own"
+            width = feature_width(encoder.config, self.config.pool)
+            head = make_head(self.config.head, width, self.objective, follow=follow)
+        network = FineTuned(encoder, head, pool=self.config.pool)
+        self.learner = Learner(self.config, network, self.objective, self.fabric)
+        rows, self.frozen = self._frozen()
         notes = [*notes, *_said(self.table, rows.broken)]
         if resume:
             self._resume()
@@ -147,15 +152,21 @@ class FineTuning:
         notes += [*_said(self.table, found.broken), *self._said_broken()]
         return Result(
             self.files.path, self.selection.step or self.steps, taken, self.learner.network.cpu(),
-            self.objective, self.targets, self.division, frozen, rows, found, tuple(dict.fromkeys(notes)), speed,
+            self.objective, self.targets, self.division, self.frozen, rows, found, tuple(dict.fromkeys(notes)), speed,
         )  # fmt: skip
 
     def begin(self, monitor: Monitor) -> None:
-        """The linear probe is the first candidate for the best weights."""
-        if self.first_step == 0 and len(self.division.val):
-            self._validate(0, monitor)
-            with monitor.not_training():
-                self.save(0, self.files.best)
+        """The linear probe is the first candidate for the best weights, whatever head training starts from."""
+        if self.first_step or not len(self.division.val):
+            return
+        head = self.learner.network.head
+        own = {key: tensor.clone() for key, tensor in head.state_dict().items()}
+        if self.config.protocol == "own":
+            head.start(self.frozen, self.objective)
+        self._validate(0, monitor)
+        with monitor.not_training():
+            self.save(0, self.files.best)
+        head.load_state_dict(own)
 
     def learning_rate(self, step: int) -> float:
         """By the schedule, or as the training loss rests."""
@@ -183,6 +194,8 @@ class FineTuning:
         """Validate after each epoch; end where nothing has improved for long."""
         if done % self.epoch_steps:
             return Verdict()
+        with monitor.not_training():
+            self._settle()
         improved = self._validate(done, monitor) if len(self.division.val) else False
         if self.config.protocol == "marlin":
             self.finished = self.plateau.add(self.epoch_losses[0] / max(self.epoch_losses[1], 1))
@@ -235,13 +248,25 @@ class FineTuning:
         data = ClipDataset.of(
             self.table, self.targets, clips, windows="random" if once else "all", seed=TEST_SEED if once else 0
         )
+        return self._rows(data)
+
+    def _rows(self, data: ClipDataset) -> WindowRows:
         return window_rows(
             data,
             self.learner.features,
             self.fabric,
             batch_size=self.config.test_batch,
-            num_workers=self.config.num_workers,
+            num_workers=self.workers,
         )
+
+    def _settle(self) -> None:
+        """Standardise by features of some training clips from the weights as they are, a random window of each."""
+        if self.config.protocol == "own":
+            seed = self.config.seed
+            some = np.random.default_rng(seed).permutation(self.division.train)[:_SETTLE_CLIPS]
+            rows = self._rows(ClipDataset.of(self.table, self.targets, np.sort(some), windows="random", seed=seed))
+            if len(rows.row):
+                self.learner.network.head.standard.settle(rows.features)
 
     def _validate(self, done: int, monitor: Monitor) -> bool:
         """Returns whether the weights are the best so far."""

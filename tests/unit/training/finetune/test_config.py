@@ -25,6 +25,7 @@ def test_settings_survive_yaml(tmp_path: Path) -> None:
         ({"label": "x", "epoch": 3}, r"no settings \['epoch'\]"),
         ({"epochs": 3}, "label is missing"),
         ({"label": "x", "head": "knn"}, "head is 'knn'; expected one of linear, attentive"),
+        ({"label": "x", "pool": "regions"}, "pool is 'regions'; expected one of mean, time"),
         ({"label": "x", "kind": "numbers"}, "kind is 'numbers'"),
         ({"label": "x", "base_lr": "1e-3"}, r"base_lr is '1e-3'; .*write 0\.001"),
         ({"label": "x", "layer_decay": 1.5}, "layer_decay is 1.5"),
@@ -34,6 +35,7 @@ def test_settings_survive_yaml(tmp_path: Path) -> None:
         ({"label": "x", "max_broken": 2}, "max_broken is 2"),
         ({"label": "x", "train_windows": 2}, "train_windows > 1 is for the attentive head"),
         ({"label": "x", "protocol": "marlin", "head": "attentive"}, "MARLIN's protocol has a linear head"),
+        ({"label": "x", "protocol": "marlin", "pool": "time"}, "leave head and pool out"),
     ],
 )
 def test_invalid_settings_are_refused(values: dict[str, Any], message: str) -> None:

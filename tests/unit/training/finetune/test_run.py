@@ -67,9 +67,10 @@ def test_run_learns_what_shows_and_keeps_the_best_epoch(table: LabelledTable, tm
     }
 
 
-def test_head_of_the_linear_probe_is_the_first_candidate(table: LabelledTable, tmp_path: Path) -> None:
-    """A rate that ruins the weights leaves the linear probe as the best."""
-    result = run(table, tmp_path / "run", base_lr=500.0, warmup=0.0, clip_norm=None, epochs=2)
+@pytest.mark.parametrize("settings", [{}, {"linear_probe": False, "pool": "time"}], ids=["", "random-head"])
+def test_linear_probe_is_the_first_candidate(table: LabelledTable, tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Training towards less certain answers leaves the linear probe as the best, whatever head it starts from."""
+    result = run(table, tmp_path / "run", base_lr=1.0, label_smoothing=0.5, epochs=2, **settings)
     assert result.best_epoch == 0
     frozen, kept = result.frozen[0], result.rows
     rows = result.division.test
@@ -80,12 +81,27 @@ def test_head_of_the_linear_probe_is_the_first_candidate(table: LabelledTable, t
     )
 
 
+def test_weights_are_judged_by_how_their_own_features_vary(table: LabelledTable, tmp_path: Path) -> None:
+    """Mean and scale of the head are those of the training clips' features, not of weights of steps before."""
+    result = run(table, tmp_path / "run", epochs=2, base_lr=0.5, linear_probe=False)
+    load_weights(result.network, tmp_path / "run/checkpoints/last.ckpt")
+    data = ClipDataset.of(table, result.targets, result.division.train, windows="random")
+    with torch.no_grad():
+        clips = torch.stack([data[index]["clip"] for index in range(len(data))]).permute(0, 4, 1, 2, 3).float() / 255
+        rows = result.network.eval().features(clips)
+    standard = result.network.head.standard
+    assert torch.allclose(standard.mean, rows.mean(dim=0), atol=1e-4)
+    assert torch.allclose(standard.scale, rows.std(dim=0, correction=0), rtol=1e-2, atol=1e-5)
+
+
 class _StoppedError(Exception):
     """A run is killed here."""
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, MIXED, {"head": "attentive", "train_windows": 2}], ids=["", "mixed", "attentive"]
+    "settings",
+    [{}, {**MIXED, "pool": "time"}, {"head": "attentive", "train_windows": 2}],
+    ids=["", "mixed", "attentive"],
 )
 def test_killed_run_that_goes_on_ends_where_a_straight_one_does(
     table: LabelledTable, tmp_path: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -104,7 +120,8 @@ def test_killed_run_that_goes_on_ends_where_a_straight_one_does(
     with pytest.raises(_StoppedError):
         run(table, tmp_path / "killed", **own)
     monkeypatch.undo()
-    resumed = run(table, tmp_path / "killed", resume=True, **own)
+    workers = 1 if settings.get("pool") else 0  # by default the machine decides
+    resumed = run(table, tmp_path / "killed", resume=True, **{**own, "num_workers": workers})
     for name in ("last", "best"):
         expected, got = state(tmp_path / "straight", name), state(tmp_path / "killed", name)
         assert expected.keys() == got.keys()
@@ -130,7 +147,9 @@ def test_layers_open_from_the_last_one() -> None:
 
 def test_closed_layers_do_not_change(table: LabelledTable, tmp_path: Path) -> None:
     """In three steps the second block opens first; the patches would in the third, which is not taken."""
-    plain = run(table, tmp_path / "plain", epochs=1, base_lr=1e-30, weight_decay=0.0).network.state_dict()
+    plain = run(
+        table, tmp_path / "plain", epochs=1, base_lr=1e-60, base_min_lr=0.0, weight_decay=0.0
+    ).network.state_dict()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FineTuning, "after", lambda self, done, monitor: Verdict(finished=done == 2))
         run(table, tmp_path / "run", opening=1.0, epochs=1)
