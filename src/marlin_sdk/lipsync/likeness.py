@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,17 +80,44 @@ class SeenMouths:
         """
         true = mouth_of_pixels(clip.crops)
         mean = self.mouths.mean(axis=0, dtype=np.float64).round().astype(np.uint8)
-        flat = self.mouths.reshape(len(self.mouths), -1)
         return {
             "mean seen mouth": np.broadcast_to(mean, true.shape).copy(),
             "seen mouth of the nearest sound": self.mouths[
-                _nearest(sounds_of_frames(clip.heard, clip.times_s), self.sounds)
+                self._by_sound.nearest(sounds_of_frames(clip.heard, clip.times_s))
             ],
-            "seen mouth of the nearest upper face": self.mouths[_nearest(sights(clip.crops), self.sights)],
+            "seen mouth of the nearest upper face": self.mouths[self._by_sight.nearest(sights(clip.crops))],
             "nearest seen mouth (knows the answer)": self.mouths[
-                _nearest(true.reshape(len(true), -1).astype(np.float32), flat.astype(np.float32))
+                self._by_mouth.nearest(true.reshape(len(true), -1).astype(np.float32))
             ],
         }
+
+    @cached_property
+    def _by_sound(self) -> _Index:
+        return _Index(self.sounds)
+
+    @cached_property
+    def _by_sight(self) -> _Index:
+        return _Index(self.sights)
+
+    @cached_property
+    def _by_mouth(self) -> _Index:
+        return _Index(self.mouths.reshape(len(self.mouths), -1).astype(np.float32))
+
+
+class _Index:
+    """Rows among which the nearest is sought: (M, D)."""
+
+    def __init__(self, known: NDArray[np.float32]) -> None:
+        self._known = known
+        self._half_squares = 0.5 * np.einsum("md,md->m", known, known)
+
+    def nearest(self, asked: NDArray[np.float32]) -> NDArray[np.int64]:
+        """For each row, the known row at the smallest Euclidean distance."""
+        found = [
+            np.argmin(self._half_squares - asked[first : first + _BLOCK] @ self._known.T, axis=1)
+            for first in range(0, len(asked), _BLOCK)
+        ]
+        return np.concatenate(found)
 
 
 def sounds_of_frames(heard: LogMel, times_s: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -112,13 +140,3 @@ def sights(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
     size = (_SIGHT_PX, _SIGHT_PX // 2)
     small = [cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in upper]
     return np.stack(small).reshape(len(crops), -1).astype(np.float32)
-
-
-def _nearest(asked: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each row, the known row at the smallest Euclidean distance."""
-    half_lengths = 0.5 * np.einsum("md,md->m", known, known)
-    found = [
-        np.argmin(half_lengths - asked[first : first + _BLOCK] @ known.T, axis=1)
-        for first in range(0, len(asked), _BLOCK)
-    ]
-    return np.concatenate(found)
