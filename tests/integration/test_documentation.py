@@ -80,6 +80,10 @@ NOT_RUN_BLOCKS = [
         "docs/explanation/fine-tuning.md",
         "python -m benchmarks.finetune --shared ../shared --pretrained runs/learning/main -o runs/finetune",
     ),
+    (
+        "docs/explanation/lips.md",
+        "marlin-sdk sync train s1/ -o runs/sync --model encoder/ --table splits.csv --max-steps 600",
+    ),
     ("docs/explanation/real-clips.md", "marlin-sdk data grid GRID/ -o words.csv --task words --group sentence"),
     ("docs/explanation/real-clips.md", "marlin-sdk data mead MEAD/ -o mead.csv"),
     ("docs/explanation/real-clips.md", "marlin-sdk data faceforensics FFPP/ -o ffpp.csv"),
