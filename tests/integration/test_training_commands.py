@@ -58,11 +58,18 @@ def three_commands(folder: Path, detector: str | Path, no_network: Mapping[str, 
     config = lay(folder / "tiny.yaml", CONFIG.encode())
     sizes = ("--size", "32", "--patch-size", "16", "--val-share", "0.3", "--workers", "1")
     done = command(
-        "prepare", folder / "videos", "-o", folder / "data", "--detector", detector, *sizes, environment=no_network
+        "training.prepare",
+        folder / "videos",
+        "-o",
+        folder / "data",
+        "--detector",
+        detector,
+        *sizes,
+        environment=no_network,
     )
     assert done.returncode == 0, done.stderr
     done = command(
-        "pretrain", "--data", folder / "data", "--config", config, "-o", folder / "run", environment=no_network
+        "training.pretrain", "--data", folder / "data", "--config", config, "-o", folder / "run", environment=no_network
     )
     assert done.returncode == 0, done.stderr
     assert "4 steps done, loss 0." in done.stderr

@@ -128,7 +128,7 @@ def test_changed_weights_of_a_file_are_converted_again(tmp_path: Path, tiny: Mar
 @pytest.mark.parametrize("runtime", ["openvino", "onnx"])
 def test_torch_only_features_are_refused(models: dict[tuple[str, str], Marlin], runtime: str) -> None:
     model = models[runtime, "float32"]
-    with pytest.raises(ConfigError, match=rf"runtime='{runtime}' holds no torch network; load with runtime='torch'"):
+    with pytest.raises(ConfigError, match=rf"runtime='{runtime}' holds no torch network.*load with runtime='torch'"):
         _ = model.encoder
     with pytest.raises(ConfigError, match=rf"runtime='{runtime}' cannot be moved.*load it again"):
         model.to(dtype="bfloat16")
