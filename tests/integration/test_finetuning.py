@@ -147,6 +147,7 @@ def test_head_that_reads_time_steps_predicts_what_was_tested(in_time: Path) -> N
     assert said.scores["b"] == pytest.approx(float(tested.scores[row, 0]), abs=0.02)
 
 
+@pytest.mark.long
 def test_audit_takes_a_head_that_reads_time_steps(in_time: Path) -> None:
     options = ("--detector", "lbp", "--device", "cpu", "--seconds", "1.3", "--only", "gamma", "-o", "audit")
     here(in_time.parent, "audit", "v4.mp4", "--head", in_time, *options)
@@ -236,6 +237,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, tiny: Marlin) -> tuple[Path, 
     return folder, two
 
 
+@pytest.mark.long
 def test_two_processes_learn_as_one_does(pair: tuple[Path, list[Any]]) -> None:
     folder, _ = pair
     one, two = weights(folder / "one"), weights(folder / "two")

@@ -178,6 +178,7 @@ def test_who_speaks_is_the_face_in_time(trained: SyncResult, tmp_path: Path) -> 
     assert score.best.reading.offset_ms == pytest.approx(0, abs=40)
 
 
+@pytest.mark.long
 def test_a_run_resumes_to_the_bit(folder: Path) -> None:
     train(folder, "whole", {**STEADY, "max_steps": 6, "save_every": 3, "val_every": 3})
     train(folder, "half", {**STEADY, "max_steps": 3, "save_every": 3, "val_every": 3})

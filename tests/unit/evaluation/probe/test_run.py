@@ -221,7 +221,7 @@ def test_balanced_noise_is_no_leak_whatever_the_folds(tmp_path: Path) -> None:
     assert outcome.suspicions == []
 
 
-@pytest.mark.parametrize("rare", [3, 4, 5])
+@pytest.mark.parametrize("rare", [3, 5])
 def test_shuffled_labels_of_a_rare_class_can_be_learned(tmp_path: Path, rare: int) -> None:
     labels, signal = two_classes(60, people=30, split=False)
     for index, own in enumerate(labels):
