@@ -2,6 +2,7 @@
 
 __all__ = [
     "checkpoint",
+    "config",
     "cost",
     "finetune",
     "lipsync",

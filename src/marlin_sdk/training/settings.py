@@ -9,7 +9,16 @@ from typing import Any
 from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import ConfigError, MissingExtraError
 
-__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "is_number", "load_settings", "save_settings"]
+__all__ = [
+    "check_choice",
+    "check_flag",
+    "check_integer",
+    "check_number",
+    "is_number",
+    "load_settings",
+    "merge_settings",
+    "save_settings",
+]
 
 
 def check_integer(name: str, value: object, minimum: int) -> None:
@@ -82,6 +91,23 @@ def load_settings(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ConfigError(f"{path} is not a mapping of settings to values")
     return values
+
+
+def merge_settings(
+    config_file: str | Path | None, given: Mapping[str, Any], saved: Mapping[str, Any], *, without: Sequence[str]
+) -> dict[str, Any]:
+    """Merge settings: options override the file, which overrides the resumed run.
+
+    Args:
+        config_file: a YAML file.
+        given: options.
+        saved: of the resumed run; empty for a new one.
+        without: entries of `saved` that are no settings.
+    Raises:
+        ConfigError: as in `load_settings`.
+    """
+    resumed = {key: value for key, value in saved.items() if key not in without}
+    return {**resumed, **({} if config_file is None else load_settings(config_file)), **given}
 
 
 def save_settings(values: Mapping[str, Any], path: Path) -> None:

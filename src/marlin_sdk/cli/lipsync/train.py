@@ -90,7 +90,8 @@ def command(
     given = {key: value for key, value in settings.items() if value is not None}
     with ends_with_status(console, interrupted="stopped by Ctrl-C; --resume continues from the last checkpoint"):
         from marlin_sdk.training.lipsync.config import LipsTrainConfig
-        from marlin_sdk.training.lipsync.run import train_lips
+        from marlin_sdk.training.lipsync.run import run_folder, train_lips
+        from marlin_sdk.training.settings import merge_settings
         from marlin_sdk.training.start import Start
         from marlin_sdk.training.strategy import is_first_process
 
@@ -98,10 +99,11 @@ def command(
             if outcome.reason:
                 console.note(f"{outcome.source}: {outcome.reason}")
 
+        saved = run_folder(output).saved_settings() if resume else {}
         result = train_lips(
             videos,
             output,
-            LipsTrainConfig.from_dict(_settings(config_file, given, output if resume else None)),
+            LipsTrainConfig.from_dict(merge_settings(config_file, given, saved, without=("start", "sync"))),
             start=Start(encoder, no_pretraining, cache_dir, offline),
             sync=sync,
             shards=shards,
@@ -124,17 +126,6 @@ def command(
                     f"{found['reference_mouth']:.4f}"
                 )
             console.note(f"{result.step} steps done, {loss}{held_out}: {result.folder}")
-
-
-def _settings(config_file: str | None, given: dict[str, Any], resumed: str | None) -> dict[str, Any]:
-    """Merge settings: options override the file, which overrides the resumed run."""
-    from marlin_sdk.training.lipsync.run import run_folder
-    from marlin_sdk.training.settings import load_settings
-
-    saved = {} if resumed is None else run_folder(resumed).saved_settings()
-    for name in ("start", "sync"):
-        saved.pop(name, None)
-    return {**saved, **({} if config_file is None else load_settings(config_file)), **given}
 
 
 if __name__ == "__main__":  # Lightning starts more processes with the command line of the first

@@ -83,19 +83,21 @@ def command(
     set_up_logging(quiet=quiet, package_level=logging.INFO)
     given = {key: value for key, value in settings.items() if value is not None}
     with ends_with_status(console, interrupted="stopped by Ctrl-C; --resume continues from the last checkpoint"):
+        from marlin_sdk.training.settings import merge_settings
         from marlin_sdk.training.start import Start
         from marlin_sdk.training.strategy import is_first_process
         from marlin_sdk.training.sync.config import SyncTrainConfig
-        from marlin_sdk.training.sync.run import train_sync
+        from marlin_sdk.training.sync.run import run_folder, train_sync
 
         def report(outcome: Outcome, to_do: int) -> None:
             if outcome.reason:
                 console.note(f"{outcome.source}: {outcome.reason}")
 
+        saved = run_folder(output).saved_settings() if resume else {}
         result = train_sync(
             videos,
             output,
-            SyncTrainConfig.from_dict(_settings(config_file, given, output if resume else None)),
+            SyncTrainConfig.from_dict(merge_settings(config_file, given, saved, without=("start",))),
             start=Start(model, untrained, cache_dir, offline),
             shards=shards,
             detector=detector,
@@ -115,16 +117,6 @@ def command(
                 near, error_ms = found["within_1"], found["error_ms"]
                 held_out = f"; held-out tracks: {near:.1%} within a frame, median error {error_ms:.0f} ms"
             console.note(f"{result.step} steps done, {loss}{held_out}: {result.folder}")
-
-
-def _settings(config_file: str | None, given: dict[str, Any], resumed: str | None) -> dict[str, Any]:
-    """Merge settings: options override the file, which overrides the resumed run."""
-    from marlin_sdk.training.settings import load_settings
-    from marlin_sdk.training.sync.run import run_folder
-
-    saved = {} if resumed is None else run_folder(resumed).saved_settings()
-    saved.pop("start", None)
-    return {**saved, **({} if config_file is None else load_settings(config_file)), **given}
 
 
 if __name__ == "__main__":  # Lightning starts more processes with the command line of the first

@@ -3,68 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar
 
-from marlin_sdk.errors import ConfigError
-from marlin_sdk.training.settings import check_choice, check_flag, check_integer, check_number, is_number
+from marlin_sdk.training.config import TrackTrainConfig
+from marlin_sdk.training.settings import check_flag
 
 __all__ = ["TASK", "SyncTrainConfig"]
 
 TASK = "synchronisation"
 """The key of the settings in its checkpoints."""
 
-_MINIMUM = {
-    "dim": 1, "channels": 1, "depth": 1, "looks": 1, "batch_size": 2, "windows": 1, "accumulate": 1, "epochs": 1,
-    "devices": 1, "num_nodes": 1, "seed": 0, "num_workers": 0, "val_clips": 1, "log_every": 1, "save_every": 1,
-    "val_every": 1,
-}  # fmt: skip
-_RANGES = {
-    "base_lr": (0.0, float("inf"), False),
-    "base_min_lr": (0.0, float("inf"), True),
-    "encoder_lr": (0.0, float("inf"), True),
-    "weight_decay": (0.0, float("inf"), True),
-    "warmup": (0.0, 1.0, True),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
-class SyncTrainConfig:
-    """Settings of training for synchronisation.
+class SyncTrainConfig(TrackTrainConfig):
+    """Settings of training for synchronisation; those that trainings share are described in `TrackTrainConfig`.
 
     Attributes:
         dim: see `SyncConfig`.
         channels: see `SyncConfig`.
         depth: see `SyncConfig`.
         looks: see `SyncConfig`.
-        windows: windows of a face track in each batch; they share its sound.
+        windows: windows of a face track in each batch; they share its sound. A face is told apart from the sounds of
+            the other tracks of the batch.
         augment: mirror, move and relight faces, and vary the sound's level, in training.
-        base_lr: learning rate of the new layers for 256 clips a step; it scales linearly with their number.
-        base_min_lr: final learning rate of the cosine decay, for 256 clips a step.
-        encoder_lr: learning rate of the MARLIN encoder, as a share of that of the new layers; 0 leaves it as it is.
-        betas: of AdamW.
-        weight_decay: of AdamW, on matrices only.
-        clip_norm: largest norm of the gradient; None does not clip.
-        warmup: fraction of the steps in which the learning rate grows from 0.
-        epochs: passes over the data, if `max_steps` is not given.
-        max_steps: total steps.
-        batch_size: face tracks in a batch on each device; a face is told apart from the sounds of the others.
-        accumulate: batches whose gradients are accumulated for one step.
-        precision: "bf16-mixed" or "32-true"; "auto" is the first on CUDA, the second on a CPU.
-        strategy: "auto" is "ddp" on several devices.
-        devices: devices, or CPU processes, on each node.
-        num_nodes: machines.
-        accelerator: "auto", "cpu" or "cuda".
-        seed: of weights, order, windows and augmentation.
-        num_workers: data loader processes, for each device.
-        val_clips: number of held-out tracks to validate on.
-        log_every: steps between two log entries.
-        save_every: steps between two checkpoints.
-        val_every: steps between two validations on held-out tracks.
 
     Raises:
-        ConfigError: a value outside the ranges above.
+        ConfigError: a value out of range.
     """
+
+    about: ClassVar[str] = "training for synchronisation"
+    minimum: ClassVar[Mapping[str, int]] = {"dim": 1, "channels": 1, "depth": 1, "looks": 1, "windows": 1}
 
     dim: int = 32
     channels: int = 128
@@ -74,68 +43,12 @@ class SyncTrainConfig:
     augment: bool = True
     base_lr: float = 8e-3
     base_min_lr: float = 8e-5
-    encoder_lr: float = 0.2
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.05
-    clip_norm: float | None = 1.0
-    warmup: float = 0.05
     epochs: int = 60
-    max_steps: int | None = None
-    batch_size: int = 16
-    accumulate: int = 1
-    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    strategy: Literal["auto", "ddp"] = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = 0
-    num_workers: int = 0
     val_clips: int = 64
-    log_every: int = 10
-    save_every: int = 100
-    val_every: int = 100
 
     def __post_init__(self) -> None:
-        for name, minimum in _MINIMUM.items():
-            check_integer(name, getattr(self, name), minimum)
-        if self.max_steps is not None:
-            check_integer("max_steps", self.max_steps, 1)
-        check_choice("precision", self.precision, ("auto", "32-true", "bf16-mixed"))
-        check_choice("strategy", self.strategy, ("auto", "ddp"))
-        check_choice("accelerator", self.accelerator, ("auto", "cpu", "cuda"))
         check_flag("augment", self.augment)
-        for name, (low, high, closed) in _RANGES.items():
-            check_number(name, getattr(self, name), low, high, closed=closed)
-        if self.clip_norm is not None:
-            check_number("clip_norm", self.clip_norm, 0, float("inf"))
-        betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
-        if len(betas) != 2 or not all(is_number(beta) and 0 <= beta < 1 for beta in betas):
-            raise ConfigError(f"betas is {self.betas!r}; expected two numbers in [0, 1)")
-        object.__setattr__(self, "betas", betas)  # a YAML list
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SyncTrainConfig:
-        """Parse the output of `to_dict`.
-
-        Raises:
-            ConfigError: an unknown key, or an invalid value.
-        """
-        if unknown := set(values) - {field.name for field in fields(cls)}:
-            known = ", ".join(field.name for field in fields(cls))
-            raise ConfigError(f"training for synchronisation has no settings {sorted(unknown)}; known are {known}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, by name."""
-        return {**asdict(self), "betas": list(self.betas)}
-
-    def but(self, **settings: Any) -> SyncTrainConfig:
-        """A copy with changed settings.
-
-        Raises:
-            ConfigError: an invalid value.
-        """
-        return replace(self, **settings)
+        super().__post_init__()
 
     @property
     def clips_per_step(self) -> int:
