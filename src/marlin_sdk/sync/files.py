@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,19 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from marlin_sdk._version import __version__
-from marlin_sdk.atomic import atomic_path
 from marlin_sdk.errors import ConfigError, WeightsError
 from marlin_sdk.model import Encoder
 from marlin_sdk.sync.network import SyncConfig, SyncNetwork
-from marlin_sdk.weights.identity import file_sha256
-from marlin_sdk.weights.tensors import read_tensors
+from marlin_sdk.weights.folder import fill_network, read_facts, read_weights, write_folder
 
 __all__ = ["SyncFacts", "load_sync", "save_sync"]
 
-_FACTS, _WEIGHTS = "sync.json", "sync.safetensors"
-_FORMAT = 1
-_MAX_BYTES = 1 << 20
+_NAME = "sync"
 
 
 @dataclass(frozen=True)
@@ -58,20 +52,8 @@ def save_sync(folder: Path, state: Mapping[str, Tensor], config: SyncConfig, fac
     Raises:
         OSError: a file cannot be written.
     """
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / _WEIGHTS) as part:
-        save_file({key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}, part)
-    values = {
-        "format": _FORMAT,
-        "version": __version__,
-        "config": config.to_dict(),
-        **{key: value for key, value in vars(facts).items() if key != "weights_sha256"},
-        "weights_sha256": file_sha256(folder / _WEIGHTS),
-    }
-    with atomic_path(folder / _FACTS) as part:
-        part.write_text(json.dumps(values, indent=1, default=str) + "\n", encoding="utf-8")
+    known = {key: value for key, value in vars(facts).items() if key != "weights_sha256"}
+    write_folder(folder, _NAME, state, {"config": config.to_dict(), **known})
 
 
 def load_sync(folder: str | Path) -> tuple[SyncNetwork, SyncFacts]:
@@ -86,14 +68,9 @@ def load_sync(folder: str | Path) -> tuple[SyncNetwork, SyncFacts]:
         WeightsError: it is damaged, of another version, or its weights are not those of its facts.
     """
     folder = Path(folder)
-    file = folder / _FACTS
-    if not file.is_file():
-        raise ConfigError(f"{folder} holds no model of marlin-sdk sync train: {_FACTS} is missing")
+    file = folder / f"{_NAME}.json"
     try:
-        with file.open(encoding="utf-8") as opened:
-            values = json.loads(opened.read(_MAX_BYTES))
-        if values["format"] != _FORMAT:
-            raise WeightsError(f"{file} has format {values['format']!r:.20}; this version reads {_FORMAT}")
+        values = read_facts(folder, _NAME, "marlin-sdk sync train")
         config = SyncConfig.from_dict(values["config"])
         most = values["max_distance"]
         facts = SyncFacts(
@@ -104,12 +81,12 @@ def load_sync(folder: str | Path) -> tuple[SyncNetwork, SyncFacts]:
             data=str(values["data"]),
             weights_sha256=str(values["weights_sha256"]),
         )
+    except (ConfigError, WeightsError):
+        raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{file} cannot be read: {error!r:.200}; copy the folder again") from error
-    state, _ = read_tensors(folder / _WEIGHTS)
-    if file_sha256(folder / _WEIGHTS) != facts.weights_sha256:
-        raise WeightsError(f"{folder / _WEIGHTS} is not the file that {file} describes; copy the folder again")
-    return build_sync(config, state, str(folder / _WEIGHTS)), facts
+    state = read_weights(folder, _NAME, facts.weights_sha256)
+    return build_sync(config, state, str(folder / f"{_NAME}.safetensors")), facts
 
 
 def build_sync(config: SyncConfig, state: Mapping[str, Tensor], source: str) -> SyncNetwork:
@@ -120,10 +97,5 @@ def build_sync(config: SyncConfig, state: Mapping[str, Tensor], source: str) -> 
     """
     with torch.random.fork_rng(devices=[]):
         network = SyncNetwork(Encoder(config.model), config)
-    try:
-        network.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise WeightsError(f"{source} does not fit its config: {' '.join(str(error).split()):.300}") from error
-    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
-        raise WeightsError(f"{source} holds weights that are NaN or infinite")
-    return network.eval().requires_grad_(requires_grad=False)
+    fill_network(network, state, source)
+    return network

@@ -5,6 +5,7 @@ __all__ = [
     "card",
     "checkpoints",
     "downloads",
+    "folder",
     "hub",
     "identity",
     "in_memory",
